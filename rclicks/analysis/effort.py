@@ -1,0 +1,77 @@
+"""How much work a user has: NoC, NoF, IoU@k and the area under the curve.
+
+All functions take an (n, K) float array: IoU after click 1..K of n trajectories. A trajectory that stopped early keeps
+its last value; `curves` builds such arrays from records.
+
+>>> noc(np.array([[0.5, 0.92, 0.95], [0.1, 0.2, 0.3]]), 0.9).tolist()
+[2, 3]
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from rclicks.records.schema import TRAJECTORY
+
+__all__ = ["THRESHOLDS", "auc", "curves", "failures", "noc"]
+
+THRESHOLDS = (0.80, 0.85, 0.90, 0.95)
+
+Curves = NDArray[np.float64]
+
+
+def curves(records: pd.DataFrame, clicks: int, metric: str = "iou") -> pd.DataFrame:
+    """Return one row a trajectory and one column a click (1..clicks) of a round metric.
+
+    Trajectories that stopped before `clicks` keep their last value: nobody touched the mask any more.
+
+    Raises
+    ------
+    ValueError
+        If rounds are missing or doubled, which a whole run never has.
+    """
+    columns = ["run", *TRAJECTORY]
+    if records.duplicated([*columns, "round"]).any():
+        raise ValueError("records hold a round twice; were runs with the same name put together?")
+    wide = records.pivot(index=columns, columns="round", values=metric)
+    counted = records.groupby(columns)["round"].agg(["max", "count"])
+    if (counted["max"] != counted["count"]).any():
+        raise ValueError("records lack rounds in the middle of a trajectory")
+    wide = wide.reindex(columns=range(1, max(clicks, int(counted["max"].max())) + 1))
+    rounds = np.asarray(wide.columns)[None, :]
+    stopped = rounds > counted["max"].reindex(wide.index).to_numpy()[:, None]
+    last = wide.to_numpy()[np.arange(len(wide)), counted["max"].reindex(wide.index).to_numpy() - 1]
+    values = np.where(stopped, last[:, None], wide.to_numpy())
+    return pd.DataFrame(values, index=wide.index, columns=wide.columns).iloc[:, :clicks]
+
+
+def noc(ious: Curves, threshold: float) -> NDArray[np.int64]:
+    """Return the number of clicks to reach IoU >= `threshold`, 1-based; K if never (Xu et al. 2016)."""
+    reached = np.asarray(ious) >= threshold
+    return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1, reached.shape[1]).astype(np.int64)
+
+
+def failures(ious: Curves, threshold: float, rule: str = "never-reached") -> NDArray[np.bool_]:
+    """Return which trajectories fail (their number is the NoF).
+
+    Parameters
+    ----------
+    rule : {"never-reached", "equals-budget"}
+        "equals-budget" is the published rule: it also counts those that reach the threshold with the last click.
+    """
+    if rule == "equals-budget":
+        return np.asarray(noc(ious, threshold) == np.asarray(ious).shape[1])
+    return np.asarray(~(np.asarray(ious) >= threshold).any(axis=1))
+
+
+def auc(ious: Curves) -> Curves:
+    """Return the area under each curve over clicks 1..K by the trapezoid rule, divided by K - 1; in [0, 1].
+
+    A single click has the area of its value.
+    """
+    values = np.asarray(ious, float)
+    if values.shape[1] == 1:
+        return values[:, 0]
+    return np.asarray(np.trapezoid(values, dx=1.0, axis=1) / (values.shape[1] - 1))

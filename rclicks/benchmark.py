@@ -1,0 +1,182 @@
+"""A benchmark file: which models x data sets x users x metrics, under which protocol.
+
+A study is about twelve lines of YAML::
+
+    summary: two baselines on GrabCut
+    protocol: default
+    models: [geodesic, graph-cut]
+    datasets: [GrabCut]
+    users: [robot]
+    metrics: [iou, biou]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rclicks.errors import ProtocolError, UnknownNameError
+from rclicks.metrics.catalogue import ROUND
+from rclicks.protocol import Protocol
+from rclicks.registry import Registry
+from rclicks.specs import Spec, parse
+
+__all__ = ["Benchmark", "load_benchmark"]
+
+Item = str | dict[str, Any]
+
+
+class _File(BaseModel):
+    """The keys of a benchmark file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    summary: str = ""
+    protocol: str | dict[str, Any] = "default"
+    models: list[Item] = Field(min_length=1)
+    datasets: list[Item] = Field(min_length=1)
+    users: list[Item] = Field(default=["robot"], min_length=1)
+    metrics: list[str] = Field(default=["iou", "biou"], min_length=1)
+    seed: int = 42
+    limit: int | None = Field(default=None, ge=1)
+    skip_missing: bool = False
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A validated benchmark.
+
+    Attributes
+    ----------
+    name, summary : str
+    models, datasets, users : tuple of Spec
+    metrics : tuple of str
+        Round metrics to store.
+    protocol : Protocol
+    seed : int
+    limit : int or None
+        Samples a data set, the first ones; None for all.
+    skip_missing : bool
+        Leave out data sets and models whose files are missing, and say so, instead of refusing.
+    """
+
+    name: str
+    summary: str
+    models: tuple[Spec, ...]
+    datasets: tuple[Spec, ...]
+    users: tuple[Spec, ...]
+    metrics: tuple[str, ...]
+    protocol: Protocol
+    seed: int = 42
+    limit: int | None = None
+    skip_missing: bool = False
+
+    def changed(
+        self,
+        registry: Registry,
+        *,
+        models: Sequence[Item | Spec] | None = None,
+        datasets: Sequence[Item | Spec] | None = None,
+        users: Sequence[Item | Spec] | None = None,
+        metrics: Sequence[str] | None = None,
+        protocol: str | Protocol | None = None,
+        clicks: int | None = None,
+        limit: int | None = None,
+        seed: int | None = None,
+    ) -> Benchmark:
+        """Return the benchmark with parts replaced, validated again."""
+        rules = (
+            self.protocol if protocol is None else Protocol.named(protocol) if isinstance(protocol, str) else protocol
+        )
+        if clicks is not None:
+            rules = replace(rules, clicks=clicks)
+        changed = replace(
+            self,
+            models=self.models if models is None else tuple(map(parse, models)),
+            datasets=self.datasets if datasets is None else tuple(map(parse, datasets)),
+            users=self.users if users is None else tuple(map(parse, users)),
+            metrics=self.metrics if metrics is None else tuple(metrics),
+            protocol=rules,
+            limit=self.limit if limit is None else limit,
+            seed=self.seed if seed is None else seed,
+        )
+        changed.check(registry, "the arguments")
+        return changed
+
+    def check(self, registry: Registry, where: str) -> None:
+        """Check all names and labels.
+
+        Raises
+        ------
+        ProtocolError
+            Naming `where`, the key and the allowed values.
+        """
+        for key, specs in (("models", self.models), ("datasets", self.datasets), ("users", self.users)):
+            for spec in specs:
+                try:
+                    registry.find(key[:-1], spec.name)
+                except UnknownNameError as error:
+                    raise ProtocolError(f"{where}: {key}: {error}") from error
+            labels = [s.label for s in specs]
+            if twice := {x for x in labels if labels.count(x) > 1}:
+                raise ProtocolError(f"{where}: {key}: {', '.join(twice)} stands twice; give each a `label` of its own")
+        for name in self.metrics:
+            if name not in ROUND:
+                raise ProtocolError(f"{where}: metrics: {UnknownNameError('metric', name, ROUND)}")
+        if "iou" not in self.metrics:
+            raise ProtocolError(f"{where}: metrics: `iou` is needed by every table; add it")
+        if self.limit is not None and self.limit < 1:
+            raise ProtocolError(f"{where}: limit is {self.limit}; expected 1 or more")
+
+
+def load_benchmark(name: str | Path, registry: Registry) -> Benchmark:
+    """Return a benchmark by name or from a YAML file.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is neither a benchmark nor a file of that name.
+    ProtocolError
+        If the file is invalid; names file, key and allowed values.
+    """
+    file = Path(name)
+    if file.suffix not in {".yaml", ".yml"}:
+        file = registry.find("benchmark", str(name)).file
+    try:
+        raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ProtocolError(f"benchmark file {file} does not exist") from error
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ProtocolError(f"benchmark file {file} cannot be read: {error}") from error
+    if not isinstance(raw, dict):
+        raise ProtocolError(f"benchmark file {file} must be a mapping with keys {', '.join(_File.model_fields)}")
+    try:
+        parsed = _File(**raw)
+    except ValidationError as error:
+        trouble = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise ProtocolError(f"{file}: {trouble}. Allowed keys: {', '.join(_File.model_fields)}") from error
+    except TypeError as error:
+        raise ProtocolError(f"{file}: keys must be text: {error}") from error
+    rules: dict[str, Any] = {"name": parsed.protocol} if isinstance(parsed.protocol, str) else dict(parsed.protocol)
+    try:
+        benchmark = Benchmark(
+            name=file.stem,
+            summary=parsed.summary,
+            models=tuple(map(parse, parsed.models)),
+            datasets=tuple(map(parse, parsed.datasets)),
+            users=tuple(map(parse, parsed.users)),
+            metrics=tuple(parsed.metrics),
+            protocol=Protocol.named(rules.pop("name", "default"), **rules),
+            seed=parsed.seed,
+            limit=parsed.limit,
+            skip_missing=parsed.skip_missing,
+        )
+    except ProtocolError as error:
+        raise ProtocolError(f"{file}: {error}") from error
+    benchmark.check(registry, str(file))
+    return benchmark

@@ -1,0 +1,150 @@
+"""Facts about models, data sets and users, written as literals so that they can be listed without importing.
+
+A plug-in file holds a module-level tuple ``CARDS`` whose elements are calls of one of these classes with
+literal keyword arguments. `rclicks.registry` reads them from the syntax tree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Card", "Checkpoint", "DatasetCard", "ModelCard", "UserCard"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What every card says.
+
+    Attributes
+    ----------
+    name : str
+        Unique within its kind; lower-case words joined by hyphens for models and users.
+    summary : str
+        One line for listings.
+    source, licence, citation : str
+        Where it comes from (repository or paper), its licence, and the paper to cite.
+    """
+
+    name: str
+    summary: str
+    source: str = ""
+    licence: str = ""
+    citation: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A weight file: its name, where it was published and how to recognise it.
+
+    Attributes
+    ----------
+    file : str
+        File name as published.
+    url : str
+        Where its authors publish it; "" if unknown.
+    sha256 : str
+        Hex digest or its first digits; "" if unknown, and then not checked.
+    """
+
+    file: str
+    url: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard(Card):
+    """Facts about one model variant.
+
+    Attributes
+    ----------
+    family : str
+        Name of the family (one module of adapters/).
+    variant : str
+        What `build_network` of the module takes.
+    dims : int
+        2 for images, 3 for volumes.
+    prompts : tuple of str
+        Prompts the model was trained on (or designed for): "click", "box", "mask".
+    accepts : tuple of str
+        Prompts it can technically be given; a superset of `prompts`. Empty means the same as `prompts`.
+    threshold : float
+        Probability above which (strictly) a pixel belongs to the mask.
+    encodes_once : bool
+        True if the costly encoding depends on the image alone; False for early-fusion networks.
+    batched : bool
+        True if `segment` runs its lanes in one network call, so that the engine pads lanes.
+    parameters : int
+        Number of weights; 0 for methods without any.
+    checkpoint : Checkpoint or None
+        None for methods without weights.
+    trained_on : tuple of str
+        Data sets seen in training, as far as known; tables flag an overlap with the test data.
+    extra : str
+        The optional dependency group that the model needs ("" for none).
+    """
+
+    family: str
+    variant: str = ""
+    dims: int = 2
+    prompts: tuple[str, ...] = ("click",)
+    accepts: tuple[str, ...] = ()
+    threshold: float = 0.5
+    encodes_once: bool = False
+    batched: bool = False
+    parameters: int = 0
+    checkpoint: Checkpoint | None = None
+    trained_on: tuple[str, ...] = ()
+    extra: str = ""
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Prompts the model can be given."""
+        return self.accepts or self.prompts
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCard(Card):
+    """Facts about one data set.
+
+    Attributes
+    ----------
+    folder : str
+        Folder looked for below a common data root; "" if the set needs no files.
+    layout : str
+        The files expected below the set's root, for messages and docs.
+    samples, objects : int
+        Published counts of the whole set (0 = unknown); subsets are legal and recorded as such.
+    dims : int
+        2 or 3.
+    rater_identity : str
+        "single", "known" (the same person has the same name in every sample) or "within-sample".
+    get : str
+        How to obtain it, in a sentence.
+    """
+
+    folder: str = ""
+    layout: str = ""
+    samples: int = 0
+    objects: int = 0
+    dims: int = 2
+    rater_identity: str = "single"
+    get: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserCard(Card):
+    """Facts about one simulated or recorded user.
+
+    Attributes
+    ----------
+    prompts : tuple of str
+        Kinds of interaction it makes.
+    stochastic : bool
+        True if it draws random numbers, so that replicates differ.
+    options : dict
+        Option names and their defaults.
+    """
+
+    prompts: tuple[str, ...] = ("click",)
+    stochastic: bool = False
+    options: dict[str, object] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""The data set contract and what data set modules share: decoding, roots, layouts."""

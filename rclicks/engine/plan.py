@@ -1,0 +1,253 @@
+"""From a benchmark to units of work: one (model, data set, sample) each, with a key that depends on its facts alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rclicks import __version__
+from rclicks.benchmark import Benchmark
+from rclicks.cards import DatasetCard, ModelCard, UserCard
+from rclicks.config import load_config
+from rclicks.data.roots import resolve
+from rclicks.engine.loading import checkpoint_of, load_dataset
+from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
+from rclicks.records.schema import SCHEMA_VERSION
+from rclicks.registry import Registry
+from rclicks.specs import Spec
+
+__all__ = ["Missing", "Plan", "Unit", "make_plan"]
+
+CPU_LANES, GPU_LANES = 1, 16
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A model or data set left out of a plan, or a pair that cannot be played, and why."""
+
+    kind: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One model on one sample.
+
+    Attributes
+    ----------
+    key : str
+        16 hex digits; equal facts give equal keys.
+    model, dataset : str
+        Labels of the specs.
+    index : int
+        Of the sample in its data set.
+    sample : str
+        Its name.
+    """
+
+    key: str
+    model: str
+    dataset: str
+    index: int
+    sample: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a worker needs; small and picklable.
+
+    Attributes
+    ----------
+    benchmark : Benchmark
+        After all changes; only what can be run.
+    players : dict of model label -> labels of the users it can play with
+    roots : dict of data set label -> folder or None
+    checkpoints : dict of model label -> checkpoint identity
+    plugins : tuple of Path
+    devices : tuple of str
+    lanes, threads : int
+        Canonical lane count of batched models; CPU threads a worker.
+    units : tuple of Unit
+    missing : tuple of Missing
+    notes : tuple of str
+        Warnings for people, such as prompts a model was not trained on.
+    """
+
+    benchmark: Benchmark
+    players: dict[str, tuple[str, ...]]
+    roots: dict[str, Path | None]
+    checkpoints: dict[str, str]
+    plugins: tuple[Path, ...]
+    devices: tuple[str, ...]
+    lanes: int
+    threads: int
+    units: tuple[Unit, ...]
+    missing: tuple[Missing, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """Hash of all that decides the records, except which samples are asked for."""
+        return _hash(
+            {
+                "version": __version__,
+                "schema": SCHEMA_VERSION,
+                "models": [asdict(s) | {"id": self.checkpoints[s.label]} for s in self.benchmark.models],
+                "players": self.players,
+                "datasets": [asdict(s) for s in self.benchmark.datasets],
+                "users": [_user_facts(s) for s in self.benchmark.users],
+                "metrics": self.benchmark.metrics,
+                "protocol": self.benchmark.protocol.hash,
+                "seed": self.benchmark.seed,
+                "lanes": self.lanes,
+                "threads": self.threads,
+            }
+        )
+
+    def spec(self, kind: str, label: str) -> Spec:
+        """Return the spec with a label; `kind` is "models", "datasets" or "users"."""
+        return next(s for s in getattr(self.benchmark, kind) if s.label == label)
+
+
+def make_plan(
+    benchmark: Benchmark,
+    registry: Registry,
+    *,
+    data_root: Path | None = None,
+    devices: Sequence[str] = ("cpu",),
+    lanes: int | None = None,
+    threads: int = 1,
+    skip_missing: bool | None = None,
+) -> Plan:
+    """Resolve roots, checkpoints and samples, and lay out the units, model by model.
+
+    Raises
+    ------
+    DataError, WeightsError, PluginError
+        If a data set or a checkpoint is missing and `skip_missing` is off.
+    ProtocolError
+        If nothing is left to run, or no user fits a model.
+    """
+    skip = benchmark.skip_missing if skip_missing is None else skip_missing
+    if (lanes is not None and lanes < 1) or threads < 1:
+        raise ProtocolError(f"lanes is {lanes} and threads is {threads}; expected 1 or more")
+    missing: list[Missing] = []
+    notes: list[str] = []
+    roots: dict[str, Path | None] = {}
+    samples: dict[str, Sequence[str]] = {}
+    for spec in benchmark.datasets:
+        try:
+            entry = registry.find("dataset", spec.name)
+            assert isinstance(entry.card, DatasetCard)  # noqa: S101 - the registry's own promise
+            roots[spec.label] = resolve(entry.card, None, data_root, load_config())
+            dataset = load_dataset(registry, spec, roots[spec.label])
+            if len(dataset) == 0:
+                raise DataError(f"data set {spec.label} at {dataset.root} has no samples")
+            samples[spec.label] = dataset.ids[: benchmark.limit]
+        except (DataError, PluginError) as error:
+            if not skip:
+                raise
+            missing.append(Missing("dataset", spec.label, str(error)))
+    checkpoints: dict[str, str] = {}
+    players: dict[str, tuple[str, ...]] = {}
+    for spec in benchmark.models:
+        try:
+            checkpoints[spec.label] = checkpoint_of(registry, spec)
+        except (WeightsError, PluginError) as error:
+            if not skip:
+                raise
+            missing.append(Missing("model", spec.label, str(error)))
+            continue
+        players[spec.label] = _players(registry, spec, benchmark.users, missing, notes)
+    runnable = replace(
+        benchmark,
+        models=tuple(s for s in benchmark.models if players.get(s.label)),
+        datasets=tuple(s for s in benchmark.datasets if s.label in samples),
+    )
+    if not runnable.models or not runnable.datasets:
+        raise ProtocolError(
+            "nothing is left to run:\n" + "\n".join(f"  {m.kind} {m.name}: {m.reason}" for m in missing)
+        )
+    wanted = lanes or (GPU_LANES if any(d != "cpu" for d in devices) else CPU_LANES)
+    plan = Plan(
+        benchmark=runnable,
+        players=players,
+        roots={k: v for k, v in roots.items() if k in samples},
+        checkpoints=checkpoints,
+        plugins=registry.plugins,
+        devices=tuple(devices),
+        lanes=wanted,
+        threads=threads,
+        units=(),
+        missing=tuple(missing),
+        notes=tuple(notes),
+    )
+    return replace(plan, units=tuple(_units(plan, samples)))
+
+
+def _players(
+    registry: Registry, model: Spec, users: Sequence[Spec], missing: list[Missing], notes: list[str]
+) -> tuple[str, ...]:
+    card = registry.find("model", model.name).card
+    assert isinstance(card, ModelCard)  # noqa: S101
+    found = []
+    for user in users:
+        user_card = registry.find("user", user.name).card
+        assert isinstance(user_card, UserCard)  # noqa: S101
+        kinds = {*user_card.prompts, *(["click"] if user.options.get("clicks") else [])}
+        if alien := sorted(kinds - set(card.takes)):
+            reason = f"{model.label} takes {', '.join(card.takes)}, but user {user.label} makes {', '.join(alien)}"
+            missing.append(Missing("pair", f"{model.label} x {user.label}", reason))
+            continue
+        if untrained := sorted(kinds - set(card.prompts)):
+            notes.append(
+                f"{model.label} was not trained on {', '.join(untrained)} prompts (only on {', '.join(card.prompts)}); "
+                f"its rows with user {user.label} carry the flag untrained-prompt"
+            )
+        found.append(user.label)
+    return tuple(found)
+
+
+def _units(plan: Plan, samples: dict[str, Sequence[str]]) -> list[Unit]:
+    units = []
+    for model in plan.benchmark.models:
+        users = [_user_facts(plan.spec("users", u)) for u in plan.players[model.label]]
+        for dataset in plan.benchmark.datasets:
+            for index, sample in enumerate(samples[dataset.label]):
+                facts = {
+                    "version": __version__,
+                    "schema": SCHEMA_VERSION,
+                    "model": asdict(model),
+                    "checkpoint": plan.checkpoints[model.label],
+                    "dataset": asdict(dataset),
+                    "sample": sample,
+                    "users": users,
+                    "metrics": plan.benchmark.metrics,
+                    "protocol": plan.benchmark.protocol.hash,
+                    "seed": plan.benchmark.seed,
+                    "lanes": plan.lanes,
+                    "threads": plan.threads,
+                }
+                units.append(Unit(_hash(facts), model.label, dataset.label, index, sample))
+    return units
+
+
+def _user_facts(spec: Spec) -> dict[str, Any]:
+    """Return a user's spec with the content hash of the file it replays, so that an edited file is another plan."""
+    facts = asdict(spec)
+    file = spec.options.get("file")
+    if file is not None:
+        try:
+            facts["sha256"] = hashlib.sha256(Path(str(file)).expanduser().read_bytes()).hexdigest()
+        except OSError as error:
+            raise DataError(f"user {spec.label}: cannot read {file}: {error}") from error
+    return facts
+
+
+def _hash(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]

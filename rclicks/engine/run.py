@@ -1,0 +1,149 @@
+"""Run a plan: skip what is done, play the rest, merge the shards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rclicks.engine.plan import Plan
+from rclicks.engine.pool import run_here, run_processes
+from rclicks.engine.provenance import describe_machine, describe_packages, describe_source, now
+from rclicks.engine.worker import Report
+from rclicks.errors import RunError
+from rclicks.records.schema import SCHEMA_VERSION
+from rclicks.records.store import RunStore, load_failures, load_units
+
+__all__ = ["Summary", "run_plan"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a call of `run_plan` did.
+
+    Attributes
+    ----------
+    path : Path
+        The run folder.
+    units, played, failed : int
+        Units of the plan; units played now; units and trajectories that failed (in the whole run).
+    clicks : int
+        Rounds played now.
+    """
+
+    path: Path
+    units: int
+    played: int
+    failed: int
+    clicks: int
+
+
+def run_plan(
+    plan: Plan,
+    out: Path,
+    *,
+    workers: int = 1,
+    fresh: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    on_start: Callable[[int, int], None] = lambda total, done: None,
+    on_report: Callable[[Report], None] = lambda report: None,
+) -> Summary:
+    """Play all units of `plan` that are not in the run folder `out` yet.
+
+    Parameters
+    ----------
+    workers : int
+        1 plays in this process, more in as many processes. The records do not depend on it.
+    fresh : bool
+        Delete what an earlier run left in `out` first.
+    arguments : mapping
+        As passed by the caller, for provenance.
+    on_start, on_report : callables
+        Told (units of the plan, units already done) once, and a `Report` after each unit.
+
+    Raises
+    ------
+    RunError
+        If the folder belongs to another plan or cannot be written. Finished units are never lost.
+    """
+    if workers < 1:
+        raise RunError(f"workers is {workers}; expected 1 or more")
+    store = RunStore(out)
+    if fresh:
+        store.clear()
+    header = store.read_header()
+    if header is None and out.exists() and any(out.iterdir()):
+        raise RunError(f"{out} has files but is no run folder; choose another folder with --out")
+    if header is not None and header.get("identity") != plan.identity:
+        raise RunError(
+            f"{out} holds a run of another plan (benchmark {header.get('benchmark')!r}, identity "
+            f"{header.get('identity')}, now {plan.identity}): other models, users, protocol, seed, lane count, "
+            "weights or version. Choose another folder with --out, or --fresh to delete it."
+        )
+    done = store.done()
+    todo = [u for u in plan.units if u.key not in done]
+    store.write_header(_header(plan, workers, arguments or {}, header))
+    on_start(len(plan.units), len(plan.units) - len(todo))
+    clicks = 0
+
+    def count(report: Report) -> None:
+        nonlocal clicks
+        clicks += report.clicks
+        on_report(report)
+
+    if todo:
+        if workers == 1:
+            run_here(plan, store, todo, count)
+        else:
+            run_processes(plan, store, todo, workers, count)
+        store.compact([u.key for u in plan.units])
+    header = store.read_header() or {}
+    store.write_header(header | {"finished": now(), "data": _data_hashes(out)})
+    return Summary(out, len(plan.units), len(todo), len(load_failures(out)), clicks)
+
+
+def _header(plan: Plan, workers: int, arguments: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    session = {
+        "started": now(),
+        "workers": workers,
+        "arguments": dict(arguments),
+        "packages": describe_packages(),
+        "machine": describe_machine(plan.devices),
+        "source": describe_source(),
+    }
+    sessions = [*(before or {}).get("sessions", []), session]
+    return {
+        "schema": SCHEMA_VERSION,
+        "benchmark": plan.benchmark.name,
+        "identity": plan.identity,
+        "effective": asdict(plan.benchmark)
+        | {
+            "lanes": plan.lanes,
+            "threads": plan.threads,
+            "devices": list(plan.devices),
+            "players": plan.players,
+            "roots": {k: str(v) if v else None for k, v in plan.roots.items()},
+        },
+        "protocol_hash": plan.benchmark.protocol.hash,
+        "checkpoints": plan.checkpoints,
+        "missing": [asdict(m) for m in plan.missing],
+        "notes": list(plan.notes),
+        "sessions": sessions,
+    }
+
+
+def _data_hashes(out: Path) -> dict[str, dict[str, Any]]:
+    """Return, for each data set, the number of samples played and a hash of their decoded content."""
+    units = load_units(out)
+    found: dict[str, dict[str, Any]] = {}
+    if units.empty:
+        return found
+    for name, rows in units.groupby("dataset"):
+        pairs = sorted(set(zip(rows["sample"], rows["data_sha256"], strict=True)))
+        found[str(name)] = {
+            "samples": len(pairs),
+            "sha256": hashlib.sha256(repr(pairs).encode()).hexdigest(),
+        }
+    return found

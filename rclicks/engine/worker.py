@@ -1,0 +1,197 @@
+"""One worker: plays units one after the other, decoding the next sample while the present one is played."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from rclicks.data.contract import Dataset
+from rclicks.engine.episode import Episode, Rules, describe, play
+from rclicks.engine.loading import load_dataset, load_model, load_user
+from rclicks.engine.plan import Plan, Unit
+from rclicks.errors import RunError
+from rclicks.models.contract import Model
+from rclicks.models.devices import translate_memory_errors
+from rclicks.records.store import RunStore
+from rclicks.registry import Registry
+from rclicks.sample import Sample
+from rclicks.users.contract import User
+
+__all__ = ["Report", "Worker", "limited_threads"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a worker tells of a unit.
+
+    Attributes
+    ----------
+    unit : Unit
+    clicks : int
+        Rows written.
+    failures : int
+    seconds : float
+        Wall time.
+    message : str
+        First failure, for the log.
+    """
+
+    unit: Unit
+    clicks: int
+    failures: int
+    seconds: float
+    message: str = ""
+
+
+@contextmanager
+def limited_threads(threads: int) -> Iterator[None]:
+    """Hold the numerical libraries to `threads` CPU threads, because results can depend on their number."""
+    import cv2
+    from threadpoolctl import threadpool_limits
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(threads)
+    try:
+        with threadpool_limits(limits=threads):
+            yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+class Worker:
+    """Plays units of a plan on one device.
+
+    Keeps one model at a time, all data sets and users, and one decoding thread. Use as a context manager.
+    """
+
+    def __init__(
+        self, plan: Plan, store: RunStore, device: str, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.plan, self.store, self.device, self.clock = plan, store, device, clock
+        self.registry = Registry.discover(plan.plugins)
+        protocol = plan.benchmark.protocol
+        self._users: dict[str, User] = {s.label: load_user(self.registry, s, protocol) for s in plan.benchmark.users}
+        self._datasets: dict[str, Dataset] = {}
+        self._model: tuple[str, Model | Exception] | None = None
+        self._cold = True
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="rclicks-decode")
+        self._ahead: tuple[str, Future[tuple[Sample, str]]] | None = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._reader.shutdown(wait=False, cancel_futures=True)
+
+    def prefetch(self, unit: Unit) -> None:
+        """Begin to decode the sample of `unit`."""
+        if self._ahead is None or self._ahead[0] != unit.key:
+            self._ahead = (unit.key, self._reader.submit(self._read, unit))
+
+    def run(self, unit: Unit, following: Unit | None = None) -> Report:
+        """Play `unit`, write its shard, and return a report; decode the sample of `following` meanwhile.
+
+        Raises
+        ------
+        RunError
+            If the run folder cannot be written.
+        """
+        start = self.clock()
+        base = {"model": unit.model, "dataset": unit.dataset, "sample": unit.sample}
+        try:
+            self.prefetch(unit)
+            assert self._ahead is not None  # noqa: S101 - prefetch has set it
+            sample, digest = self._ahead[1].result()
+            self._ahead = None
+            if following is not None:
+                self.prefetch(following)
+            model = self._load(unit.model)
+            with translate_memory_errors():
+                episode = self._play(unit, model, sample)
+        except RunError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the unit's boundary: whatever a plug-in raises becomes a failure row
+            self._ahead = None if self._ahead and self._ahead[0] == unit.key else self._ahead
+            self.store.write_failures(unit.key, [base | describe(error)])
+            message = f"{unit.dataset}/{unit.sample}: {type(error).__name__}: {error}"
+            return Report(unit, 0, 1, self.clock() - start, message)
+        seconds = self.clock() - start
+        for row in episode.rows:
+            row["cold"] = self._cold
+        facts = base | {
+            "data_sha256": digest,
+            "encoder_calls": int(episode.encode_s > 0),
+            "decoder_calls": episode.decode_calls,
+            "encode_s": episode.encode_s,
+            "decode_s": sum(r["decode_s"] for r in episode.rows),
+            "user_s": sum(r["user_s"] for r in episode.rows),
+            "metric_s": sum(r["metric_s"] for r in episode.rows),
+            "wall_s": seconds,
+            "clicks": len(episode.rows),
+            "cold": self._cold,
+        }
+        self._cold = False
+        self.store.write_unit(unit.key, episode.rows, episode.failures, facts)
+        message = f"{unit.dataset}/{unit.sample}: {episode.failures[0]['message']}" if episode.failures else ""
+        return Report(unit, len(episode.rows), len(episode.failures), self.clock() - start, message)
+
+    def _play(self, unit: Unit, model: Model, sample: Sample) -> Episode:
+        users = [(label, self._users[label]) for label in self.plan.players[unit.model]]
+        benchmark = self.plan.benchmark
+        rules = Rules(unit.model, benchmark.protocol, benchmark.metrics, benchmark.seed, self.plan.lanes, unit.key)
+        return play(model, sample, users, rules, self.clock)
+
+    def _read(self, unit: Unit) -> tuple[Sample, str]:
+        if unit.dataset not in self._datasets:
+            spec = self.plan.spec("datasets", unit.dataset)
+            self._datasets[unit.dataset] = load_dataset(self.registry, spec, self.plan.roots[unit.dataset])
+        sample = self._datasets[unit.dataset][unit.index]
+        return sample, content_hash(sample)
+
+    def _load(self, label: str) -> Model:
+        if self._model is None or self._model[0] != label:
+            self._model = None  # free the old one before the new one is built
+            self._cold = True
+            try:
+                with translate_memory_errors():
+                    spec = self.plan.spec("models", label)
+                    model = load_model(self.registry, spec, self.device, self.plan.benchmark.protocol)
+                    if "torch" in _loaded_modules():
+                        import torch
+
+                        torch.set_num_threads(self.plan.threads)
+                if model.checkpoint_id != self.plan.checkpoints[label]:
+                    planned = self.plan.checkpoints[label]
+                    raise RunError(f"{label} loaded weights {model.checkpoint_id}, but the plan was made for {planned}")
+                self._model = (label, model)
+            except Exception as error:  # noqa: BLE001 - remembered, so that each unit of the model fails at once
+                self._model = (label, error)
+        loaded = self._model[1]
+        if isinstance(loaded, Exception):
+            raise loaded
+        return loaded
+
+
+def _loaded_modules() -> dict[str, object]:
+    import sys
+
+    return dict(sys.modules)
+
+
+def content_hash(sample: Sample) -> str:
+    """Return the SHA-256 of a decoded sample: image, masks, ignored pixels and names."""
+    digest = hashlib.sha256(f"{sample.image.dtype}{sample.image.shape}{sample.spacing}".encode())
+    digest.update(np.ascontiguousarray(sample.image).tobytes())
+    for target in sample.targets:
+        digest.update(f"{target.id}{target.raters}".encode())
+        for mask in target.masks:
+            digest.update(np.packbits(mask).tobytes())
+        if target.ignore is not None:
+            digest.update(np.packbits(target.ignore).tobytes())
+    return digest.hexdigest()

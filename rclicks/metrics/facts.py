@@ -1,0 +1,100 @@
+"""What does not change while a target is being segmented, computed once.
+
+A `TargetFacts` is shared by all users, groups and replicates that follow the same rater of the same object, so that
+the target's box, area and boundary band are found once an object and not once a click.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.sample import Mask
+
+__all__ = ["TargetFacts", "band_width", "boundary_band", "bounding_box", "widen"]
+
+Window = tuple[slice, slice]
+
+
+def bounding_box(mask: Mask) -> Window | None:
+    """Return the smallest window (row slice, column slice) that holds all True pixels of an (H, W) mask; None if none.
+
+    >>> bounding_box(np.array([[0, 0, 0], [0, 1, 1]], bool))
+    (slice(1, 2, None), slice(1, 3, None))
+    """
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return None
+    low, high = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(mask[low:high].any(axis=0))
+    return slice(low, high), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def widen(a: Window | None, b: Window | None) -> Window | None:
+    """Return the smallest window that holds both; None stands for an empty window."""
+    if a is None or b is None:
+        return a or b
+    return (
+        slice(min(a[0].start, b[0].start), max(a[0].stop, b[0].stop)),
+        slice(min(a[1].start, b[1].start), max(a[1].stop, b[1].stop)),
+    )
+
+
+def band_width(shape: tuple[int, ...], ratio: float) -> int:
+    """Return the width in pixels of the boundary band: ratio times the diagonal, rounded half to even, at least 1."""
+    return max(1, round(ratio * math.hypot(*shape)))
+
+
+def boundary_band(mask: Mask, window: Window, width: int) -> Mask:
+    """Return the pixels of `mask` within `width` (chessboard distance) of its outside, inside `window` only.
+
+    Equals the mask minus its erosion by a (2 * width + 1) square; the outside of the image counts as outside the
+    mask. `window` must hold all True pixels.
+    """
+    crop = mask[window].view(np.uint8)
+    framed = cv2.copyMakeBorder(crop, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    distance = cv2.distanceTransform(framed, cv2.DIST_C, 3)[1:-1, 1:-1]
+    return np.asarray((distance <= width) & mask[window])
+
+
+class TargetFacts:
+    """One rater's mask of one object with its cached measures.
+
+    Parameters
+    ----------
+    mask : (H, W) bool array
+        The object.
+    ignore : (H, W) bool array or None
+        Pixels that do not count; they are taken out of the mask.
+    """
+
+    def __init__(self, mask: Mask, ignore: Mask | None = None) -> None:
+        if mask.dtype != np.bool_ or (ignore is not None and (ignore.dtype != np.bool_ or ignore.shape != mask.shape)):
+            raise TypeError("mask and ignore must be bool arrays of one shape")
+        if ignore is not None and not ignore.any():
+            ignore = None
+        self.ignore = ignore
+        self.mask: Mask = np.ascontiguousarray(mask if ignore is None else mask & ~ignore)
+        self._bands: dict[int, NDArray[np.bool_]] = {}
+
+    @cached_property
+    def window(self) -> Window | None:
+        """Bounding box of the object; None if it is empty."""
+        return bounding_box(self.mask)
+
+    @cached_property
+    def area(self) -> int:
+        """Number of object pixels."""
+        return int(np.count_nonzero(self.mask))
+
+    def band(self, width: int) -> Mask:
+        """Return the object's boundary band inside its window (cached)."""
+        if self.window is None:
+            raise ValueError("an empty object has no boundary")
+        if width not in self._bands:
+            self._bands[width] = boundary_band(self.mask, self.window, width)
+        return self._bands[width]

@@ -1,0 +1,1 @@
+"""The adapter contract, checkpoints, devices and batching helpers."""

@@ -1,0 +1,36 @@
+"""Devices without importing torch until one is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rclicks.errors import OutOfMemory
+
+__all__ = ["synchronise", "translate_memory_errors"]
+
+
+@contextmanager
+def translate_memory_errors() -> Iterator[None]:
+    """Turn MemoryError and torch's out-of-memory errors into `OutOfMemory`, which makes the engine halve its lanes."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemory(f"the machine ran out of memory: {error}") from error
+    except RuntimeError as error:
+        kind = type(error).__name__
+        if kind == "OutOfMemoryError" or "not enough memory" in str(error) or "out of memory" in str(error):
+            raise OutOfMemory(f"the device ran out of memory: {error}") from error
+        raise
+
+
+def synchronise(device: str) -> None:
+    """Wait for `device` to finish its queued work; nothing to do on the CPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize(device)
+    elif device.startswith("mps"):
+        import torch
+
+        torch.mps.synchronize()

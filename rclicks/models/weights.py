@@ -1,0 +1,168 @@
+"""Find, check and read checkpoints, and make seeded test weights; nothing untrusted is ever unpickled.
+
+``checkpoint`` arguments mean the same everywhere: None searches the checkpoint folder for the card's file, a path
+names a file, and ``"synthetic"`` asks for weights that are a pure function of their names (for tests and for timing;
+records carry the word and tables refuse to call them results).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rclicks.cards import ModelCard
+from rclicks.config import load_config
+from rclicks.errors import WeightsError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["SYNTHETIC", "find_checkpoint", "load_into", "read_checkpoint", "synthetic_state"]
+
+SYNTHETIC = "synthetic"
+
+
+def find_checkpoint(card: ModelCard, checkpoint: str | Path | None = None) -> Path:
+    """Return the file that holds the weights of `card`.
+
+    Raises
+    ------
+    WeightsError
+        If there is no such file, or several; says what was looked for, where, and where it is published.
+    """
+    if card.checkpoint is None:
+        raise WeightsError(f"{card.name} has no weights, so checkpoint={str(checkpoint)!r} makes no sense")
+    facts = card.checkpoint
+    where = f" It is published as {facts.url or facts.file} ({card.source})."
+    if checkpoint is not None:
+        path = Path(checkpoint).expanduser()
+        if not path.is_file():
+            raise WeightsError(f"checkpoint {path} of {card.name} does not exist.{where}")
+        return path
+    folder = load_config().checkpoint_folder()
+    if folder is None:
+        raise WeightsError(
+            f"no weights for {card.name}: no checkpoint folder is set. Put {facts.file} into a folder and name it by "
+            f"RCLICKS_CHECKPOINTS or `checkpoints:` in rclicks.yaml, or pass checkpoint=PATH.{where}"
+        )
+    found = sorted(folder.rglob(facts.file)) if folder.is_dir() else []
+    if len(found) != 1:
+        what = "none" if not found else ", ".join(map(str, found))
+        raise WeightsError(f"expected one {facts.file} for {card.name} below {folder}, found {what}.{where}")
+    return found[0]
+
+
+def checkpoint_id(path: Path, card: ModelCard) -> str:
+    """Return "<file>@<first 12 hex digits of the SHA-256>", checked against the card's digest if it has one."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    value = digest.hexdigest()
+    facts = card.checkpoint
+    if facts and facts.sha256 and path.name == facts.file and not value.startswith(facts.sha256):
+        raise WeightsError(
+            f"{path} is not the published {facts.file}: its SHA-256 is {value[:12]}..., expected {facts.sha256[:12]}... "
+            "Download it again, or rename it if it is your own."
+        )
+    return f"{path.name}@{value[:12]}"
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Read a torch file with tensors and plain Python values only.
+
+    Raises
+    ------
+    WeightsError
+        If the file is damaged or holds anything that would run code when loaded.
+    """
+    import pickle
+
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} holds Python objects other than tensors and plain values, which could run code when loaded; "
+            f"it was not opened ({error})"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise WeightsError(f"{path} is damaged or not a torch checkpoint: {error}") from error
+
+
+def load_into(network: torch.nn.Module, state: Mapping[str, Any], origin: str) -> None:
+    """Load `state` strictly into `network`.
+
+    Raises
+    ------
+    WeightsError
+        With the first missing, unexpected and misshapen keys.
+    """
+    own = network.state_dict()
+    missing = [k for k in own if k not in state]
+    unexpected = [k for k in state if k not in own]
+    misshapen = [k for k in own if k in state and tuple(own[k].shape) != tuple(getattr(state[k], "shape", ()))]
+    if missing or unexpected or misshapen:
+        raise WeightsError(
+            f"{origin} does not fit {type(network).__name__}: {len(missing)} keys missing {missing[:3]}, "
+            f"{len(unexpected)} unexpected {unexpected[:3]}, {len(misshapen)} of another shape {misshapen[:3]}"
+        )
+    network.load_state_dict(dict(state))
+
+
+def synthetic_state(
+    network: torch.nn.Module,
+    *,
+    bn_calibration: Mapping[str, tuple[float, float]] | None = None,
+    multipliers: Mapping[str, float] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    keep: tuple[str, ...] = (),
+) -> dict[str, torch.Tensor]:
+    """Return weights that are a pure function of key and shape.
+
+    Every floating-point entry is drawn from ``default_rng(crc32(key))``; `bn_calibration` gives the input mean and
+    variance of batch-norm modules, `multipliers` and `overrides` adjust single keys, `keep` leaves keys as built.
+    """
+    import torch
+
+    calibration = bn_calibration or {}
+    state: dict[str, torch.Tensor] = {}
+    for key, tensor in network.state_dict().items():
+        if not tensor.is_floating_point() or key in keep:
+            state[key] = tensor
+            continue
+        mean, variance = calibration.get(key.rpartition(".")[0], (0.0, 1.0))
+        array = _synthetic_array(key, tuple(tensor.shape), mean, variance).astype(np.float32)
+        if multipliers and key in multipliers:
+            array = array * np.float32(multipliers[key])
+        if overrides and key in overrides:
+            array = np.asarray(overrides[key], np.float32).reshape(tensor.shape)
+        state[key] = torch.from_numpy(np.ascontiguousarray(array)).reshape(tensor.shape)
+    return state
+
+
+def _synthetic_array(key: str, shape: tuple[int, ...], mean: float, variance: float) -> np.ndarray:
+    rng = np.random.default_rng(zlib.crc32(key.encode()))
+    last = key.rpartition(".")[2]
+    if key.endswith("running_var"):
+        return np.asarray(variance * (1 + 0.1 * rng.random(shape)))
+    if key.endswith("running_mean"):
+        return np.asarray(mean + np.sqrt(variance) * 0.05 * rng.standard_normal(shape))
+    if last == "bases":
+        bases = rng.random(shape)
+        return np.asarray(bases / np.linalg.norm(bases, axis=1, keepdims=True))
+    if any(word in key for word in ("pos_embed", "rel_pos", "relative_position_bias", "attention_biases")):
+        return np.asarray(0.2 * rng.standard_normal(shape))
+    if len(shape) <= 1 and "scale" in last:
+        return np.asarray(0.5 + 0.1 * rng.random(shape))
+    if len(shape) <= 1 and key.endswith("weight"):
+        return np.asarray(1 + 0.05 * rng.standard_normal(shape))
+    if len(shape) <= 1:
+        return np.asarray(0.02 * rng.standard_normal(shape))
+    return np.asarray(rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:])))

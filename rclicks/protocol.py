@@ -1,0 +1,100 @@
+"""The rules of play that change numbers: a named, hashed, printed object.
+
+``default`` corrects the known flaws of the published evaluation; ``compat`` reproduces them. Every difference is
+one field here and one line of docs/differences.md.
+
+>>> Protocol.named("compat").perfect_mask
+'click-origin'
+>>> Protocol.named("default", clicks=5).clicks
+5
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from rclicks.errors import ProtocolError
+
+__all__ = ["Protocol"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a trajectory is played and scored.
+
+    Attributes
+    ----------
+    name : {"default", "compat"}
+    clicks : int
+        Budget of interactions a trajectory.
+    stop_iou : float or None
+        Stop as soon as IoU >= this after at least `min_clicks`; None plays the whole budget.
+    min_clicks : int
+    boundary_ratio : float
+        Width of the boundary band of boundary IoU, as a fraction of the image diagonal.
+    perfect_mask : {"stop", "click-origin"}
+        What the base rule does if no error pixel is left to click. Published: a negative click at (0, 0).
+    empty_union : {"one", "nan"}
+        IoU if neither mask nor target has a pixel. Published: 0/0.
+    nof : {"never-reached", "equals-budget"}
+        Which objects count as failures. Published: every NoC equal to the budget, even if reached by the last click.
+    mask_prompt : {"keep", "published"}
+        SAM family: published code drops the previous logits whenever there is at most one click of each sign.
+    """
+
+    name: Literal["default", "compat"] = "default"
+    clicks: int = 20
+    stop_iou: float | None = None
+    min_clicks: int = 1
+    boundary_ratio: float = 0.02
+    perfect_mask: Literal["stop", "click-origin"] = "stop"
+    empty_union: Literal["one", "nan"] = "one"
+    nof: Literal["never-reached", "equals-budget"] = "never-reached"
+    mask_prompt: Literal["keep", "published"] = "keep"
+
+    def __post_init__(self) -> None:
+        """Refuse values that no trajectory could be played with."""
+        if self.clicks < 1:
+            raise ProtocolError(f"protocol.clicks is {self.clicks}; expected at least 1")
+        if self.stop_iou is not None and not 0 < self.stop_iou <= 1:
+            raise ProtocolError(f"protocol.stop_iou is {self.stop_iou}; expected 0 < stop_iou <= 1, or none")
+        if not 0 < self.boundary_ratio < 1:
+            raise ProtocolError(f"protocol.boundary_ratio is {self.boundary_ratio}; expected between 0 and 1")
+
+    @classmethod
+    def named(cls, name: str, **changes: Any) -> Protocol:
+        """Return the protocol `name`, with single rules changed.
+
+        Raises
+        ------
+        ProtocolError
+            If the name or a rule is unknown.
+        """
+        if name not in _NAMED:
+            raise ProtocolError(f"unknown protocol {name!r}; allowed: {', '.join(_NAMED)}")
+        known = {f.name for f in fields(cls)} - {"name"}
+        for key in changes:
+            if key not in known:
+                raise ProtocolError(f"unknown protocol rule {key!r}; allowed: {', '.join(sorted(known))}")
+        return cls(**{**_NAMED[name], **changes})
+
+    @property
+    def hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of the rules."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+_NAMED: dict[str, dict[str, Any]] = {
+    "default": {"name": "default"},
+    "compat": {
+        "name": "compat",
+        "perfect_mask": "click-origin",
+        "empty_union": "nan",
+        "nof": "equals-budget",
+        "mask_prompt": "published",
+    },
+}

@@ -1,0 +1,1 @@
+"""The record schema and the Parquet store of a run."""

@@ -1,0 +1,60 @@
+"""The record: one row a round of a trajectory. Versioned; columns are only ever added.
+
+Times are shares, so that their sums are true totals: `encode_s` is the image's encoding divided by the rows of the
+unit, `decode_s` a batch's time divided by its live lanes.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from rclicks.metrics.catalogue import ROUND
+
+__all__ = ["FAILURE_SCHEMA", "KEYS", "SCHEMA", "SCHEMA_VERSION", "TIMES", "TRAJECTORY"]
+
+SCHEMA_VERSION = 1
+
+_text = pa.dictionary(pa.int32(), pa.string())
+
+TRAJECTORY = ("model", "dataset", "sample", "object", "rater", "user", "group", "replicate")
+KEYS = (*TRAJECTORY, "round")
+TIMES = ("encode_s", "decode_s", "user_s", "metric_s", "cold")
+
+SCHEMA = pa.schema(
+    [
+        ("model", _text),
+        ("checkpoint", _text),
+        ("dataset", _text),
+        ("sample", pa.string()),
+        ("object", pa.string()),
+        ("rater", _text),
+        ("protocol", _text),
+        ("user", _text),
+        ("group", _text),
+        ("replicate", pa.int32()),
+        ("round", pa.int32()),
+        ("kind", _text),
+        ("positive", pa.bool_()),
+        ("z", pa.int32()),
+        ("y", pa.int32()),
+        ("x", pa.int32()),
+        ("z1", pa.int32()),
+        ("y1", pa.int32()),
+        ("x1", pa.int32()),
+        *((name, pa.float64()) for name in ROUND),
+        ("encode_s", pa.float64()),
+        ("decode_s", pa.float64()),
+        ("user_s", pa.float64()),
+        ("metric_s", pa.float64()),
+        ("cold", pa.bool_()),
+        ("lanes", pa.int32()),
+        ("flags", _text),
+        ("unit", pa.string()),
+    ]
+)
+
+FAILURE_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("model", "dataset", "sample", "object", "rater", "user", "group")]
+    + [("replicate", pa.int32()), ("error", pa.string()), ("message", pa.string()), ("traceback", pa.string())]
+    + [("unit", pa.string())]
+)

@@ -1,0 +1,81 @@
+"""How people name a thing with options: ``name``, or ``name:key=value,key=value`` on the command line.
+
+>>> parse("ritm-h18s:brs=f-brs-b,checkpoint=synthetic")
+Spec(name='ritm-h18s', options={'brs': 'f-brs-b'}, checkpoint='synthetic', label='ritm-h18s:brs=f-brs-b')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from rclicks.errors import ProtocolError
+
+__all__ = ["Spec", "parse"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A name with options.
+
+    Attributes
+    ----------
+    name : str
+        The registered name.
+    options : dict
+        Keyword arguments of the plug-in's `load`.
+    checkpoint : str or None
+        Models only: a path, "synthetic", or None for the published file.
+    label : str
+        How records and tables call it; unique within a benchmark.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+    checkpoint: str | None = None
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        """Derive the label from name and options where none was given."""
+        if not self.label:
+            shown = ",".join(f"{k}={_plain(v)}" for k, v in sorted(self.options.items()))
+            object.__setattr__(self, "label", f"{self.name}:{shown}" if shown else self.name)
+
+
+def _plain(value: Any) -> str:
+    return "[" + " ".join(map(_plain, value)) + "]" if isinstance(value, (list, tuple)) else str(value)
+
+
+def parse(value: str | Mapping[str, Any] | Spec) -> Spec:
+    """Return the Spec that a string or a YAML mapping (name, options, checkpoint, label) describes.
+
+    Raises
+    ------
+    ProtocolError
+        If an option is not of the form key=value or a mapping has other keys.
+    """
+    if isinstance(value, Spec):
+        return value
+    if isinstance(value, str):
+        name, _, rest = value.partition(":")
+        options: dict[str, Any] = {}
+        for part in filter(None, rest.split(",")):
+            key, sign, text = part.partition("=")
+            if not sign or not key.strip():
+                raise ProtocolError(f"{value!r}: {part!r} is not of the form key=value")
+            options[key.strip()] = yaml.safe_load(text)
+        checkpoint = options.pop("checkpoint", None)
+        return Spec(name.strip(), options, None if checkpoint is None else str(checkpoint))
+    allowed = {"name", "options", "checkpoint", "label"}
+    if "name" not in value or not set(value) <= allowed:
+        raise ProtocolError(f"{dict(value)!r} needs `name` and may have {', '.join(sorted(allowed - {'name'}))} only")
+    checkpoint = value.get("checkpoint")
+    return Spec(
+        str(value["name"]),
+        dict(value.get("options") or {}),
+        None if checkpoint is None else str(checkpoint),
+        str(value.get("label") or ""),
+    )
