@@ -6,6 +6,7 @@ Spec(name='ritm-h18s', options={'brs': 'f-brs-b'}, checkpoint='synthetic', label
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ import yaml
 from rclicks.errors import ProtocolError
 
 __all__ = ["Spec", "parse"]
+
+_BETWEEN_OPTIONS = re.compile(r",(?![^\[\]]*\])")  # commas, but not those inside a [list]
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,14 @@ def parse(value: str | Mapping[str, Any] | Spec) -> Spec:
     if isinstance(value, str):
         name, _, rest = value.partition(":")
         options: dict[str, Any] = {}
-        for part in filter(None, rest.split(",")):
+        for part in filter(None, _BETWEEN_OPTIONS.split(rest)):
             key, sign, text = part.partition("=")
             if not sign or not key.strip():
                 raise ProtocolError(f"{value!r}: {part!r} is not of the form key=value")
-            options[key.strip()] = yaml.safe_load(text)
+            try:
+                options[key.strip()] = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise ProtocolError(f"{value!r}: {text!r} is not a YAML value") from error
         checkpoint = options.pop("checkpoint", None)
         return Spec(name.strip(), options, None if checkpoint is None else str(checkpoint))
     allowed = {"name", "options", "checkpoint", "label"}

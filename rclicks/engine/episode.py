@@ -6,6 +6,7 @@ and the metrics are taken. A trajectory that fails is reported and leaves no row
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -248,7 +249,7 @@ def _trouble(state: State, shape: tuple[int, ...]) -> str:
         return f"a mask of {found}, expected bool {shape}"
     if state.probability is None or state.probability.shape != shape:
         return f"no probability map of shape {shape}"
-    if not np.isfinite(state.probability).all():
+    if not math.isfinite(float(state.probability.sum())):  # cheaper than a look at every pixel, and as strict
         return "a probability map with NaN or infinity"
     return ""
 

@@ -4,8 +4,8 @@ False negatives and false positives are two error masks. Each gets an exact Eucl
 outside of the image counts as correct; the mask with the larger maximum decides the sign (a tie goes to the negative
 click), and the click falls on the first pixel in row-major order that has that maximum and was not clicked before.
 
-The transforms are taken a connected component at a time, on crops, largest possible radius first, and stop as soon as
-no remaining component can hold a larger circle; the result is bit-equal to the full-frame rule.
+The exact transform is dear, so it is only taken around the few pixels that a fast chamfer transform (5 x 5, within 2 %
+of the truth: Borgefors 1986) leaves as candidates; the result is bit-equal to the full-frame rule.
 
 >>> truth = np.zeros((9, 9), bool); truth[2:7, 2:7] = True
 >>> next_click(TargetFacts(truth), np.zeros((9, 9), bool))
@@ -19,6 +19,7 @@ from collections.abc import Iterable
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from rclicks.cards import UserCard
@@ -41,6 +42,9 @@ CARDS = (
 
 Point = tuple[int, int]
 
+# The chamfer distance lies within 2 % of the Euclidean one; the margin is kept wider than that.
+ROUGH_ERROR = 0.03
+
 
 def deepest_pixel(error: Mask, clicked: Iterable[Point] = (), floor: int = 0) -> tuple[int, Point | None]:
     """Return (squared distance, pixel) of the point of an (H, W) error mask that lies farthest from its outside.
@@ -52,48 +56,42 @@ def deepest_pixel(error: Mask, clicked: Iterable[Point] = (), floor: int = 0) ->
     window = bounding_box(error)
     if window is None:
         return 0, None
-    top, left = window[0].start, window[1].start
+    top, left = window[0].start - 1, window[1].start - 1
     framed = cv2.copyMakeBorder(error[window].view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(framed, connectivity=8)
-    taken = [(r - top + 1, c - left + 1) for r, c in clicked]
-    best, where = max(floor, 1), None
-    for k in sorted(range(1, count), key=lambda k: -_radius_bound(stats[k])):
-        if _radius_bound(stats[k]) ** 2 < best:
-            break
-        x, y, w, h = (int(v) for v in stats[k, :4])
-        part = labels[y - 1 : y + h + 1, x - 1 : x + w + 1] == k
-        free = [(r - y + 1, c - x + 1) for r, c in taken if y <= r < y + h and x <= c < x + w]
-        depth, (row, column) = _first_maximum(part, free)
-        point = (row + y - 1 + top - 1, column + x - 1 + left - 1)
-        if depth > best or (depth == best and (where is None or point < where)):
-            best, where = depth, point
-    return (best, where) if where is not None else (0, None)
+    rough = cv2.distanceTransform(framed, cv2.DIST_L2, 5)
+    for row, column in clicked:
+        if 0 <= row - top < rough.shape[0] and 0 <= column - left < rough.shape[1]:
+            rough[row - top, column - left] = 0
+    peak = float(rough.max())
+    if peak == 0 or (peak * (1 + ROUGH_ERROR)) ** 2 < floor:
+        return 0, None
+    candidates = rough >= peak * (1 - ROUGH_ERROR) ** 2
+    box = bounding_box(candidates)
+    assert box is not None  # noqa: S101 - the peak itself is a candidate
+    reach = math.ceil(peak * (1 + ROUGH_ERROR)) + 1
+    around = (
+        slice(max(0, box[0].start - reach), box[0].stop + reach),
+        slice(max(0, box[1].start - reach), box[1].stop + reach),
+    )
+    depth, (row, column) = _first_maximum(framed[around], candidates[around])
+    if depth < floor:
+        return 0, None
+    return depth, (row + around[0].start + top, column + around[1].start + left)
 
 
-def _first_maximum(part: Mask, excluded: Iterable[Point]) -> tuple[int, Point]:
-    """Return the largest squared distance inside a framed mask and the first pixel that has it.
+def _first_maximum(framed: NDArray[np.uint8], candidates: Mask) -> tuple[int, Point]:
+    """Return the largest squared distance among `candidates` and the first pixel that has it.
 
     OpenCV's square roots differ in the last bit with the width of the array, so equals are only equal after squaring
     and rounding; that is exact up to distances of about a thousand pixels, beyond which SciPy takes over.
     """
-    depth = cv2.distanceTransform(part.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    depth = cv2.distanceTransform(np.ascontiguousarray(framed), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     if depth.max() > 1000:
-        depth = ndimage.distance_transform_edt(part)
-    for at in excluded:
-        depth[at] = 0
-    near = np.flatnonzero(depth.ravel() >= depth.max() * (1 - 1e-6))
-    squared = np.rint(depth.ravel()[near].astype(np.float64) ** 2).astype(np.int64)
-    row, column = divmod(int(near[squared.argmax()]), depth.shape[1])
+        depth = ndimage.distance_transform_edt(framed)
+    at = np.flatnonzero(candidates)
+    squared = np.rint(depth.ravel()[at].astype(np.float64) ** 2).astype(np.int64)
+    row, column = divmod(int(at[squared.argmax()]), depth.shape[1])
     return int(squared.max()), (row, column)
-
-
-def _radius_bound(stat: np.ndarray) -> float:
-    """Return an upper bound of the distance transform inside a component, from its box and area.
-
-    A disc of radius r around a pixel holds at least pi (r - sqrt(1/2))^2 pixels, and needs 2 r - 1 rows.
-    """
-    width, height, area = float(stat[2]), float(stat[3]), float(stat[4])
-    return min((min(width, height) + 1) / 2, math.sqrt(area / math.pi) + 0.70711) + 1e-3
 
 
 def next_click(facts: TargetFacts, prediction: Mask, clicked: Iterable[Point] = ()) -> Click | None:

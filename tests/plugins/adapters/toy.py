@@ -8,7 +8,6 @@ from rclicks.cards import ModelCard
 from rclicks.errors import OutOfMemory
 from rclicks.interaction import Box
 from rclicks.models.contract import Model, State
-from rclicks.protocol import Protocol
 
 CARDS = (
     ModelCard(name="toy", family="toy", summary="discs around clicks", encodes_once=True, batched=True),
@@ -46,7 +45,10 @@ class Toy(Model):
             import signal
 
             os.kill(os.getpid(), signal.SIGKILL)
-        return [self._next(shape, s, len(states), bad and self.fault == "nan" and i == 0) for i, s in enumerate(states)]
+        return [
+            self._next(shape, s, len(states), bad and self.fault == "nan" and i == 0 and len(s.interactions) == 1)
+            for i, s in enumerate(states)
+        ]
 
     def _next(self, shape, state, lanes, nan):
         yy, xx = np.mgrid[: shape[0], : shape[1]]
@@ -62,7 +64,5 @@ class Toy(Model):
         return State(state.interactions, probability > 0.5, probability, lanes)
 
 
-def load(
-    card, *, checkpoint=None, device="cpu", protocol=Protocol(), radius=6, fail_on="", fault="", fits=0, slow=0.0
-):
+def load(card, *, checkpoint=None, device="cpu", protocol=None, radius=6, fail_on="", fault="", fits=0, slow=0.0):
     return Toy(card, radius, str(fail_on), fault, fits, slow)

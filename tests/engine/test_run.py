@@ -1,0 +1,310 @@
+"""The engine on a toy model: determinism, resume, faults, lanes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rclicks.benchmark import Benchmark
+from rclicks.engine.episode import Rules, play
+from rclicks.engine.loading import load_dataset, load_model, load_user
+from rclicks.engine.plan import make_plan
+from rclicks.engine.pool import run_here
+from rclicks.engine.run import run_plan
+from rclicks.errors import OutOfMemory, ProtocolError, RunError
+from rclicks.protocol import Protocol
+from rclicks.records.schema import KEYS
+from rclicks.records.store import RunStore, load_failures, load_records, load_run, load_units, same_records
+from rclicks.registry import Registry
+from rclicks.specs import parse
+from support import REPOSITORY
+
+PLUGINS = Path(__file__).parent.parent / "plugins"
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.discover([PLUGINS])
+
+
+def study(model: str = "toy", data: str = "toy-set", users: tuple = ("robot",), **rules: object) -> Benchmark:
+    return Benchmark(
+        name="test",
+        summary="",
+        models=(parse(model),),
+        datasets=(parse(data),),
+        users=tuple(parse(u) for u in users),
+        metrics=("iou", "biou"),
+        protocol=Protocol.named("default", **({"clicks": 4} | rules)),
+    )
+
+
+def run(registry: Registry, out: Path, benchmark: Benchmark, workers: int = 1, **options: object) -> pd.DataFrame:
+    run_plan(make_plan(benchmark, registry, **options), out, workers=workers)
+    return load_records(out)
+
+
+def test_records_are_equal_for_any_number_of_workers(registry: Registry, tmp_path: Path) -> None:
+    users = ("robot", "box:jitters=[0,5],replicates=2")
+    one = run(registry, tmp_path / "one", study(users=users))
+    two = run(registry, tmp_path / "two", study(users=users), workers=2)
+    three = run(registry, tmp_path / "three", study(users=users), workers=3)
+    # The toy model takes clicks only, so the box user is left out and said to be.
+    assert set(one["user"]) == {"robot"}
+    assert same_records(one, two)
+    assert same_records(one, three)
+    assert not one.duplicated(list(KEYS)).any()
+    assert list(one["sample"].unique()) == [f"s{i}" for i in range(6)]
+
+
+def test_encoder_runs_once_an_image_for_all_objects_users_and_replicates(registry: Registry, tmp_path: Path) -> None:
+    benchmark = study("toy-box", users=("robot", "box:jitters=[0,4],replicates=3"))
+    run(registry, tmp_path / "r", benchmark)
+    assert load_units(tmp_path / "r")["encoder_calls"].tolist() == [1] * 6
+    model = load_model(registry, parse("toy-box"))
+    users = [(s.label, load_user(registry, s, benchmark.protocol)) for s in benchmark.users]
+    sample = load_dataset(registry, parse("toy-set"), None)[0]
+    episode = play(model, sample, users, Rules("toy-box", benchmark.protocol, ("iou",), 42, 4, "u"))
+    assert model.embeds == 1
+    # Round 1 has 2 objects x (1 robot + 1 tight + 3 jittered boxes) = 10 lanes in 3 batches; rounds 2 to 4 have the
+    # two robots only.
+    assert model.calls == 3 + 3
+    assert len(episode.rows) == 2 * (4 + 4)
+
+
+def test_lanes_are_padded_to_the_canonical_count_and_recorded(registry: Registry, tmp_path: Path) -> None:
+    frame = run(registry, tmp_path / "r", study(), lanes=8)
+    assert set(frame["lanes"]) == {8}
+    other = run(registry, tmp_path / "s", study(), lanes=1)
+    assert np.allclose(frame["iou"], other["iou"], atol=1e-6)
+
+
+def test_memory_shortage_halves_the_lanes_and_is_recorded(registry: Registry, tmp_path: Path) -> None:
+    frame = run(registry, tmp_path / "r", study("toy:fits=2"), lanes=8)
+    assert set(frame["lanes"]) == {2}
+    assert len(frame) == 6 * 2 * 4
+    assert load_failures(tmp_path / "r").empty
+
+
+@pytest.mark.parametrize(("fault", "error"), [("raise", "ValueError"), ("memory", "OutOfMemory")])
+def test_a_sample_that_fails_is_recorded_and_the_run_goes_on(
+    registry: Registry, tmp_path: Path, fault: str, error: str
+) -> None:
+    frame = run(registry, tmp_path / "r", study(f"toy:fail_on=s2,fault={fault}"))
+    assert sorted(frame["sample"].unique()) == ["s0", "s1", "s3", "s4", "s5"]
+    failed = load_failures(tmp_path / "r")
+    assert failed["sample"].tolist() == ["s2"]
+    assert failed["error"].tolist() == [error]
+    assert "Traceback" in failed["traceback"][0]
+
+
+def test_nan_output_fails_its_trajectory_only(registry: Registry, tmp_path: Path) -> None:
+    frame = run(registry, tmp_path / "r", study("toy:fail_on=s2,fault=nan"), lanes=4)
+    assert len(frame[frame["sample"] == "s2"]) == 4  # the other object's four rounds
+    failed = load_failures(tmp_path / "r")
+    assert failed[["sample", "object", "error"]].to_numpy().tolist() == [["s2", "0", "BadPrediction"]]
+    assert "NaN" in failed["message"][0]
+
+
+def test_damaged_empty_and_misshapen_data_are_recorded(registry: Registry, tmp_path: Path) -> None:
+    frame = run(registry, tmp_path / "r", study(data="toy-set:damaged=1,empty=3,shifted=4"))
+    failed = load_failures(tmp_path / "r").set_index("sample")
+    assert failed["error"].to_dict() == {"s1": "DataError", "s3": "EmptyTarget", "s4": "ValueError"}
+    assert "(48, 63)" in failed.loc["s4", "message"]
+    assert sorted(frame["sample"].unique()) == ["s0", "s2", "s3", "s5"]
+    assert frame.loc[frame["sample"] == "s3", "object"].unique().tolist() == ["1"]
+
+
+def test_a_dying_worker_is_replaced_and_its_unit_fails(registry: Registry, tmp_path: Path) -> None:
+    frame = run(registry, tmp_path / "r", study("toy:fail_on=s2,fault=kill"), workers=2)
+    assert sorted(frame["sample"].unique()) == ["s0", "s1", "s3", "s4", "s5"]
+    failed = load_failures(tmp_path / "r")
+    assert failed["error"].tolist() == ["WorkerDied"]
+    assert "exit code -9" in failed["message"][0]
+
+
+def test_failed_units_are_tried_again_and_forgotten_when_they_succeed(registry: Registry, tmp_path: Path) -> None:
+    plan = make_plan(study(), registry)
+    store = RunStore(tmp_path / "r")
+    unit = plan.units[2]
+    store.write_header({"identity": plan.identity, "benchmark": "test"})
+    store.write_failures(unit.key, [{"sample": unit.sample, "error": "ValueError", "message": "once"}])
+    run_plan(plan, tmp_path / "r")
+    assert load_failures(tmp_path / "r").empty
+    assert len(load_records(tmp_path / "r")) == 6 * 2 * 4
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {here!r})
+from test_run import PLUGINS, study
+from rclicks.engine.plan import make_plan
+from rclicks.engine.run import run_plan
+from rclicks.registry import Registry
+if __name__ == "__main__":
+    plan = make_plan(study("toy:slow=0.02", "toy-set:n=24"), Registry.discover([PLUGINS]))
+    run_plan(plan, Path({out!r}), workers={workers})
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_kill_minus_nine_loses_and_doubles_nothing(registry: Registry, tmp_path: Path, workers: int) -> None:
+    benchmark = study("toy:slow=0.02", "toy-set:n=24")
+    script, out = tmp_path / "go.py", tmp_path / "killed"
+    script.write_text(SCRIPT.format(here=str(Path(__file__).parent), out=str(out), workers=workers))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "tests")])}
+    kills = 0
+    for wanted in (3, 9):
+        process = subprocess.Popen([sys.executable, str(script)], env=environment, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while len(list((out / "shards").glob("*.parquet"))) < wanted:
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    half = load_records(out)
+    assert 9 * 8 <= len(half) < 24 * 8
+    resumed = run(registry, out, benchmark, workers=workers)
+    undisturbed = run(registry, tmp_path / "whole", benchmark)
+    assert kills == 2
+    assert len(resumed) == 24 * 2 * 4
+    assert same_records(resumed, undisturbed)
+    assert not (out / "shards").exists()
+    assert len(load_run(out)["sessions"]) == 3
+
+
+def test_killed_between_merging_and_deleting_shards(registry: Registry, tmp_path: Path) -> None:
+    plan = make_plan(study(), registry)
+    store = RunStore(tmp_path / "r")
+    store.write_header({"identity": plan.identity, "benchmark": "test"})
+    run_here(plan, store, plan.units[:3], lambda report: None)
+    stale = {f.name: f.read_bytes() for f in store.shards.glob("*.parquet")}
+    store.compact([u.key for u in plan.units])
+    store.shards.mkdir()
+    for name, data in stale.items():
+        (store.shards / name).write_bytes(data)
+    assert len(stale) == 3
+    assert len(load_records(tmp_path / "r")) == 3 * 8
+    assert len(load_units(tmp_path / "r")) == 3
+    assert same_records(run(registry, tmp_path / "r", study()), run(registry, tmp_path / "s", study()))
+
+
+def test_a_larger_limit_goes_on_where_the_smaller_ended(registry: Registry, tmp_path: Path) -> None:
+    small = study().changed(registry, limit=2)
+    run(registry, tmp_path / "r", small)
+    frame = run(registry, tmp_path / "r", study())
+    assert same_records(frame, run(registry, tmp_path / "s", study()))
+    assert list(frame["sample"].unique()) == [f"s{i}" for i in range(6)]
+
+
+def test_another_plan_is_refused_and_fresh_starts_over(registry: Registry, tmp_path: Path) -> None:
+    run(registry, tmp_path / "r", study())
+    other = make_plan(study(clicks=2), registry)
+    with pytest.raises(RunError, match="another plan"):
+        run_plan(other, tmp_path / "r")
+    run_plan(other, tmp_path / "r", fresh=True)
+    assert load_records(tmp_path / "r")["round"].max() == 2
+
+
+def test_fresh_never_deletes_a_folder_that_is_no_run(registry: Registry, tmp_path: Path) -> None:
+    precious = tmp_path / "home" / "thesis.tex"
+    precious.parent.mkdir()
+    precious.write_text("years of work")
+    plan = make_plan(study(), registry)
+    for fresh in (True, False):
+        with pytest.raises(RunError, match="no run folder|not a run folder"):
+            run_plan(plan, precious.parent, fresh=fresh)
+    assert precious.read_text() == "years of work"
+
+
+def mount(folder: Path, options: str) -> None:
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"cannot mount a small file system here: {made.stderr.decode().strip()}")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_full_disk_stops_with_a_clear_error_and_resumes(registry: Registry, tmp_path: Path, workers: int) -> None:
+    disk = tmp_path / "disk"
+    mount(disk, "size=256k")
+    try:
+        plan = make_plan(study("toy", "toy-set:n=60"), registry)
+        with pytest.raises(RunError, match="disk is full.*same command"):
+            run_plan(plan, disk / "run", workers=workers)
+        assert 0 < len(RunStore(disk / "run").done()) < 60
+        assert not list((disk / "run").rglob("*.tmp"))
+        subprocess.run(["mount", "-o", "remount,size=16m", str(disk)], check=True)
+        run_plan(plan, disk / "run", workers=workers)
+        assert same_records(load_records(disk / "run"), run(registry, tmp_path / "r", study("toy", "toy-set:n=60")))
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_read_only_folder_is_one_clear_error(registry: Registry, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    mount(disk, "size=1m,ro")
+    try:
+        with pytest.raises(RunError, match="read-only"):
+            run_plan(make_plan(study(), registry), disk / "run")
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_untrained_and_impossible_prompts_are_said(registry: Registry, tmp_path: Path) -> None:
+    plan = make_plan(study("toy-box", users=("robot", "box")), registry)
+    assert any("not trained on click" in note for note in plan.notes)
+    run_plan(plan, tmp_path / "r")
+    frame = load_records(tmp_path / "r")
+    assert set(frame.loc[frame["user"] == "robot", "flags"]) == {"untrained-prompt:click"}
+    assert set(frame.loc[frame["user"] == "box", "flags"]) == {""}
+    with pytest.raises(ProtocolError, match="toy takes click, but user box makes box"):
+        make_plan(study("toy", users=("box",)), registry)
+
+
+def test_header_keeps_what_decides_the_numbers(registry: Registry, tmp_path: Path) -> None:
+    run(registry, tmp_path / "r", study())
+    header = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert header["effective"]["seed"] == 42
+    assert header["effective"]["lanes"] == 1
+    assert header["protocol_hash"] == Protocol.named("default", clicks=4).hash
+    assert header["checkpoints"] == {"toy": "none"}
+    assert header["data"]["toy-set"]["samples"] == 6
+    session = header["sessions"][0]
+    assert session["packages"]["numpy"] == np.__version__
+    assert {"processor", "cores", "memory_gib"} <= session["machine"].keys()
+    if (REPOSITORY / ".git").exists():
+        assert len(session["source"]["revision"]) == 40
+
+
+def test_one_lane_that_does_not_fit_is_an_error_of_its_sample(registry: Registry) -> None:
+    model = load_model(registry, parse("toy"), "cpu")
+    model.fits = -1
+    sample = load_dataset(registry, parse("toy-set"), None)[0]
+    user = load_user(registry, parse("robot"), Protocol())
+    model.segment = lambda embedding, states: (_ for _ in ()).throw(OutOfMemory("never fits"))
+    with pytest.raises(OutOfMemory):
+        play(model, sample, [("robot", user)], Rules("toy", Protocol(), ("iou",), 42, 4, "u"))
+
+
+def test_times_are_shares_whose_sums_are_totals(registry: Registry, tmp_path: Path) -> None:
+    run(registry, tmp_path / "r", study("toy:slow=0.01"))
+    frame, units = load_records(tmp_path / "r"), load_units(tmp_path / "r")
+    assert frame["decode_s"].sum() == pytest.approx(units["decode_s"].sum())
+    assert frame["encode_s"].sum() == pytest.approx(units["encode_s"].sum())
+    # One sleep a decoder call is the least that can have been measured.
+    assert frame["decode_s"].sum() >= 0.01 * units["decoder_calls"].sum()
+    assert (units["wall_s"] >= units["decode_s"]).all()
+    assert units["cold"].tolist() == [True] + [False] * 5
