@@ -108,7 +108,8 @@ def load_dataset(
     spec = parse(name)
     card = registry.find("dataset", spec.name).card
     assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
-    found = resolve(card, None if root is None else Path(root), None, load_config())
+    where = spec.root if root is None else root
+    found = resolve(card, None if where is None else Path(where), None, load_config())
     return loading.load_dataset(registry, replace(spec, options=spec.options | options, label=""), found)
 
 

@@ -1,7 +1,7 @@
 """How people name a thing with options: ``name``, or ``name:key=value,key=value`` on the command line.
 
 >>> parse("ritm-h18s:brs=f-brs-b,checkpoint=synthetic")
-Spec(name='ritm-h18s', options={'brs': 'f-brs-b'}, checkpoint='synthetic', label='ritm-h18s:brs=f-brs-b')
+Spec(name='ritm-h18s', options={'brs': 'f-brs-b'}, checkpoint='synthetic', root=None, label='ritm-h18s:brs=f-brs-b')
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Spec:
         Keyword arguments of the plug-in's `load`.
     checkpoint : str or None
         Models only: a path, "synthetic", or None for the published file.
+    root : str or None
+        Data sets only: the set's own folder; None looks where the configuration says.
     label : str
         How records and tables call it; unique within a benchmark.
     """
@@ -39,6 +41,7 @@ class Spec:
     name: str
     options: dict[str, Any] = field(default_factory=dict)
     checkpoint: str | None = None
+    root: str | None = None
     label: str = ""
 
     def __post_init__(self) -> None:
@@ -53,7 +56,7 @@ def _plain(value: Any) -> str:
 
 
 def parse(value: str | Mapping[str, Any] | Spec) -> Spec:
-    """Return the Spec that a string or a YAML mapping (name, options, checkpoint, label) describes.
+    """Return the Spec that a string or a YAML mapping (name, options, checkpoint, root, label) describes.
 
     Raises
     ------
@@ -73,15 +76,10 @@ def parse(value: str | Mapping[str, Any] | Spec) -> Spec:
                 options[key.strip()] = yaml.safe_load(text)
             except yaml.YAMLError as error:
                 raise ProtocolError(f"{value!r}: {text!r} is not a YAML value") from error
-        checkpoint = options.pop("checkpoint", None)
-        return Spec(name.strip(), options, None if checkpoint is None else str(checkpoint))
-    allowed = {"name", "options", "checkpoint", "label"}
+        value = {key: options.pop(key) for key in ("checkpoint", "root", "label") if key in options}
+        value |= {"name": name.strip(), "options": options}
+    allowed = {"name", "options", "checkpoint", "root", "label"}
     if "name" not in value or not set(value) <= allowed:
         raise ProtocolError(f"{dict(value)!r} needs `name` and may have {', '.join(sorted(allowed - {'name'}))} only")
-    checkpoint = value.get("checkpoint")
-    return Spec(
-        str(value["name"]),
-        dict(value.get("options") or {}),
-        None if checkpoint is None else str(checkpoint),
-        str(value.get("label") or ""),
-    )
+    checkpoint, root = (None if value.get(k) is None else str(value[k]) for k in ("checkpoint", "root"))
+    return Spec(str(value["name"]), dict(value.get("options") or {}), checkpoint, root, str(value.get("label") or ""))

@@ -144,7 +144,9 @@ def make_plan(
         try:
             entry = registry.find("dataset", spec.name)
             assert isinstance(entry.card, DatasetCard)  # noqa: S101 - the registry's own promise
-            roots[spec.label] = resolve(entry.card, None, data_root, load_config())
+            roots[spec.label] = resolve(
+                entry.card, None if spec.root is None else Path(spec.root), data_root, load_config()
+            )
             dataset = load_dataset(registry, spec, roots[spec.label])
             if len(dataset) == 0:
                 raise DataError(f"data set {spec.label} at {dataset.root} has no samples")

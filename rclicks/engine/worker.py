@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -151,7 +151,8 @@ class Worker:
         if unit.dataset not in self._datasets:
             spec = self.plan.spec("datasets", unit.dataset)
             self._datasets[unit.dataset] = load_dataset(self.registry, spec, self.plan.roots[unit.dataset])
-        sample = self._datasets[unit.dataset][unit.index]
+        # Records name a data set by its label, so that two folders of images are not taken for one.
+        sample = replace(self._datasets[unit.dataset][unit.index], dataset=unit.dataset)
         return sample, content_hash(sample)
 
     def _load(self, label: str) -> Model:

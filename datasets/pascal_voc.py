@@ -1,0 +1,143 @@
+"""PASCAL VOC 2012 instances as RITM evaluates them: 3,417 objects in 1,449 photographs.
+
+RITM reads a list ``ImageSets/Segmentation/test.pickle``, a tuple of image names and of instance ids, the ids being the
+gray values of the palette's colours. It is read without running anything. Where there is none, all instances of a split
+file (option `split`) are taken, ids ascending. An image is one sample with all its instances. Void pixels (gray 220,
+the boundary colour) are ignored.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import DatasetCard
+from rclicks.data.contract import Dataset
+from rclicks.data.images import check_size, read_image
+from rclicks.errors import DataError, ProtocolError
+from rclicks.sample import Sample, Target
+
+CARDS = (
+    DatasetCard(
+        name="PascalVOC",
+        summary="instances of PASCAL VOC 2012 with void borders ignored",
+        folder="PascalVOC",
+        layout=(
+            "JPEGImages/<name>.jpg, SegmentationObject/<name>.png and ImageSets/Segmentation/test.pickle "
+            "(RITM's list) or <split>.txt"
+        ),
+        samples=1449,
+        objects=3417,
+        source="Everingham et al. 2010",
+        licence="images under their Flickr terms; annotations free for research",
+        citation="Everingham et al.: The PASCAL visual object classes challenge, IJCV 2010",
+        get="Take VOCtrainval_11-May-2012.tar of the PASCAL VOC page; test.pickle comes with the RITM releases.",
+    ),
+)
+
+VOID = 220
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads lists, tuples, text and numbers; refuses everything that would be looked up by name."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
+        if module in {"numpy.core.multiarray", "numpy._core.multiarray"} and name == "scalar":
+            return np._core.multiarray.scalar
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+
+
+def read_list(path: Path) -> list[tuple[str, int]]:
+    """Return (image name, gray id) pairs of a test.pickle.
+
+    Raises
+    ------
+    DataError
+        If the file holds anything but two equally long lists of names and numbers.
+    """
+    try:
+        value = _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
+        names, ids = value
+        pairs = [(str(n), int(i)) for n, i in zip(names, ids, strict=True)]
+    except (pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError, IndexError) as error:
+        raise DataError(f"{path} is not a list of image names and instance ids: {error}") from error
+    return pairs
+
+
+class PascalVoc(Dataset):
+    """One sample an image, one target an instance."""
+
+    def __init__(self, card: DatasetCard, root: Path, split: str) -> None:
+        self.card, self.root, self.split, self._base = card, root, split, root
+
+    @cached_property
+    def _listed(self) -> dict[str, list[int] | None]:
+        """Return the gray ids to play by image name; None means all."""
+        folder = self._base / "ImageSets" / "Segmentation"
+        if self.split == "test":
+            found: dict[str, list[int] | None] = {}
+            for name, value in read_list(folder / "test.pickle"):
+                ids = found.setdefault(name, [])
+                assert ids is not None  # noqa: S101 - only lists are put in
+                ids.append(value)
+            return found
+        file = folder / f"{self.split}.txt"
+        if not file.is_file():
+            raise DataError(f"{file} is missing. Expected {self.card.layout}")
+        return dict.fromkeys(file.read_text(encoding="utf-8").split())
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Image names in the order of the list."""
+        return list(self._listed)
+
+    def files(self, index: int) -> tuple[Path, Path]:
+        """Return image and mask path."""
+        name = self.ids[index]
+        return self._base / "JPEGImages" / f"{name}.jpg", self._base / "SegmentationObject" / f"{name}.png"
+
+    def read(self, index: int) -> Sample:
+        """Decode one image and its instances."""
+        image_path, mask_path = self.files(index)
+        image = read_image(image_path)
+        gray = gray_ids(mask_path)
+        check_size(image, gray, image_path, mask_path)
+        name = self.ids[index]
+        ids = self._listed[name] or [int(v) for v in np.unique(gray) if v not in {0, VOID}]
+        ignore = gray == VOID
+        band = ignore if ignore.any() else None
+        return Sample(self.card.name, name, image, tuple(Target(str(v), (gray == v,), band) for v in ids))
+
+
+def gray_ids(path: Path) -> NDArray[np.uint8]:
+    """Return the (H, W) gray values of a palette PNG's colours, as OpenCV converts them."""
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR), cv2.COLOR_BGR2GRAY))
+
+
+def load(card: DatasetCard, root: Path, *, split: str = "auto") -> PascalVoc:
+    """Open PASCAL VOC.
+
+    Parameters
+    ----------
+    split : {"auto", "test", "val", "train", "trainval"}
+        "test" is RITM's list; "auto" takes it if it is there, else the validation split.
+
+    Raises
+    ------
+    ProtocolError
+        If the split is unknown.
+    """
+    if split not in {"auto", "test", "val", "train", "trainval"}:
+        raise ProtocolError(f"data set PascalVOC: split is {split!r}; allowed: auto, test, val, train, trainval")
+    if split == "auto":
+        split = "test" if (root / "ImageSets" / "Segmentation" / "test.pickle").is_file() else "val"
+    return PascalVoc(card, root, split)

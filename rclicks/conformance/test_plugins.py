@@ -1,0 +1,316 @@
+"""Checks that every registered model, data set, user and benchmark must pass.
+
+``rclicks test [PLUGIN_DIR]`` runs this file. ``RCLICKS_PLUGINS`` names an extra plug-in folder; then only what it adds
+is checked. A new plug-in is covered by existing: nothing here names one.
+
+Models with weights play with synthetic ones; networks of more than LARGE parameters are only built without memory
+(torch's meta device) and counted, because a pass of one takes minutes on a CPU.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rclicks.benchmark import load_benchmark
+from rclicks.cards import Card, DatasetCard, ModelCard, UserCard
+from rclicks.config import load_config
+from rclicks.data.contract import Dataset
+from rclicks.data.roots import resolve
+from rclicks.engine.lanes import LanePool
+from rclicks.engine.loading import load_dataset, load_model, load_user
+from rclicks.engine.seeds import keyed_rng
+from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
+from rclicks.interaction import Box, Click, Interaction
+from rclicks.metrics.facts import TargetFacts
+from rclicks.models.contract import Model, State
+from rclicks.models.weights import SYNTHETIC
+from rclicks.protocol import Protocol
+from rclicks.registry import Entry, Registry, load_module
+from rclicks.sample import Sample, Target
+from rclicks.specs import Spec
+from rclicks.users.contract import View
+
+LARGE = 50_000_000
+
+_folder = os.environ.get("RCLICKS_PLUGINS")
+REGISTRY = Registry.discover([_folder] if _folder else [])
+
+
+def _mine(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries under test: all, or those of the extra folder."""
+    return [e for e in entries if not _folder or Path(_folder).resolve() in e.file.resolve().parents]
+
+
+def _named(entries: Iterable[Entry]) -> pytest.MarkDecorator:
+    found = _mine(entries)
+    return pytest.mark.parametrize("entry", found, ids=[e.name for e in found])
+
+
+def _sample() -> Sample:
+    """Return an image of odd size with a bright ellipse, and a second object with an ignore band."""
+    yy, xx = np.mgrid[:61, :83]
+    rng = np.random.default_rng(7)
+    first = ((yy - 30) / 17) ** 2 + ((xx - 28) / 15) ** 2 <= 1
+    second = (np.abs(yy - 30) < 12) & (np.abs(xx - 65) < 9)
+    image = rng.integers(20, 60, (61, 83, 3))
+    image[first] += np.array([150, 90, 20])
+    image[second] += np.array([10, 60, 160])
+    band = (np.abs(yy - 30) < 14) & (np.abs(xx - 65) < 11) & ~second
+    targets = (Target("1", (first,)), Target("2", (second,), band))
+    return Sample("conformance", "ellipse", image.astype(np.uint8), targets)
+
+
+def _play(model: Model, embedding: Any, rounds: list[list[Interaction]], lanes: int = 1) -> list[list[State]]:
+    """Play one list of interactions a lane in lock-step; return the states of every round."""
+    pool = LanePool(model, embedding, lanes)
+    states = [State() for _ in rounds]
+    history = []
+    for k in range(max(map(len, rounds))):
+        states = [
+            State((*s.interactions, r[k]), s.mask, s.probability, s.memory) for s, r in zip(states, rounds, strict=True)
+        ]
+        states = [d.state for d in pool.decode(states)]
+        history.append(states)
+    return history
+
+
+def _prompts(card: ModelCard) -> list[list[Interaction]]:
+    """Return two lanes of interactions that the card says it takes."""
+    if "click" in card.takes:
+        lanes: list[list[Interaction]] = [
+            [Click((30, 28)), Click((5, 75), False), Click((44, 28))],
+            [Click((30, 65)), Click((30, 28), False), Click((24, 60))],
+        ]
+    else:
+        lanes = [[Box((13, 13), (47, 43))], [Box((19, 57), (41, 73))]]
+    return lanes
+
+
+def _ready(entry: Entry, **options: Any) -> Model:
+    assert isinstance(entry.card, ModelCard)
+    checkpoint = SYNTHETIC if entry.card.checkpoint else None
+    try:
+        return load_model(REGISTRY, Spec(entry.name, options, checkpoint))
+    except PluginError as error:
+        if isinstance(error.__cause__, ImportError):
+            pytest.skip(str(error))
+        raise
+
+
+def _check_card(card: Card | None) -> None:
+    assert card is not None
+    assert card.name
+    assert card.name == card.name.strip()
+    assert card.summary
+    assert len(card.summary) <= 120, "a summary is one line"
+
+
+def test_no_plugin_is_broken() -> None:
+    mine = [b for b in REGISTRY.broken if not _folder or Path(_folder).resolve() in b.file.resolve().parents]
+    assert not mine, "\n".join(f"{b.file}: {b.reason}" for b in mine)
+
+
+@_named(REGISTRY.models.values())
+class TestModel:
+    """What every model promises."""
+
+    def test_card(self, entry: Entry) -> None:
+        card = entry.card
+        _check_card(card)
+        assert isinstance(card, ModelCard)
+        assert card.prompts
+        assert set(card.takes) >= set(card.prompts)
+        assert set(card.takes) <= {"click", "box", "mask"}
+        assert 0 < card.threshold < 1
+        assert card.dims in {2, 3}
+        assert bool(card.parameters) == bool(card.checkpoint), "weights have a checkpoint, and the other way round"
+
+    def test_network_has_the_stated_number_of_parameters(self, entry: Entry) -> None:
+        assert isinstance(entry.card, ModelCard)
+        if not entry.card.parameters:
+            return
+        torch = pytest.importorskip("torch")
+        module = load_module(entry)
+        with torch.device("meta"):
+            network = module.build_network(entry.card.variant)
+        assert sum(p.numel() for p in network.parameters()) == entry.card.parameters
+
+    def test_missing_weights_say_what_to_do(self, entry: Entry, tmp_path: Path) -> None:
+        assert isinstance(entry.card, ModelCard)
+        if entry.card.checkpoint:
+            with pytest.raises((WeightsError, PluginError), match=r"does not exist|needs a missing package"):
+                load_model(REGISTRY, Spec(entry.name, {}, str(tmp_path / "absent.pth")))
+
+    def test_unknown_option_is_refused(self, entry: Entry) -> None:
+        with pytest.raises(ProtocolError, match="no_such_option"):
+            _ready(entry, no_such_option=1)
+
+    def test_play(self, entry: Entry) -> None:
+        card = entry.card
+        assert isinstance(card, ModelCard)
+        if card.dims != 2 or card.parameters > LARGE:
+            return
+        model = _ready(entry)
+        sample = _sample()
+        image = sample.image.copy()
+        embedding = model.embed(sample.blind())
+        lanes = _prompts(card)
+        history = _play(model, embedding, lanes, lanes=2)
+        for k, states in enumerate(history):
+            for lane, state in zip(lanes, states, strict=True):
+                assert state.interactions == tuple(lane[: k + 1])
+                assert state.mask is not None
+                assert state.probability is not None
+                assert state.mask.dtype == np.bool_
+                assert state.mask.shape == sample.shape
+                assert state.probability.dtype == np.float32
+                assert state.probability.shape == sample.shape
+                assert 0 <= state.probability.min() <= state.probability.max() <= 1
+                assert np.array_equal(state.mask, state.probability > card.threshold)
+                pickle.loads(pickle.dumps(state.memory))  # noqa: S301 - its own bytes
+        assert np.array_equal(sample.image, image), "the image was changed"
+        # Neither the order of the lanes nor their company matters, and playing again gives the same.
+        swapped = _play(model, embedding, lanes[::-1], lanes=2)
+        alone = _play(model, embedding, lanes[:1], lanes=2)
+        again = _play(_ready(entry), _ready(entry).embed(sample.blind()), lanes, lanes=2)
+        for k, states in enumerate(history):
+            for i, state in enumerate(states):
+                assert state.probability is not None
+                assert np.array_equal(again[k][i].probability, state.probability)
+                assert np.allclose(swapped[k][1 - i].probability, state.probability, atol=1e-5)
+            assert np.allclose(alone[k][0].probability, states[0].probability, atol=1e-5)
+
+    def test_box(self, entry: Entry) -> None:
+        card = entry.card
+        assert isinstance(card, ModelCard)
+        if card.dims != 2 or card.parameters > LARGE or "box" not in card.takes:
+            return
+        model = _ready(entry)
+        sample = _sample()
+        states = _play(model, model.embed(sample.blind()), [[Box((13, 13), (47, 43))]])[-1]
+        assert states[0].mask is not None
+        assert states[0].mask.shape == sample.shape
+
+
+def _open(entry: Entry) -> Dataset:
+    card = entry.card
+    assert isinstance(card, DatasetCard)
+    try:
+        return load_dataset(REGISTRY, Spec(entry.name), resolve(card, None, None, load_config()))
+    except (DataError, ProtocolError, PluginError) as error:
+        if isinstance(error, PluginError) and not isinstance(error.__cause__, ImportError):
+            raise
+        pytest.skip(str(error).splitlines()[0])
+
+
+@_named(REGISTRY.datasets.values())
+class TestDataset:
+    """What every data set promises; skipped, visibly, where its files are absent."""
+
+    def test_card(self, entry: Entry) -> None:
+        _check_card(entry.card)
+        assert isinstance(entry.card, DatasetCard)
+        if entry.card.folder:
+            assert entry.card.layout, "say which files are expected"
+            assert entry.card.get, "say how to get it"
+
+    def test_missing_root_is_one_clear_error(self, entry: Entry, tmp_path: Path) -> None:
+        card = entry.card
+        assert isinstance(card, DatasetCard)
+        if card.folder:
+            with pytest.raises(DataError) as caught:
+                resolve(card, tmp_path / "absent", None, load_config())
+            assert "absent" in str(caught.value)
+            assert card.get in str(caught.value)
+
+    def test_reading(self, entry: Entry) -> None:
+        data = _open(entry)
+        ids = list(data.ids)
+        assert len(ids) == len(data) == len(set(ids))
+        assert ids == list(data.ids)
+        for index in {0, len(data) // 2, len(data) - 1}:
+            sample, again = data[index], data[index]
+            assert (sample.dataset, sample.id) == (entry.name, ids[index])
+            assert np.array_equal(sample.image, again.image)
+            if len(sample.spacing) == 2:
+                assert sample.image.ndim == 3
+                assert sample.image.dtype == np.uint8
+            assert len({t.id for t in sample.targets}) == len(sample.targets)
+            for target, twin in zip(sample.targets, again.targets, strict=True):
+                assert len(target.masks) == len(target.raters) == len(set(target.raters))
+                for mask, other in zip(target.masks, twin.masks, strict=True):
+                    assert mask.dtype == np.bool_
+                    assert mask.shape == sample.shape
+                    assert np.array_equal(mask, other)
+                if target.ignore is not None:
+                    assert target.ignore.dtype == np.bool_
+                    assert target.ignore.shape == sample.shape
+                    assert not any((mask & target.ignore).any() for mask in target.masks)
+            assert all(Path(f).exists() for f in data.files(index))
+        with pytest.raises(IndexError):
+            data[len(data)]
+
+
+@_named(REGISTRY.users.values())
+class TestUser:
+    """What every user promises."""
+
+    def test_card(self, entry: Entry) -> None:
+        _check_card(entry.card)
+        assert isinstance(entry.card, UserCard)
+        assert entry.card.prompts
+
+    @pytest.mark.parametrize("protocol", ["default", "compat"])
+    def test_playing(self, entry: Entry, protocol: str, tmp_path: Path) -> None:
+        card = entry.card
+        assert isinstance(card, UserCard)
+        options: dict[str, Any] = {}
+        if "file" in card.options:
+            options["file"] = str(tmp_path / "clicks.csv")
+            Path(options["file"]).write_text(
+                "dataset,sample,object,user,round,y,x,positive\nconformance,ellipse,1,ann,1,30,28,1\n"
+                "conformance,ellipse,1,ann,2,2,3,0\nconformance,ellipse,2,bob,1,30,65,1\n"
+            )
+        user = load_user(REGISTRY, Spec(entry.name, options), Protocol.named(protocol))
+        sample = _sample()
+        for target in sample.targets:
+            facts = TargetFacts(target.masks[0], target.ignore)
+            for seat in user.seats(sample, target):
+                made: list[list[Interaction | None]] = []
+                for _ in range(2):
+                    history: tuple[Interaction, ...] = ()
+                    prediction = np.zeros(sample.shape, bool)
+                    answers: list[Interaction | None] = []
+                    while len(history) < 6:
+                        rng = keyed_rng(1, target.id, seat.group, seat.replicate, len(history))
+                        before = prediction.copy()
+                        answer = user.next(View(sample, target, facts, prediction, history, seat, rng))
+                        assert np.array_equal(before, prediction), "the prediction was changed"
+                        answers.append(answer)
+                        if answer is None:
+                            break
+                        assert answer.kind in {*card.prompts, "click"}
+                        _check_inside(answer, sample.shape)
+                        history = (*history, answer)
+                        prediction = np.roll(facts.mask, len(history), axis=1)
+                    made.append(answers)
+                assert made[0] == made[1], "the same random numbers must give the same interactions"
+
+
+def _check_inside(answer: Interaction, shape: tuple[int, ...]) -> None:
+    points = [answer.point] if isinstance(answer, Click) else [answer.low, answer.high]
+    for point in points:
+        assert all(0 <= value < length for value, length in zip(point, shape, strict=True)), answer
+
+
+@_named(REGISTRY.benchmarks.values())
+def test_benchmark_is_valid(entry: Entry) -> None:
+    benchmark = load_benchmark(entry.file, REGISTRY)
+    assert benchmark.summary, "say in a line what the benchmark asks"

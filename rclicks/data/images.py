@@ -1,0 +1,115 @@
+"""Decode image files with errors that name the file.
+
+OpenCV decodes everything, as the published loaders do, so that pixels are the same; from bytes, so that any path works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.errors import DataError
+
+__all__ = ["check_size", "find_by_stem", "list_files", "read_image", "read_mask", "stem_of"]
+
+
+def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if _truncated(data):
+        raise DataError(f"{path} is damaged: it ends before its last block; get it again")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    if image is None:
+        raise DataError(f"{path} is damaged or no image ({len(data)} bytes); get it again")
+    return np.asarray(image)
+
+
+def _truncated(data: bytes) -> bool:
+    """Tell whether a PNG or JPEG lacks its end; OpenCV would fill the rest with gray and say nothing."""
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-64:]
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in data[2:]
+    return False
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Return an image as (H, W, 3) uint8, RGB.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or no image.
+    """
+    return np.asarray(cv2.cvtColor(_decode(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """Return a mask file as stored: (H, W) or (H, W, C) in OpenCV's channel order (blue, green, red).
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or no image.
+    """
+    return _decode(path, cv2.IMREAD_UNCHANGED)
+
+
+def check_size(image: NDArray[np.generic], mask: NDArray[np.generic], image_path: Path, mask_path: Path) -> None:
+    """Refuse an image and a mask of different sizes.
+
+    Raises
+    ------
+    DataError
+        Naming both files and sizes.
+    """
+    if image.shape[:2] != mask.shape[:2]:
+        raise DataError(
+            f"{mask_path} is {mask.shape[1]} x {mask.shape[0]} (width x height), but its image {image_path} is "
+            f"{image.shape[1]} x {image.shape[0]}; they must be equal"
+        )
+
+
+def stem_of(path: Path) -> str:
+    """Return the file name up to its first dot, as the published loaders do."""
+    return path.name.split(".")[0]
+
+
+def list_files(folder: Path, suffixes: Sequence[str] = ()) -> list[Path]:
+    """Return the files ``*.*`` of a folder in byte order of their names, hidden files left out.
+
+    Raises
+    ------
+    DataError
+        If the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise DataError(f"folder {folder} does not exist")
+    files = (f for f in folder.iterdir() if "." in f.name and not f.name.startswith(".") and f.is_file())
+    chosen = [f for f in files if not suffixes or f.suffix.lower() in suffixes]
+    return sorted(chosen, key=lambda f: str(f).encode())
+
+
+def find_by_stem(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Return (image, mask) pairs of equal stems, in the order of `images`.
+
+    Raises
+    ------
+    DataError
+        If an image has no mask; names the first few.
+    """
+    by_stem = {stem_of(m): m for m in masks}
+    lost = [i for i in images if stem_of(i) not in by_stem]
+    if lost:
+        where = masks[0].parent if masks else "the mask folder, which is empty"
+        names = ", ".join(i.name for i in lost[:5])
+        raise DataError(f"{len(lost)} images have no mask of the same stem in {where}: {names}")
+    return [(i, by_stem[stem_of(i)]) for i in images]

@@ -1,0 +1,65 @@
+"""A data set of image files with a mask file each: the layout that most sets share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import DatasetCard
+from rclicks.data.contract import Dataset
+from rclicks.data.images import check_size, find_by_stem, list_files, read_image, read_mask, stem_of
+from rclicks.sample import Sample, Target
+
+__all__ = ["PairedDataset", "single_object"]
+
+Decode = Callable[[NDArray[np.uint8]], Sequence[Target]]
+
+
+class PairedDataset(Dataset):
+    """Images and masks in two folders, paired by the name up to the first dot.
+
+    Parameters
+    ----------
+    card : DatasetCard
+    root : Path
+    images, masks : str
+        Folders below `root`.
+    decode : callable
+        From a mask as stored, (H, W) or (H, W, 3) uint8 in blue, green, red order, to the targets.
+    """
+
+    def __init__(self, card: DatasetCard, root: Path, images: str, masks: str, decode: Decode) -> None:
+        self.card, self.root = card, root
+        self._images, self._masks, self._decode = root / images, root / masks, decode
+
+    @cached_property
+    def pairs(self) -> list[tuple[Path, Path]]:
+        """(image, mask) paths in evaluation order."""
+        return find_by_stem(list_files(self._images), list_files(self._masks))
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Image names up to the first dot, in byte order of the file paths."""
+        return [stem_of(image) for image, _ in self.pairs]
+
+    def read(self, index: int) -> Sample:
+        """Decode image and mask of one sample."""
+        image_path, mask_path = self.pairs[index]
+        image, mask = read_image(image_path), read_mask(mask_path)
+        check_size(image, mask, image_path, mask_path)
+        return Sample(self.card.name, self.ids[index], image, tuple(self._decode(mask)))
+
+    def files(self, index: int) -> Sequence[Path]:
+        """Return image and mask path."""
+        return self.pairs[index]
+
+
+def single_object(mask: NDArray[np.bool_], ignore: NDArray[np.bool_] | None = None) -> list[Target]:
+    """Return one target named "0"; ignored pixels are taken out of the mask."""
+    if ignore is not None and not ignore.any():
+        ignore = None
+    return [Target("0", (mask if ignore is None else mask & ~ignore,), ignore)]
