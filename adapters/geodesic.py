@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
-from rclicks.models.contract import State
 from rclicks.models.seeds import (
     BACKGROUND,
     COMMON_OPTIONS,
     OBJECT,
-    Canvas,
     ColourModel,
     Number,
     SeededModel,
     colour_bins,
 )
-from rclicks.protocol import Protocol
 
 CARDS = (ModelCard(name="geodesic", family="geodesic", summary="x", prompts=("click", "box"), encodes_once=True),)
 

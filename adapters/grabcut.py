@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
 from rclicks.cards import ModelCard
-from rclicks.models.seeds import BACKGROUND, COMMON_OPTIONS, OBJECT, Canvas, Choice, Number, SeededModel, stamp
-from rclicks.interaction import Click, Box, clicks_of
+from rclicks.interaction import Box, clicks_of
+from rclicks.models.seeds import BACKGROUND, COMMON_OPTIONS, OBJECT, Choice, Number, SeededModel, stamp
 
 CARDS = (ModelCard(name="opencv-grabcut", family="grabcut", summary="x", prompts=("click", "box"), encodes_once=True),)
 

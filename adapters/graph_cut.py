@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from rclicks.models.seeds import (
     BACKGROUND,
     COMMON_OPTIONS,
     OBJECT,
-    Canvas,
     ColourModel,
     Number,
     SeededModel,

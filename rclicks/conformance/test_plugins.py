@@ -81,6 +81,11 @@ def _play(model: Model, embedding: Any, rounds: list[list[Interaction]], lanes: 
     return history
 
 
+def _map(state: State) -> np.ndarray:
+    assert state.probability is not None
+    return state.probability
+
+
 def _prompts(card: ModelCard) -> list[list[Interaction]]:
     """Return two lanes of interactions that the card says it takes."""
     if "click" in card.takes:
@@ -182,10 +187,9 @@ class TestModel:
         again = _play(_ready(entry), _ready(entry).embed(sample.blind()), lanes, lanes=2)
         for k, states in enumerate(history):
             for i, state in enumerate(states):
-                assert state.probability is not None
-                assert np.array_equal(again[k][i].probability, state.probability)
-                assert np.allclose(swapped[k][1 - i].probability, state.probability, atol=1e-5)
-            assert np.allclose(alone[k][0].probability, states[0].probability, atol=1e-5)
+                assert np.array_equal(_map(again[k][i]), _map(state))
+                assert np.allclose(_map(swapped[k][1 - i]), _map(state), atol=1e-5)
+            assert np.allclose(_map(alone[k][0]), _map(states[0]), atol=1e-5)
 
     def test_box(self, entry: Entry) -> None:
         card = entry.card

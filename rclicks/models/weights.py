@@ -67,8 +67,8 @@ def checkpoint_id(path: Path, card: ModelCard) -> str:
     facts = card.checkpoint
     if facts and facts.sha256 and path.name == facts.file and not value.startswith(facts.sha256):
         raise WeightsError(
-            f"{path} is not the published {facts.file}: its SHA-256 is {value[:12]}..., expected {facts.sha256[:12]}... "
-            "Download it again, or rename it if it is your own."
+            f"{path} is not the published {facts.file}: its SHA-256 is {value[:12]}..., expected "
+            f"{facts.sha256[:12]}... Download it again, or rename it if it is your own."
         )
     return f"{path.name}@{value[:12]}"
 

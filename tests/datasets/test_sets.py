@@ -190,9 +190,9 @@ def test_coco_polygons_run_lengths_and_crowds(tmp_path: Path) -> None:
     box = [[2, 2, 8, 2, 8, 6, 2, 6]]
     runs = {"size": [10, 12], "counts": [0, 10, 110]}
     notes = [
-        {"id": 5, "image_id": 1, "segmentation": runs, "area": 10},
-        {"id": 3, "image_id": 1, "segmentation": box, "area": 24},
-        {"id": 4, "image_id": 1, "segmentation": runs, "area": 10, "iscrowd": 1},
+        {"id": 5, "image_id": 1, "segmentation": runs, "area": 10, "category_id": 1},
+        {"id": 3, "image_id": 1, "segmentation": box, "area": 24, "category_id": 1},
+        {"id": 4, "image_id": 1, "segmentation": runs, "area": 10, "iscrowd": 1, "category_id": 1},
     ]
     images = [{"id": 1, "file_name": "i.png", "height": 10, "width": 12}, {"id": 2, "file_name": "none.png"}]
     (tmp_path / "annotations.json").write_text(json.dumps({"images": images, "annotations": notes, "categories": []}))

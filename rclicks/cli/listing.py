@@ -1,0 +1,147 @@
+"""``rclicks ls`` and ``rclicks show``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rclicks.cards import Card
+from rclicks.errors import UnknownNameError
+from rclicks.registry import Registry
+
+__all__ = ["list_kind", "show_name"]
+
+KINDS = ("models", "datasets", "users", "metrics", "benchmarks")
+_COLUMNS = {
+    "models": ("name", "prompts", "parameters", "extra", "summary"),
+    "datasets": ("name", "samples", "objects", "summary"),
+    "users": ("name", "prompts", "summary"),
+    "metrics": ("name", "level", "higher_is_better", "summary"),
+    "benchmarks": ("name", "summary"),
+}
+
+
+def list_kind(kind: str, as_json: bool, plugins: Sequence[Path]) -> None:
+    """Print all things of a kind, and plug-ins that could not be read.
+
+    Raises
+    ------
+    UnknownNameError
+        If the kind is not one of KINDS.
+    """
+    if kind not in KINDS:
+        raise UnknownNameError("kind", kind, KINDS)
+    registry = Registry.discover(plugins)
+    rows = _facts(kind, registry)
+    if as_json:
+        broken = [{"file": str(b.file), "reason": b.reason} for b in registry.broken]
+        print(json.dumps({kind: rows, "broken": broken}, indent=2))
+        return
+    console = Console()
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    columns = [c for c in _COLUMNS[kind] if any(row.get(c) for row in rows)]
+    for column in columns:
+        right = column in {"parameters", "samples", "objects"}
+        table.add_column(column.replace("_", " "), justify="right" if right else "left", no_wrap=column != "summary")
+    for row in rows:
+        table.add_row(*(_cell(row.get(c)) for c in columns))
+    console.print(table)
+    for b in registry.broken:
+        console.print(f"[red]broken:[/] {b.file}: {b.reason}", highlight=False)
+
+
+def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
+    """Print one card, benchmark file or run.
+
+    Raises
+    ------
+    UnknownNameError
+        If nothing has that name.
+    """
+    console = Console()
+    if (Path(name) / "run.json").is_file():
+        _show_run(Path(name), as_json, console)
+        return
+    registry = Registry.discover(plugins)
+    known: list[str] = []
+    for kind in KINDS:
+        rows = {row["name"]: row for row in _facts(kind, registry)}
+        known += rows
+        if name not in rows:
+            continue
+        if as_json:
+            print(json.dumps({"kind": kind[:-1], **rows[name]}, indent=2))
+            return
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row("kind", kind[:-1])
+        for key, value in rows[name].items():
+            if value not in (None, "", 0, [], {}, ()):
+                table.add_row(key, _cell(value))
+        console.print(table)
+        return
+    raise UnknownNameError("name", name, known)
+
+
+def _facts(kind: str, registry: Registry) -> list[dict[str, Any]]:
+    if kind == "metrics":
+        from rclicks.metrics.catalogue import DERIVED, ROUND
+
+        return [asdict(c) for c in (*(card for card, _ in ROUND.values()), *DERIVED.values())]
+    if kind == "benchmarks":
+        import yaml
+
+        found = []
+        for entry in registry.benchmarks.values():
+            raw = yaml.safe_load(entry.file.read_text(encoding="utf-8"))
+            content = raw if isinstance(raw, dict) else {}
+            found.append({"name": entry.name, "summary": content.get("summary", ""), "file": str(entry.file)} | content)
+        return found
+    rows = []
+    for entry in registry.table(kind[:-1]).values():
+        assert isinstance(entry.card, Card)  # noqa: S101 - only benchmarks have none
+        rows.append(asdict(entry.card) | {"file": str(entry.file)})
+    return rows
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_cell(v) for v in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {_cell(v)}" for k, v in value.items() if v not in ("", None))
+    if isinstance(value, int) and value >= 100_000:
+        return f"{value / 1e6:.1f} M"
+    return "" if value in (None, 0) else str(value)
+
+
+def _show_run(path: Path, as_json: bool, console: Console) -> None:
+    from rclicks.records.store import load_failures, load_run
+
+    header = load_run(path)
+    failed = load_failures(path)
+    if as_json:
+        print(json.dumps(header | {"failures": failed.to_dict("records")}, indent=2, default=str))
+        return
+    last = header["sessions"][-1]
+    console.print(
+        f"[bold]{path}[/]: benchmark {header['benchmark']}, protocol {header['protocol_hash']}", highlight=False
+    )
+    console.print(f"started {last['started']}, finished {header.get('finished', 'not yet')}", highlight=False)
+    console.print(f"source {last['source'] or 'installed package'}", highlight=False)
+    for name, facts in header.get("data", {}).items():
+        console.print(f"data {name}: {facts['samples']} samples, sha256 {facts['sha256'][:12]}", highlight=False)
+    for note in [*header["notes"], *(f"{m['kind']} {m['name']}: {m['reason']}" for m in header["missing"])]:
+        console.print(f"note: {note}", highlight=False)
+    console.print(f"{len(failed)} failures")
+    for row in failed.to_dict("records"):
+        where = "/".join(str(row[c]) for c in ("model", "dataset", "sample", "object") if row[c])
+        console.print(f"  {where}: {row['error']}: {row['message']}", highlight=False, markup=False)

@@ -1,0 +1,210 @@
+"""``rclicks run``: plan, progress, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
+
+from rclicks.analysis.formats import rounded
+from rclicks.analysis.tables import Table, load_runs, make_table
+from rclicks.benchmark import load_benchmark
+from rclicks.engine.plan import Plan, make_plan
+from rclicks.engine.run import run_plan
+from rclicks.engine.worker import Report
+from rclicks.errors import ProtocolError
+from rclicks.records.store import RunStore
+from rclicks.registry import Registry
+
+__all__ = ["run_benchmark"]
+
+LINE_EVERY_S = 5.0
+
+
+def run_benchmark(
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    plan_options: Mapping[str, Any],
+    workers: int,
+    out: Path | None,
+    fresh: bool,
+    dry_run: bool,
+    as_json: bool,
+    plugins: Sequence[Path],
+) -> int:
+    """Run a benchmark as the command line asks; return the number of failures."""
+    console = Console(stderr=as_json)
+    registry = Registry.discover(plugins)
+    benchmark = load_benchmark(name, registry).changed(registry, **changes)
+    plan = make_plan(benchmark, registry, **plan_options)
+    folder = out or Path("runs") / benchmark.name
+    if dry_run:
+        _show_plan(plan, folder, as_json, console)
+        return 0
+    for note in _notes(plan):
+        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+    started = time.monotonic()
+    with _Watch(console) as watch:
+        summary = run_plan(
+            plan,
+            folder,
+            workers=workers,
+            fresh=fresh,
+            arguments={"argv": sys.argv[1:]},
+            on_start=watch.start,
+            on_report=watch.report,
+        )
+    seconds = time.monotonic() - started
+    if as_json:
+        facts = {"run": str(folder), "units": summary.units, "played": summary.played, "failures": summary.failed}
+        print(json.dumps(facts | {"clicks": summary.clicks, "seconds": seconds}))
+        return summary.failed
+    if summary.failed < summary.units:
+        _show_table(folder, console)
+    rate = f", {summary.clicks / seconds:.1f} clicks/s" if summary.clicks else ""
+    console.print(f"{summary.played} of {summary.units} units played now in {seconds:.1f} s{rate}", highlight=False)
+    console.print(f"records  {folder / 'records.parquet'}", highlight=False, soft_wrap=True)
+    if summary.failed:
+        console.print(
+            f"[red]{summary.failed} failures[/], see `rclicks show {folder}`", highlight=False, soft_wrap=True
+        )
+    return summary.failed
+
+
+def _show_table(folder: Path, console: Console) -> None:
+    runs = load_runs([folder])
+    try:
+        table = make_table(runs, "noc")
+    except ProtocolError:  # no user clicks: the overlap table says what there is to say
+        table = make_table(runs, "iou")
+    print_table(table, console)
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table for people; on a narrow terminal the columns that matter most."""
+    frame = rounded(table)
+    less = ("NoC@80", "NoC@95", "NoF@80", "NoF@85", "NoF@95", "IoU@5", "IoU@10")
+    shown = [c for c in frame.columns if console.width >= 130 or c not in less]
+    grid = RichTable(title=table.title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    for column in shown:
+        # Numbers are never cut; names may be.
+        grid.add_column(
+            column, justify="left" if column in {"run", "dataset", "model", "user", "group"} else "right", no_wrap=True
+        )
+    for row in frame[shown].to_numpy().tolist():
+        grid.add_row(*row)
+    console.print(grid)
+    for note in table.notes:
+        console.print(f"- {note}", highlight=False, markup=False)
+
+
+def _notes(plan: Plan) -> list[str]:
+    return [*plan.notes, *(f"left out: {m.kind} {m.name}: {m.reason}" for m in plan.missing)]
+
+
+def _show_plan(plan: Plan, folder: Path, as_json: bool, console: Console) -> None:
+    done = RunStore(folder).done() if (folder / "run.json").exists() else set()
+    todo = [u for u in plan.units if u.key not in done]
+    facts = {
+        "benchmark": plan.benchmark.name,
+        "protocol": plan.benchmark.protocol.name,
+        "protocol_hash": plan.benchmark.protocol.hash,
+        "identity": plan.identity,
+        "models": {m: {"weights": plan.checkpoints[m], "users": list(u)} for m, u in plan.players.items()},
+        "datasets": {d: sum(u.dataset == d for u in plan.units) // len(plan.players) for d in plan.roots},
+        "units": len(plan.units),
+        "done": len(plan.units) - len(todo),
+        "encodings": len(todo),
+        "rounds_per_trajectory": plan.benchmark.protocol.clicks,
+        "lanes": plan.lanes,
+        "threads": plan.threads,
+        "devices": list(plan.devices),
+        "out": str(folder),
+        "notes": _notes(plan),
+    }
+    if as_json:
+        print(json.dumps(facts, indent=2))
+        return
+    grid = RichTable(box=None, show_header=False, pad_edge=False)
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row("benchmark", f"{facts['benchmark']}, protocol {facts['protocol']} ({facts['protocol_hash']})")
+    for model, users in plan.players.items():
+        grid.add_row("model", f"{model} (weights: {plan.checkpoints[model]}), users: {', '.join(users)}")
+    for dataset, root in plan.roots.items():
+        n = sum(u.dataset == dataset for u in plan.units) // len(plan.players)
+        grid.add_row("data set", f"{dataset}: {n} samples{f' in {root}' if root else ''}")
+    cost = f"{len(todo)} encodings, at most {plan.benchmark.protocol.clicks} rounds a trajectory"
+    grid.add_row("units", f"{len(plan.units)}, of which {facts['done']} are done; to play: {cost}")
+    grid.add_row("lanes", f"{plan.lanes} lanes, {plan.threads} threads a worker, devices {', '.join(plan.devices)}")
+    grid.add_row("out", f"{folder} (nothing was written)")
+    console.print(grid, highlight=False)
+    for note in _notes(plan):
+        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+
+
+class _Watch(AbstractContextManager["_Watch"]):
+    """Shows progress: a bar in a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.clicks = self.failed = self.played = self.total = self.done = 0
+        self.started = self.last = time.monotonic()
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]} clicks/s"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("[red]{task.fields[failed]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task("images x models", rate="-", failed="", total=None)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def start(self, total: int, done: int) -> None:
+        """Note how much there is to do."""
+        self.total, self.done = total, done
+        self.bar.start()
+        self.bar.update(self.task, total=total, completed=done)
+        if done and not self.console.is_terminal:
+            print(f"{done} of {total} units are done already", flush=True, file=self.console.file)
+
+    def report(self, report: Report) -> None:
+        """Note that a unit has ended."""
+        self.played += 1
+        self.clicks += report.clicks
+        self.failed += report.failures
+        now = time.monotonic()
+        rate = self.clicks / max(now - self.started, 1e-9)
+        if self.console.is_terminal:
+            failed = f"{self.failed} failed" if self.failed else ""
+            self.bar.update(self.task, advance=1, rate=f"{rate:.1f}", failed=failed)
+            if report.message:
+                self.bar.console.print(f"failed: {report.unit.model}: {report.message}", markup=False, highlight=False)
+            return
+        if report.message:
+            print(f"failed: {report.unit.model}: {report.message}", flush=True, file=self.console.file)
+        finished = self.done + self.played
+        if now - self.last > LINE_EVERY_S or finished == self.total:
+            self.last = now
+            left = (now - self.started) / self.played * (self.total - finished)
+            words = f"{finished}/{self.total} units, {rate:.1f} clicks/s, {self.failed} failed, {left:.0f} s left"
+            print(words, flush=True, file=self.console.file)
