@@ -47,6 +47,8 @@ class Coco(Dataset):
             raise PluginError("data set coco needs pycocotools: pip install 'rclicks[coco]'") from error
         try:
             raw = json.loads(self._file.read_text(encoding="utf-8"))
+            if not isinstance(raw["images"], list) or not isinstance(raw["annotations"], list):
+                raise TypeError("images and annotations must be lists")
             with contextlib.redirect_stdout(io.StringIO()):  # the library prints its progress
                 found = COCO()
                 found.dataset = raw

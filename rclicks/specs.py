@@ -52,7 +52,9 @@ class Spec:
 
 
 def _plain(value: Any) -> str:
-    return "[" + " ".join(map(_plain, value)) + "]" if isinstance(value, (list, tuple)) else str(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + " ".join(map(_plain, value)) + "]"
+    return str(value).rpartition("/")[2]  # of a path, the file's name is enough
 
 
 def parse(value: str | Mapping[str, Any] | Spec) -> Spec:
