@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import DatasetCard
+from rclicks.data.images import read_labels, read_mask
 from rclicks.data.pairs import PairedDataset, single_object
 from rclicks.errors import ProtocolError
 from rclicks.sample import Target
@@ -44,8 +45,8 @@ def load(
     images, masks : str
         Folders below the root.
     objects : {"binary", "ids"}
-        "binary": one object, where any channel is above `threshold`. "ids": every non-zero value of a single-channel
-        mask (8 or 16 bit) is an object, ascending.
+        "binary": one object, where any channel is above `threshold`. "ids": every non-zero value of the mask (8 or 16
+        bit, one channel or equal ones; of a palette PNG the index) is an object, ascending.
     ignore : int or None
         Mask value of pixels that do not count (first channel).
     threshold : int
@@ -68,4 +69,4 @@ def load(
         band = band if band is not None and band.any() else None
         return [Target(str(v), (first == v,), band) for v in values]
 
-    return PairedDataset(card, root, images, masks, decode)
+    return PairedDataset(card, root, images, masks, decode, read_labels if objects == "ids" else read_mask)

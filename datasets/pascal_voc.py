@@ -46,13 +46,13 @@ VOID = 220
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads lists, tuples, text and numbers; refuses everything that would be looked up by name."""
+    """Reads lists, tuples, text, whole numbers and NumPy scalars; refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("numpy", "dtype"):
             return np.dtype
         if module in {"numpy.core.multiarray", "numpy._core.multiarray"} and name == "scalar":
-            return np._core.multiarray.scalar
+            return np.int64(0).__reduce__()[0]  # the same function under the name of any NumPy version
         raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
 
 
@@ -67,10 +67,18 @@ def read_list(path: Path) -> list[tuple[str, int]]:
     try:
         value = _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
         names, ids = value
-        pairs = [(str(n), int(i)) for n, i in zip(names, ids, strict=True)]
+        pairs = list(zip(names, ids, strict=True))
+        if not all(isinstance(n, str) and isinstance(i, (int, np.integer)) for n, i in pairs):
+            raise TypeError("names must be text and ids whole numbers")
+        if len(set(pairs)) < len(pairs):
+            raise ValueError("an object is listed twice")
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error}. It comes with the RITM releases; or choose a split"
+        ) from error
     except (pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError, IndexError) as error:
         raise DataError(f"{path} is not a list of image names and instance ids: {error}") from error
-    return pairs
+    return [(name, int(value)) for name, value in pairs]
 
 
 class PascalVoc(Dataset):

@@ -39,12 +39,15 @@ class Tetris(Dataset):
     """One sample an image, one target an id, ascending."""
 
     def __init__(self, card: DatasetCard, root: Path, max_side: int) -> None:
-        self.card, self.root, self.max_side = card, root, max_side
+        self.card, self.root, self.max_side, self._base = card, root, max_side, root
 
     @cached_property
     def images(self) -> list[Path]:
         """Image paths in evaluation order."""
-        return list_files(self.root / "images") if self.root else []
+        files = list_files(self._base / "images")
+        if len({stem_of(f) for f in files}) < len(files):
+            raise DataError(f"images of {self._base / 'images'} share a stem (the name up to its first dot)")
+        return files
 
     @cached_property
     def ids(self) -> list[str]:

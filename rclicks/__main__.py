@@ -1,6 +1,10 @@
-"""``python -m rclicks`` is the command line."""
+"""`python -m rclicks` is the command `rclicks`."""
+
+from __future__ import annotations
+
+import sys
 
 from rclicks.cli.main import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -69,7 +69,7 @@ def test_a_room_imports_only_rooms_below_it(file: Path) -> None:
 def test_nobody_imports_the_command_line_or_a_plugin() -> None:
     for file in PACKAGE.rglob("*.py"):
         for name in imports(file):
-            second = (name.split(".") + [""])[1] if name.startswith("rclicks") else ""
+            second = [*name.split("."), ""][1] if name.startswith("rclicks") else ""
             if "cli" not in file.relative_to(PACKAGE).parts and file.name != "__main__.py":
                 assert second != "cli", f"{file} imports {name}"
             assert second not in {"adapters", "datasets", "benchmarks"}, f"{file} imports {name}"

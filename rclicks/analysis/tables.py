@@ -150,7 +150,7 @@ def _iou(runs: Runs) -> Table:
     """Mean of every stored metric after the first and the last interaction."""
     metrics = [m for m in runs.header["effective"]["metrics"] if m in runs.records]
     first = runs.records[runs.records["round"] == 1]
-    last = runs.records.sort_values("round").drop_duplicates(
+    last = runs.records.sort_values("round", kind="stable").drop_duplicates(
         [*GROUP, "sample", "object", "rater", "replicate"], keep="last"
     )
     rows = []

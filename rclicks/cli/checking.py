@@ -111,7 +111,7 @@ def _datasets() -> dict[str, tuple[bool, str]]:
             whole = f" of {entry.card.samples}" if entry.card.samples not in {0, len(data)} else ""
             found[name] = (True, f"{len(data)}{whole} samples{f' in {root}' if root else ' in the package'}")
         except RclicksError as error:
-            found[name] = (False, str(error).partition(". ")[0])
+            found[name] = (False, str(error).partition(". Expected")[0])
         except OSError as error:
             found[name] = (False, str(DataError(str(error))))
     return found

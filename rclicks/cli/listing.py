@@ -70,24 +70,26 @@ def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
         return
     registry = Registry.discover(plugins)
     known: list[str] = []
+    found: list[dict[str, Any]] = []
     for kind in KINDS:
         rows = {row["name"]: row for row in _facts(kind, registry)}
         known += rows
         if name not in rows:
             continue
-        if as_json:
-            print(json.dumps({"kind": kind[:-1], **rows[name]}, indent=2))
-            return
+        found.append({"kind": kind[:-1], **rows[name]})
+    if not found:
+        raise UnknownNameError("name", name, known)
+    if as_json:
+        print(json.dumps(found[0] if len(found) == 1 else found, indent=2))
+        return
+    for facts in found:
         table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
-        table.add_row("kind", kind[:-1])
-        for key, value in rows[name].items():
+        for key, value in facts.items():
             if value not in (None, "", 0, [], {}, ()):
                 table.add_row(key, _cell(value))
         console.print(table)
-        return
-    raise UnknownNameError("name", name, known)
 
 
 def _facts(kind: str, registry: Registry) -> list[dict[str, Any]]:

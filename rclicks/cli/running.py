@@ -93,9 +93,11 @@ def _show_table(folder: Path, console: Console) -> None:
 def print_table(table: Table, console: Console) -> None:
     """Print a table for people; on a narrow terminal the columns that matter most."""
     frame = rounded(table)
-    less = ("NoC@80", "NoC@95", "NoF@80", "NoF@85", "NoF@95", "IoU@5", "IoU@10")
-    shown = [c for c in frame.columns if console.width >= 130 or c not in less]
-    grid = RichTable(title=table.title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    less = {"NoC@80", "NoC@95", "NoF@80", "NoF@85", "NoF@95", "IoU@5", "IoU@10"} if console.width < 130 else set()
+    same = [c for c in ("dataset", "user") if c in frame and frame[c].nunique() == 1]
+    shown = [c for c in frame.columns if c not in {*less, *same}]
+    words = "".join(f", {'data set' if c == 'dataset' else c} {frame[c].iloc[0]}" for c in same)
+    grid = RichTable(title=table.title + words, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for column in shown:
         # Numbers are never cut; names may be.
         grid.add_column(

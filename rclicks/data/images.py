@@ -5,6 +5,9 @@ OpenCV decodes everything, as the published loaders do, so that pixels are the s
 
 from __future__ import annotations
 
+import io
+import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 
 from rclicks.errors import DataError
 
-__all__ = ["check_size", "find_by_stem", "list_files", "read_image", "read_mask", "stem_of"]
+__all__ = ["check_size", "find_by_stem", "list_files", "read_image", "read_labels", "read_mask", "stem_of"]
 
 
 def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
@@ -37,8 +40,18 @@ def _truncated(data: bytes) -> bool:
     if data.startswith(b"\x89PNG"):
         return b"IEND" not in data[-64:]
     if data.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" not in data[2:]
+        return b"\xff\xd9" not in data[_jpeg_scan(data) :]
     return False
+
+
+def _jpeg_scan(data: bytes) -> int:
+    """Return where the first scan of a JPEG begins: headers before it can hold a thumbnail with an end of its own."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        if data[at + 1] == 0xDA:
+            return at
+        at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -53,14 +66,41 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_mask(path: Path) -> NDArray[np.uint8]:
-    """Return a mask file as stored: (H, W) or (H, W, C) in OpenCV's channel order (blue, green, red).
+    """Return a mask file as stored: (H, W), or (H, W, 3) in OpenCV's channel order (blue, green, red).
+
+    Palettes come as their colours and an alpha channel is dropped, as in the published loaders; 16 bit stay 16 bit.
 
     Raises
     ------
     DataError
         If the file is missing, damaged or no image.
     """
-    return _decode(path, cv2.IMREAD_UNCHANGED)
+    # Not IMREAD_UNCHANGED: that keeps an opaque alpha channel, which would make every pixel an object, and skips the
+    # EXIF rotation that the image gets.
+    return _decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
+
+
+def read_labels(path: Path) -> NDArray[np.generic]:
+    """Return a mask file as (H, W) integer labels; of a palette PNG the indices, not the colours.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, no image, holds fractions, or its colour channels differ.
+    """
+    mask = read_mask(path)
+    if not np.issubdtype(mask.dtype, np.integer):
+        raise DataError(f"{path} holds {mask.dtype} values; expected whole numbers as labels")
+    if mask.ndim == 2:
+        return mask
+    from PIL import Image
+
+    with Image.open(io.BytesIO(path.read_bytes())) as image:
+        if image.mode == "P":
+            return np.asarray(image)
+    if (mask != mask[..., :1]).any():
+        raise DataError(f"{path} is a colour image; expected labels in one channel, in equal channels or in a palette")
+    return np.asarray(mask[..., 0])
 
 
 def check_size(image: NDArray[np.generic], mask: NDArray[np.generic], image_path: Path, mask_path: Path) -> None:
@@ -95,7 +135,7 @@ def list_files(folder: Path, suffixes: Sequence[str] = ()) -> list[Path]:
         raise DataError(f"folder {folder} does not exist")
     files = (f for f in folder.iterdir() if "." in f.name and not f.name.startswith(".") and f.is_file())
     chosen = [f for f in files if not suffixes or f.suffix.lower() in suffixes]
-    return sorted(chosen, key=lambda f: str(f).encode())
+    return sorted(chosen, key=os.fsencode)
 
 
 def find_by_stem(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Path]]:
@@ -104,8 +144,17 @@ def find_by_stem(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Pa
     Raises
     ------
     DataError
-        If an image has no mask; names the first few.
+        If an image has no mask, or two images or two masks share a stem; names the first few.
     """
+    for files in (images, masks):
+        counts = Counter(map(stem_of, files))
+        twins = [f for f in files if counts[stem_of(f)] > 1]
+        if twins:
+            names = ", ".join(f.name for f in twins[:5])
+            raise DataError(
+                f"files of {twins[0].parent} share a stem (the name up to its first dot), so images and masks cannot "
+                f"be paired: {names}"
+            )
     by_stem = {stem_of(m): m for m in masks}
     lost = [i for i in images if stem_of(i) not in by_stem]
     if lost:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import check_size, find_by_stem, list_files, read_image, read_mask, stem_of
+from rclicks.errors import DataError
 from rclicks.sample import Sample, Target
 
 __all__ = ["PairedDataset", "single_object"]
 
-Decode = Callable[[NDArray[np.uint8]], Sequence[Target]]
+Decode = Callable[[NDArray[Any]], Sequence[Target]]
 
 
 class PairedDataset(Dataset):
@@ -29,16 +31,33 @@ class PairedDataset(Dataset):
     images, masks : str
         Folders below `root`.
     decode : callable
-        From a mask as stored, (H, W) or (H, W, 3) uint8 in blue, green, red order, to the targets.
+        From what `reader` returns to the targets. An object without pixels is legal here; the engine records it as
+        a failure.
+    reader : callable
+        From the path of a mask to its array; by default as stored, (H, W) or (H, W, 3) in blue, green, red order.
     """
 
-    def __init__(self, card: DatasetCard, root: Path, images: str, masks: str, decode: Decode) -> None:
+    def __init__(
+        self,
+        card: DatasetCard,
+        root: Path,
+        images: str,
+        masks: str,
+        decode: Decode,
+        reader: Callable[[Path], NDArray[Any]] = read_mask,
+    ) -> None:
         self.card, self.root = card, root
-        self._images, self._masks, self._decode = root / images, root / masks, decode
+        self._images, self._masks, self._decode, self._reader = root / images, root / masks, decode, reader
 
     @cached_property
     def pairs(self) -> list[tuple[Path, Path]]:
         """(image, mask) paths in evaluation order."""
+        for folder in (self._images, self._masks):
+            if not folder.is_dir():
+                raise DataError(
+                    f"folder {folder} does not exist. Data set {self.card.name} expects {self.card.layout} below "
+                    f"{self.root}. {self.card.get}"
+                )
         return find_by_stem(list_files(self._images), list_files(self._masks))
 
     @cached_property
@@ -49,7 +68,7 @@ class PairedDataset(Dataset):
     def read(self, index: int) -> Sample:
         """Decode image and mask of one sample."""
         image_path, mask_path = self.pairs[index]
-        image, mask = read_image(image_path), read_mask(mask_path)
+        image, mask = read_image(image_path), self._reader(mask_path)
         check_size(image, mask, image_path, mask_path)
         return Sample(self.card.name, self.ids[index], image, tuple(self._decode(mask)))
 

@@ -38,6 +38,6 @@ def resolve(card: DatasetCard, root: Path | None, data_root: Path | None, config
     where = ", ".join(str(p) for p in looked) or "no folder, for none is configured"
     raise DataError(
         f"data set {card.name} not found. Looked for {where}. Expected there: {card.layout}. {card.get} "
-        f"Then name the folder by {variable} (or root=FOLDER), its parent by --data-root or RCLICKS_DATA_ROOT, or either "
-        "in rclicks.yaml."
+        f"Then name the folder by {variable} (or root=FOLDER), its parent by --data-root or RCLICKS_DATA_ROOT, or "
+        "either in rclicks.yaml."
     )

@@ -42,7 +42,7 @@ def write_site(runs: Runs, folder: Path) -> Path:
     datasets = list(runs.records["dataset"].unique())
     figures = [(name, Markup(to_svg(curve_figure(runs, name)))) for name in datasets]  # noqa: S704 - escaped by matplotlib
     session = runs.header["sessions"][-1]
-    failures = runs.failures.head(MOST_FAILURES).fillna("").to_dict("records")
+    failures = runs.failures.head(MOST_FAILURES).astype(object).fillna("").to_dict("records")
     text = environment.get_template("index.html").render(
         header=runs.header,
         protocol=runs.protocol,

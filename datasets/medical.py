@@ -1,0 +1,317 @@
+"""Medical 2-D images drawn by several raters: CHASE_DB1, STARE, LIDC, QUBIQ brain growth and BU-BIL.
+
+One sample an image, one object each, one mask a rater. A rater who drew nothing keeps an empty mask in its slot, for
+that says something; an object that nobody drew is left out. Grey images become RGB with equal channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import DatasetCard
+from rclicks.data.contract import Dataset
+from rclicks.data.images import check_size, list_files, read_image, read_mask, stem_of
+from rclicks.data.intensity import gray_to_rgb, percentile_window, to_uint8
+from rclicks.errors import DataError, ProtocolError
+from rclicks.sample import Sample, Target
+
+CARDS = (
+    DatasetCard(
+        name="CHASE_DB1",
+        summary="retinal vessels in 28 fundus photographs, two observers",
+        folder="multirater/chase_db1",
+        layout="Image_<XX><L|R>.jpg, Image_<XX><L|R>_1stHO.png and Image_<XX><L|R>_2ndHO.png",
+        samples=28,
+        objects=28,
+        rater_identity="known",
+        source="Fraz et al. 2012, Kingston University",
+        licence="usually quoted as CC BY 4.0; not verified",
+        citation="Fraz et al.: An ensemble classification-based approach to retinal vessel segmentation, TBME 2012",
+        get="Take CHASE_DB1 from the retinal image database pages of Kingston University.",
+    ),
+    DatasetCard(
+        name="STARE",
+        summary="retinal vessels in 20 fundus photographs, two observers of different style",
+        folder="multirater/stare",
+        layout="stare-images/<name>.png, labels-ah/<name>.ah.png and labels-vk/<name>.vk.png",
+        samples=20,
+        objects=20,
+        rater_identity="known",
+        source="Hoover, Kouznetsova, Goldbaum 2000",
+        licence="none stated",
+        citation="Hoover et al.: Locating blood vessels in retinal images, TMI 2000",
+        get="Take the vessel set of the STARE project page (Clemson University) and save its PPM files as PNG.",
+    ),
+    DatasetCard(
+        name="LIDC_crops",
+        summary="lung nodules in 71 CT crops of 128 x 128, four raters of which some drew nothing",
+        folder="multirater/lidc",
+        layout="lidc_subset.npz with images (N, H, W) in 0..1, masks (N, R, H, W) and keys (N)",
+        samples=71,
+        objects=71,
+        rater_identity="within-sample",
+        source="LIDC-IDRI (TCIA), crops as prepared for the Probabilistic U-Net",
+        licence="CC BY 3.0",
+        citation="Armato et al.: The lung image database consortium, Medical Physics 2011",
+        get="A subset of the crops of stefanknegt/Probabilistic-Unet-Pytorch, kept by RanWeisberg/"
+        "prob-unet-consensus-selection.",
+    ),
+    DatasetCard(
+        name="LIDC_jpg",
+        summary="lung nodules in 28 CT crops of 128 x 128 saved as JPEG, four raters",
+        folder="multirater/lidc_jpg",
+        layout="{training,testing}/<id>/image_<id+1>.jpg and label{0..3}_.jpg",
+        samples=28,
+        objects=28,
+        rater_identity="within-sample",
+        source="LIDC-IDRI (TCIA)",
+        licence="CC BY 3.0",
+        citation="Rahman et al.: Ambiguous medical image segmentation using diffusion models, CVPR 2023",
+        get="Take data/ of aimansnigdha/Ambiguous-Medical-Image-Segmentation-using-Diffusion-Models.",
+    ),
+    DatasetCard(
+        name="QUBIQ_brain_growth",
+        summary="white matter in 39 MR images of newborns, seven raters",
+        folder="multirater/qubiq_brain_growth",
+        layout="case<NN>/image.png and case<NN>/task01_seg<MM>.png",
+        samples=39,
+        objects=39,
+        rater_identity="within-sample",
+        source="QUBIQ challenge 2020/2021",
+        licence="terms of the challenge",
+        citation="Li et al.: QUBIQ, uncertainty quantification for biomedical image segmentation challenge, 2024",
+        get="Take the brain-growth task of the QUBIQ challenge and save its NIfTI files as PNG.",
+    ),
+    DatasetCard(
+        name="BU_BIL",
+        summary="cells under phase contrast, five persons with two tools each",
+        folder="multirater/bu_bil",
+        layout="<part>/<case>/image.png and <part>/<case>/Person<1..5>_<Amira|ImageJ>.png",
+        samples=50,
+        objects=50,
+        rater_identity="known",
+        source="Boston University Biomedical Image Library, data sets 1 and 3",
+        licence="BSD-like, Boston University 2014",
+        citation="Gurari et al.: How to collect segmentations for biomedical images?, WACV 2015",
+        get="Take BU-BIL data sets 1 and 3 of Boston University.",
+    ),
+)
+
+Reader = Callable[[Path], NDArray[np.uint8]]
+BU_BIL_PARTS = ("dataset1_full", "dataset1_crop", "dataset3_crop")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one sample lies: its image, and a mask file a rater."""
+
+    id: str
+    image: Path
+    masks: tuple[tuple[str, Path], ...]
+
+
+class RaterDataset(Dataset):
+    """Images with one mask file a rater.
+
+    Parameters
+    ----------
+    card : DatasetCard
+    root : Path
+    find : callable
+        From the root to the entries, by listing.
+    reader : callable
+        From an image path to (H, W, 3) uint8.
+    threshold : int
+        A pixel is drawn where any channel of a mask is above it.
+    """
+
+    def __init__(
+        self,
+        card: DatasetCard,
+        root: Path,
+        find: Callable[[Path], Sequence[Entry]],
+        reader: Reader = read_image,
+        threshold: int = 127,
+    ) -> None:
+        self.card, self.root, self._base = card, root, root
+        self._find, self._reader, self._threshold = find, reader, threshold
+
+    @cached_property
+    def entries(self) -> Sequence[Entry]:
+        """Entries in evaluation order."""
+        found = self._find(self._base)
+        if not found:
+            raise DataError(f"{self._base} holds no sample of {self.card.name}. Expected {self.card.layout}")
+        return found
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Sample names in evaluation order."""
+        return [e.id for e in self.entries]
+
+    def files(self, index: int) -> Sequence[Path]:
+        """Return the image and the masks of all raters."""
+        entry = self.entries[index]
+        return entry.image, *(path for _, path in entry.masks)
+
+    def read(self, index: int) -> Sample:
+        """Decode one image and its masks."""
+        entry = self.entries[index]
+        image = self._reader(entry.image)
+        masks = []
+        for _, path in entry.masks:
+            stored = read_mask(path)
+            check_size(image, stored, entry.image, path)
+            masks.append((stored if stored.ndim == 2 else stored.max(axis=2)) > self._threshold)
+        return _sample(self.card.name, entry.id, image, masks, [name for name, _ in entry.masks])
+
+
+class LidcCrops(Dataset):
+    """The crops of one npz file; decoded as a whole at first use, for it is small."""
+
+    def __init__(self, card: DatasetCard, root: Path) -> None:
+        self.card, self.root, self._file = card, root, root / "lidc_subset.npz"
+
+    @cached_property
+    def _arrays(self) -> dict[str, NDArray[np.generic]]:
+        try:
+            with np.load(self._file, allow_pickle=False) as file:
+                found = {name: file[name] for name in ("images", "masks", "keys")}
+        except FileNotFoundError as error:
+            raise DataError(f"{self._file} is missing. {self.card.get}") from error
+        except Exception as error:
+            raise DataError(f"{self._file} is damaged or lacks images, masks or keys: {error!r}") from error
+        images, masks, keys = found["images"], found["masks"], found["keys"]
+        if masks.ndim != 4 or images.shape != (masks.shape[0], *masks.shape[2:]) or keys.shape != masks.shape[:1]:
+            raise DataError(
+                f"{self._file}: images {images.shape}, masks {masks.shape} and keys {keys.shape} do not fit"
+            )
+        return found
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Keys of the crops, in the order of the file."""
+        return [str(k) for k in self._arrays["keys"]]
+
+    def files(self, index: int) -> Sequence[Path]:
+        """Return the one file."""
+        return (self._file,)
+
+    def read(self, index: int) -> Sample:
+        """Return one crop."""
+        image = gray_to_rgb(to_uint8(self._arrays["images"][index], 0, 1))
+        masks = list(self._arrays["masks"][index] > 0)
+        return _sample(self.card.name, self.ids[index], image, masks, [str(r) for r in range(len(masks))])
+
+
+def _sample(dataset: str, name: str, image: NDArray[np.uint8], masks: Sequence, raters: Sequence[str]) -> Sample:
+    targets = (Target("0", tuple(masks), raters=tuple(raters)),) if any(m.any() for m in masks) else ()
+    return Sample(dataset, name, image, targets)
+
+
+def _folders(root: Path) -> list[Path]:
+    if not root.is_dir():
+        raise DataError(f"folder {root} does not exist")
+    return sorted(f for f in root.iterdir() if f.is_dir())
+
+
+def _chase(root: Path) -> list[Entry]:
+    def masks(stem: str) -> tuple[tuple[str, Path], ...]:
+        return tuple((r, root / f"{stem}_{r}.png") for r in ("1stHO", "2ndHO"))
+
+    return [Entry(stem_of(f), f, masks(stem_of(f))) for f in list_files(root, (".jpg",))]
+
+
+def _stare(root: Path) -> list[Entry]:
+    def masks(stem: str) -> tuple[tuple[str, Path], ...]:
+        return tuple((r, root / f"labels-{r}" / f"{stem}.{r}.png") for r in ("ah", "vk"))
+
+    return [Entry(stem_of(f), f, masks(stem_of(f))) for f in list_files(root / "stare-images", (".png",))]
+
+
+def _lidc_jpg(root: Path) -> list[Entry]:
+    entries = []
+    for part in ("training", "testing"):
+        for folder in sorted(_folders(root / part), key=lambda f: (len(f.name), f.name)):
+            images = [f for f in list_files(folder) if f.name.startswith("image_")]
+            if len(images) != 1:
+                raise DataError(f"{folder} holds {len(images)} files image_*; expected one")
+            masks = tuple((str(r), folder / f"label{r}_.jpg") for r in range(4))
+            entries.append(Entry(f"{part}-{folder.name}", images[0], masks))
+    return entries
+
+
+def _qubiq(root: Path) -> list[Entry]:
+    entries = []
+    for folder in _folders(root):
+        masks = [f for f in list_files(folder, (".png",)) if f.name.startswith("task01_seg")]
+        raters = tuple((stem_of(f).removeprefix("task01_"), f) for f in masks)
+        entries.append(Entry(folder.name, folder / "image.png", raters))
+    return entries
+
+
+def _bu_bil(parts: Sequence[str]) -> Callable[[Path], list[Entry]]:
+    def find(root: Path) -> list[Entry]:
+        entries = []
+        for part in parts:
+            # GoldStandard copies Person2_ImageJ, and in data set 1 so does Person2_Amira: as raters of their own they
+            # would feign agreement.
+            copies = {"Person2_Amira"} if part.startswith("dataset1") else set()
+            raters = [f"Person{p}_{tool}" for p in range(1, 6) for tool in ("Amira", "ImageJ")]
+            for folder in _folders(root / part):
+                masks = tuple((r, folder / f"{r}.png") for r in raters if r not in copies)
+                entries.append(Entry(f"{part}-{folder.name}", folder / "image.png", masks))
+        return entries
+
+    return find
+
+
+def read_gray(path: Path) -> NDArray[np.uint8]:
+    """Return a grey image as RGB; one of 16 bit is stretched between the 0.5 and 99.5 percentiles."""
+    stored = read_mask(path)
+    if stored.dtype == np.uint8:
+        return read_image(path)
+    return gray_to_rgb(to_uint8(stored, *percentile_window(stored)))
+
+
+def _choice(card: DatasetCard, option: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ProtocolError(f"data set {card.name}: {option} is {value!r}; allowed: {', '.join(allowed)}")
+
+
+def load(card: DatasetCard, root: Path, *, part: str = "all") -> Dataset:
+    """Open one of the sets.
+
+    Parameters
+    ----------
+    part : str
+        CHASE_DB1: "all", "train" (the first 20) or "test" (the last 8). LIDC_jpg: "all", "training" or "testing".
+        BU_BIL: "all", "dataset1_full", "dataset1_crop" or "dataset3_crop". The others: "all".
+
+    Raises
+    ------
+    ProtocolError
+        If the set has no such part.
+    """
+    if card.name == "CHASE_DB1":
+        _choice(card, "part", part, ("all", "train", "test"))
+        chosen = {"all": slice(None), "train": slice(None, 20), "test": slice(20, None)}[part]
+        return RaterDataset(card, root, lambda r: _chase(r)[chosen])
+    if card.name == "LIDC_jpg":
+        _choice(card, "part", part, ("all", "training", "testing"))
+        return RaterDataset(
+            card, root, lambda r: [e for e in _lidc_jpg(r) if part == "all" or e.id.startswith(f"{part}-")]
+        )
+    if card.name == "BU_BIL":
+        _choice(card, "part", part, ("all", *BU_BIL_PARTS))
+        return RaterDataset(card, root, _bu_bil(BU_BIL_PARTS if part == "all" else (part,)), read_gray)
+    _choice(card, "part", part, ("all",))
+    if card.name == "LIDC_crops":
+        return LidcCrops(card, root)
+    return RaterDataset(card, root, {"STARE": _stare, "QUBIQ_brain_growth": _qubiq}[card.name])

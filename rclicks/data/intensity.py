@@ -1,0 +1,45 @@
+"""Turn grey values of any range into the 8-bit RGB images that 2-D models take."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["gray_to_rgb", "percentile_window", "to_uint8"]
+
+
+def to_uint8(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
+    """Return `values` clipped to [low, high] and stretched linearly to 0..255, rounded to the nearest (ties to even).
+
+    A window without width gives zeros.
+
+    >>> to_uint8(np.array([-200.0, 40.0, 999.0]), -160, 240)
+    array([  0, 128, 255], dtype=uint8)
+    """
+    if not high > low:
+        return np.zeros(values.shape, np.uint8)
+    clipped = np.clip(np.asarray(values, np.float64), low, high)
+    return np.asarray(np.rint((clipped - low) / (high - low) * 255), np.uint8)
+
+
+def percentile_window(values: NDArray[np.generic], low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
+    """Return two percentiles of the values above 0, the window MedSAM trains on for all but CT.
+
+    Without a value above 0 all values are taken. Source: Ma et al., Segment anything in medical images, 2024.
+
+    >>> percentile_window(np.arange(-5, 201))
+    (1.995, 199.005)
+    """
+    flat = np.asarray(values, np.float64).ravel()
+    above = flat[flat > 0]
+    a, b = np.percentile(above if above.size else flat, [low, high])
+    return float(a), float(b)
+
+
+def gray_to_rgb(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an (H, W) image as (H, W, 3) with equal channels.
+
+    >>> gray_to_rgb(np.zeros((2, 5), np.uint8)).shape
+    (2, 5, 3)
+    """
+    return np.repeat(gray[..., None], 3, axis=2)
