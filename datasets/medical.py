@@ -6,10 +6,13 @@ that says something; an object that nobody drew is left out. Grey images become 
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -173,31 +176,34 @@ class RaterDataset(Dataset):
 
 
 class LidcCrops(Dataset):
-    """The crops of one npz file; decoded as a whole at first use, for it is small."""
+    """The crops of one npz file, whose arrays are read as a whole at first use, for they are small."""
 
     def __init__(self, card: DatasetCard, root: Path) -> None:
         self.card, self.root, self._file = card, root, root / "lidc_subset.npz"
 
-    @cached_property
-    def _arrays(self) -> dict[str, NDArray[np.generic]]:
+    def _array(self, name: str) -> NDArray[Any]:
         try:
             with np.load(self._file, allow_pickle=False) as file:
-                found = {name: file[name] for name in ("images", "masks", "keys")}
+                return np.asarray(file[name])
         except FileNotFoundError as error:
             raise DataError(f"{self._file} is missing. {self.card.get}") from error
-        except Exception as error:
-            raise DataError(f"{self._file} is damaged or lacks images, masks or keys: {error!r}") from error
-        images, masks, keys = found["images"], found["masks"], found["keys"]
-        if masks.ndim != 4 or images.shape != (masks.shape[0], *masks.shape[2:]) or keys.shape != masks.shape[:1]:
+        except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(f"{self._file} is damaged or lacks {name}: {error!r}") from error
+
+    @cached_property
+    def _arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Images (N, H, W) float in 0..1 and masks (N, R, H, W)."""
+        images, masks = self._array("images"), self._array("masks")
+        if masks.ndim != 4 or images.shape != (masks.shape[0], *masks.shape[2:]) or len(self.ids) != len(images):
             raise DataError(
-                f"{self._file}: images {images.shape}, masks {masks.shape} and keys {keys.shape} do not fit"
+                f"{self._file}: images {images.shape}, masks {masks.shape} and {len(self.ids)} keys do not fit"
             )
-        return found
+        return images, masks
 
     @cached_property
     def ids(self) -> list[str]:
         """Keys of the crops, in the order of the file."""
-        return [str(k) for k in self._arrays["keys"]]
+        return [str(k) for k in self._array("keys")]
 
     def files(self, index: int) -> Sequence[Path]:
         """Return the one file."""
@@ -205,8 +211,11 @@ class LidcCrops(Dataset):
 
     def read(self, index: int) -> Sample:
         """Return one crop."""
-        image = gray_to_rgb(to_uint8(self._arrays["images"][index], 0, 1))
-        masks = list(self._arrays["masks"][index] > 0)
+        images, drawn = self._arrays
+        # In single precision, as the 8-bit copies of these crops were made: ties fall otherwise in double.
+        gray = np.rint(np.clip(images[index], 0, 1).astype(np.float32) * np.float32(255)).astype(np.uint8)
+        image = gray_to_rgb(gray)
+        masks = list(drawn[index] > 0)
         return _sample(self.card.name, self.ids[index], image, masks, [str(r) for r in range(len(masks))])
 
 

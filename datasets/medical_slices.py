@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,7 +186,7 @@ class MedicalSlices(Dataset):
         return np.ascontiguousarray(gray_to_rgb(gray.T))
 
 
-def fullest_slice(labels: NDArray[np.generic]) -> tuple[NDArray[np.generic], int]:
+def fullest_slice(labels: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """Return the slice along the last of three axes with the most labelled voxels, and its index.
 
     The lowest of equals; an array of two axes is its own slice 0.

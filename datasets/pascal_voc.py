@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
+import struct
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,15 +47,59 @@ CARDS = (
 VOID = 220
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads lists, tuples, text, whole numbers and NumPy scalars; refuses every other name."""
+class _Stub:
+    """Stands for a name in the pickle. NumPy's own functions would crash on damaged input, so they are never called."""
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError(f"{type(self).__name__} takes no state")
+
+
+class _Dtype(_Stub):
+    """Type code and byte order of a NumPy scalar."""
+
+    def __init__(self, code: str, *flags: object) -> None:
+        if not re.fullmatch("[iu][1248]", code):
+            raise pickle.UnpicklingError(f"numbers of type {code!r} are not allowed")
+        self.code, self.order = code, "<"
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1]
+
+
+class _Scalar(_Stub):
+    """Makes an int of the bytes of a NumPy integer."""
+
+    def __new__(cls, kind: _Dtype, data: bytes) -> int:  # type: ignore[misc]
+        if not isinstance(kind, _Dtype) or len(data) != int(kind.code[1]):
+            raise pickle.UnpicklingError("a number has the wrong size")
+        return int.from_bytes(data, "big" if kind.order == ">" else "little", signed=kind.code[0] == "i")
+
+
+class _Bytes(_Stub):
+    """Makes bytes of text, as pickles before protocol 3 store them."""
+
+    def __new__(cls, text: str, encoding: str) -> bytes:  # type: ignore[misc]
+        return text.encode("latin-1")
+
+
+_NAMES = {
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "scalar"): _Scalar,
+    ("numpy._core.multiarray", "scalar"): _Scalar,
+    ("_codecs", "encode"): _Bytes,
+}
+
+
+class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """Reads lists, tuples, text and whole numbers, also NumPy's; refuses every other name.
+
+    Of the two in the standard library the one in Python: the one in C takes gigabytes for some damaged files.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        if module in {"numpy.core.multiarray", "numpy._core.multiarray"} and name == "scalar":
-            return np.int64(0).__reduce__()[0]  # the same function under the name of any NumPy version
-        raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+        if (module, name) not in _NAMES:
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+        return _NAMES[module, name]
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
@@ -68,7 +114,7 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         value = _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
         names, ids = value
         pairs = list(zip(names, ids, strict=True))
-        if not all(isinstance(n, str) and isinstance(i, (int, np.integer)) for n, i in pairs):
+        if not all(isinstance(n, str) and type(i) is int for n, i in pairs):
             raise TypeError("names must be text and ids whole numbers")
         if len(set(pairs)) < len(pairs):
             raise ValueError("an object is listed twice")
@@ -76,9 +122,19 @@ def read_list(path: Path) -> list[tuple[str, int]]:
         raise DataError(
             f"{path} cannot be read: {error}. It comes with the RITM releases; or choose a split"
         ) from error
-    except (pickle.UnpicklingError, ValueError, TypeError, EOFError, AttributeError, IndexError) as error:
-        raise DataError(f"{path} is not a list of image names and instance ids: {error}") from error
-    return [(name, int(value)) for name, value in pairs]
+    except (
+        pickle.UnpicklingError,
+        struct.error,
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise DataError(f"{path} is not a list of image names and instance ids: {error!r}") from error
+    return pairs
 
 
 class PascalVoc(Dataset):

@@ -6,6 +6,7 @@ ascending, so that it is encoded once. The order of objects is the same.
 
 from __future__ import annotations
 
+import zlib
 from functools import cached_property
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class Sbd(Dataset):
             labels = np.asarray(loadmat(str(mat_path))["GTinst"][0][0][0])
         except FileNotFoundError as error:
             raise DataError(f"{mat_path} is missing") from error
-        except (MatReadError, ValueError, KeyError, IndexError, TypeError, OSError) as error:
+        except (MatReadError, zlib.error, ValueError, KeyError, IndexError, TypeError, OSError) as error:
             raise DataError(f"{mat_path} is damaged or has no GTinst: {error!r}") from error
         check_size(image, labels, image_path, mat_path)
         ids = [int(v) for v in np.unique(labels) if v > 0]

@@ -13,12 +13,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from rclicks import __version__
 from rclicks.cards import DatasetCard, ModelCard
-from rclicks.config import config_files, load_config
+from rclicks.config import Config, config_files, load_config
 from rclicks.data.roots import resolve
 from rclicks.engine.loading import load_dataset
-from rclicks.errors import DataError, PluginError, RclicksError, WeightsError
+from rclicks.errors import PluginError, ProtocolError, RclicksError, WeightsError
 from rclicks.models.weights import find_checkpoint
 from rclicks.registry import Registry, load_module
 from rclicks.specs import Spec
@@ -46,34 +48,59 @@ def run_conformance(folder: Path | None) -> int:
 
 
 def examine(as_json: bool) -> None:
-    """Print what works here and what is missing."""
-    facts = {
+    """Print what works here and what is missing; trouble with one thing does not hide the others."""
+    config, trouble = _configuration()
+    registry = Registry.discover()
+    facts: dict[str, Any] = {
+        "rclicks": __version__,
         "python": sys.version.split()[0],
         "extras": _extras(),
         "devices": _devices(),
         "configuration": [str(p) for p in config_files() if p.is_file()],
-        "datasets": _datasets(),
-        "weights": _weights(),
-        "broken_plugins": [f"{b.file}: {b.reason}" for b in Registry.discover().broken],
+        "trouble": trouble,
+        "datasets": _datasets(registry, config),
+        "weights": _weights(registry, config),
+        "writable": os.access(".", os.W_OK),
+        "broken_plugins": [f"{b.file}: {b.reason}" for b in registry.broken],
     }
     if as_json:
         print(json.dumps(facts, indent=2))
         return
-    console = Console()
-    console.print(f"Python {facts['python']}, devices: {', '.join(facts['devices'])}", highlight=False)
-    found = ", ".join(facts["configuration"]) or f"none ({', '.join(map(str, config_files()))})"
-    console.print(f"configuration: {found}", highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    console.print(f"rclicks {facts['rclicks']}, Python {facts['python']}, devices: {', '.join(facts['devices'])}")
+    found = ", ".join(facts["configuration"]) or f"none (looked for {', '.join(map(str, config_files()))})"
+    console.print(f"configuration: {found}", soft_wrap=True, markup=False)
+    words = "can be written" if facts["writable"] else "CANNOT be written; give `rclicks run` an --out elsewhere"
+    console.print(f"current folder {words}")
+    for line in (*trouble, *(f"broken plug-in {b}" for b in facts["broken_plugins"])):
+        console.print(Text(line, style="red"), soft_wrap=True)
     for title, key in (("optional packages", "extras"), ("data sets", "datasets"), ("weights", "weights")):
-        table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
-        table.add_column(no_wrap=True)
+        rows: dict[str, tuple[bool, str]] = facts[key]
+        table = Table(box=None, show_header=False, pad_edge=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        rows: dict[str, Any] = facts[key]  # type: ignore[assignment]
-        for name, (good, words) in rows.items():
-            table.add_row("[green]yes[/]" if good else "[yellow]no[/]", name, words)
+        absent: dict[str, list[str]] = {}
+        for name, (good, about) in rows.items():
+            if good:
+                table.add_row(Text(name, style="green"), Text(about))
+            else:
+                absent.setdefault(_shorter(about, name) if key == "datasets" else about, []).append(name)
+        console.print(f"\n[bold]{title}[/]: {sum(good for good, _ in rows.values())} of {len(rows)} found")
         console.print(table)
-    for words in facts["broken_plugins"]:
-        console.print(f"[red]broken:[/] {words}", highlight=False)
+        for reason, names in absent.items():
+            console.print(Text.assemble(("not found ", "yellow"), ", ".join(names), (f": {reason}", "dim")))
+
+
+def _shorter(reason: str, name: str) -> str:
+    return reason.replace(f"data set {name} not found. Looked for", "looked for")
+
+
+def _configuration() -> tuple[Config, list[str]]:
+    """Return the configuration, or an empty one and what is wrong with the file."""
+    try:
+        return load_config(), []
+    except ProtocolError as error:
+        return Config(), [str(error)]
 
 
 def _extras() -> dict[str, tuple[bool, str]]:
@@ -95,13 +122,15 @@ def _extras() -> dict[str, tuple[bool, str]]:
 def _devices() -> list[str]:
     if importlib.util.find_spec("torch") is None:
         return ["cpu"]
-    import torch
+    try:
+        import torch
+    except (ImportError, OSError, RuntimeError) as error:
+        return ["cpu", f"no other, because torch does not load: {error}"]
+    found = ["cpu", *(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count()))]
+    return [*found, "mps"] if torch.backends.mps.is_available() else found
 
-    return ["cpu", *(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count()))]
 
-
-def _datasets() -> dict[str, tuple[bool, str]]:
-    registry, config = Registry.discover(), load_config()
+def _datasets(registry: Registry, config: Config) -> dict[str, tuple[bool, str]]:
     found: dict[str, tuple[bool, str]] = {}
     for name, entry in registry.datasets.items():
         assert isinstance(entry.card, DatasetCard)  # noqa: S101 - the registry's own promise
@@ -113,19 +142,23 @@ def _datasets() -> dict[str, tuple[bool, str]]:
         except RclicksError as error:
             found[name] = (False, str(error).partition(". Expected")[0])
         except OSError as error:
-            found[name] = (False, str(DataError(str(error))))
+            found[name] = (False, f"{error.filename}: {error.strerror}")
     return found
 
 
-def _weights() -> dict[str, tuple[bool, str]]:
+def _weights(registry: Registry, config: Config) -> dict[str, tuple[bool, str]]:
     found: dict[str, tuple[bool, str]] = {}
-    for name, entry in Registry.discover().models.items():
-        assert isinstance(entry.card, ModelCard)  # noqa: S101
+    folder = config.checkpoint_folder()
+    where = f"below {folder}" if folder else "no checkpoint folder is set (RCLICKS_CHECKPOINTS, or rclicks.yaml)"
+    for name, entry in registry.models.items():
+        assert isinstance(entry.card, ModelCard)  # noqa: S101 - the registry's own promise
         if entry.card.checkpoint is None:
             continue
         try:
             find = getattr(load_module(entry), "checkpoint_path", find_checkpoint)
             found[name] = (True, str(find(entry.card, None)))
-        except (WeightsError, PluginError):
-            found[name] = (False, entry.card.checkpoint.file)
+        except PluginError as error:
+            found[name] = (False, str(error))
+        except (WeightsError, ProtocolError):
+            found[name] = (False, where)
     return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rclicks.cards import Card
 from rclicks.errors import UnknownNameError
@@ -50,10 +51,10 @@ def list_kind(kind: str, as_json: bool, plugins: Sequence[Path]) -> None:
         right = column in {"parameters", "samples", "objects"}
         table.add_column(column.replace("_", " "), justify="right" if right else "left", no_wrap=column != "summary")
     for row in rows:
-        table.add_row(*(_cell(row.get(c)) for c in columns))
+        table.add_row(*(Text(_cell(row.get(c))) for c in columns))
     console.print(table)
     for b in registry.broken:
-        console.print(f"[red]broken:[/] {b.file}: {b.reason}", highlight=False)
+        console.print(Text.assemble(("broken: ", "red"), f"{b.file}: {b.reason}"), soft_wrap=True)
 
 
 def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
@@ -88,7 +89,7 @@ def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
         table.add_column(overflow="fold")
         for key, value in facts.items():
             if value not in (None, "", 0, [], {}, ()):
-                table.add_row(key, _cell(value))
+                table.add_row(key, Text(_cell(value)))
         console.print(table)
 
 
@@ -133,17 +134,50 @@ def _show_run(path: Path, as_json: bool, console: Console) -> None:
     if as_json:
         print(json.dumps(header | {"failures": failed.to_dict("records")}, indent=2, default=str))
         return
-    last = header["sessions"][-1]
-    console.print(
-        f"[bold]{path}[/]: benchmark {header['benchmark']}, protocol {header['protocol_hash']}", highlight=False
-    )
-    console.print(f"started {last['started']}, finished {header.get('finished', 'not yet')}", highlight=False)
-    console.print(f"source {last['source'] or 'installed package'}", highlight=False)
-    for name, facts in header.get("data", {}).items():
-        console.print(f"data {name}: {facts['samples']} samples, sha256 {facts['sha256'][:12]}", highlight=False)
-    for note in [*header["notes"], *(f"{m['kind']} {m['name']}: {m['reason']}" for m in header["missing"])]:
-        console.print(f"note: {note}", highlight=False)
-    console.print(f"{len(failed)} failures")
-    for row in failed.to_dict("records"):
-        where = "/".join(str(row[c]) for c in ("model", "dataset", "sample", "object") if row[c])
-        console.print(f"  {where}: {row['error']}: {row['message']}", highlight=False, markup=False)
+    grid = Table(box=None, show_header=False, pad_edge=False)
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, words in _run_facts(header):
+        grid.add_row(name, Text(words))
+    console.print(grid)
+    for note in [*header["notes"], *(f"left out: {m['kind']} {m['name']}: {m['reason']}" for m in header["missing"])]:
+        console.print(Text.assemble(("note: ", "yellow"), note))
+    console.print(f"{len(failed)} failures" if len(failed) else "no failures")
+    for row in failed.astype(object).where(failed.notna(), "").to_dict("records"):
+        where = "/".join(str(row[c]) for c in ("model", "dataset", "sample", "object", "user") if row[c] != "")
+        console.print(Text.assemble(("  " + where, "red"), f": {row['error']}: {row['message']}"), soft_wrap=True)
+
+
+def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what a run is and where its numbers come from, a line each."""
+    effective, last = header["effective"], header["sessions"][-1]
+    source = last["source"]
+    dirty = " with local changes" if source.get("dirty") else ""
+    facts = [
+        (
+            "benchmark",
+            f"{header['benchmark']}, {effective['summary']}" if effective["summary"] else header["benchmark"],
+        ),
+        ("protocol", f"{effective['protocol']['name']}, hash {header['protocol_hash']}"),
+        ("rules", ", ".join(f"{k} {v}" for k, v in effective["protocol"].items() if k != "name")),
+        ("played", f"{header['sessions'][0]['started']} to {header.get('finished', '(not finished)')}"),
+        ("sessions", str(len(header["sessions"]))),
+    ]
+    facts += [
+        ("model", f"{m}, weights {header['checkpoints'][m]}, users {', '.join(u)}")
+        for m, u in effective["players"].items()
+    ]
+    facts += [
+        ("data", f"{name}: {d['samples']} samples, SHA-256 {d['sha256'][:12]}")
+        for name, d in header.get("data", {}).items()
+    ]
+    machine = last["machine"]
+    return [
+        *facts,
+        (
+            "compute",
+            f"seed {effective['seed']}, {effective['lanes']} lane(s), {effective['threads']} thread(s), "
+            f"{last['workers']} worker(s) on {', '.join(machine['devices'])}; {machine['processor']}",
+        ),
+        ("source", f"git {source['revision']}{dirty}" if source else "installed package"),
+    ]

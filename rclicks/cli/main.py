@@ -1,44 +1,46 @@
-"""The command `rclicks`: parse, call, print. Nothing heavy is imported before a command needs it.
-
->>> main(["--version"])  # doctest: +ELLIPSIS
-rclicks ...
-0
-"""
+"""The ``rclicks`` command: verbs, options and exit codes; everything heavy is imported by the verb that needs it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from rclicks import __version__
-from rclicks.cli import _doctor, _ls, _run, _show, _table, _test
-from rclicks.cli._terminal import complain
+from rclicks.cli.words import split_specs
 from rclicks.errors import RclicksError
 
 __all__ = ["app", "main"]
 
 EPILOG = (
-    "Exit codes: 0 done; 1 another error; 2 wrong usage; 3 plug-in or unknown name; 4 data; 5 weights; "
-    "6 benchmark, protocol or option; 7 run folder; 8 out of memory; 130 interrupted (the same command goes on). "
-    "`rclicks test` passes on pytest's code; `rclicks doctor` ends with 1 if something is wrong."
+    "Exit codes: 0 success, 1 unexpected error, 2 wrong usage, 3 unknown name or broken plug-in, 4 data, 5 weights, "
+    "6 benchmark or protocol, 7 run folder, 8 out of memory, 9 some samples failed, 130 interrupted."
 )
 
 app = typer.Typer(
-    name="rclicks",
-    help="Benchmark interactive segmentation: how well it works in real hands, and how much it depends on the clicks.",
+    help="Benchmark interactive segmentation: how well it works in real hands, and how much it depends on clicks.",
     epilog=EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugins", help="Extra folder with adapters/, datasets/, users/ or benchmarks/.")
+]
+Names = Annotated[
+    list[str] | None, typer.Option(help="Names, separated by commas or repeated; name:key=value for options.")
+]
+RunFolders = Annotated[list[Path], typer.Argument(help="Run folders.")]
 
 
 def _version(wanted: bool) -> None:
     if wanted:
+        from rclicks import __version__
+
         typer.echo(f"rclicks {__version__}")
         raise typer.Exit
 
@@ -46,53 +48,203 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks of errors.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show the traceback of errors; may stand anywhere.")
+    ] = False,
 ) -> None:
-    """Take the options that stand before the command."""
+    """Hold the options of all verbs; `main` itself looks for --verbose."""
 
 
-_HOW_IT_WORKS = "Work"
-_WHAT_THERE_IS = "Look"
-_WHAT_CAME_OUT = "Results"
+@app.command("ls")
+def list_things(
+    kind: Annotated[str, typer.Argument(help="models, datasets, users, metrics or benchmarks")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    plugins: Plugins = None,
+) -> None:
+    """List what is registered."""
+    from rclicks.cli.listing import list_kind
 
-app.command("ls", rich_help_panel=_WHAT_THERE_IS)(_ls.ls)
-app.command("show", rich_help_panel=_WHAT_THERE_IS)(_show.show)
-app.command("doctor", rich_help_panel=_WHAT_THERE_IS)(_doctor.doctor)
-app.command("run", rich_help_panel=_HOW_IT_WORKS, epilog=_run.EPILOG)(_run.run)
-app.command("test", rich_help_panel=_HOW_IT_WORKS)(_test.test)
-app.command("table", rich_help_panel=_WHAT_CAME_OUT)(_table.table)
-app.command("plot", rich_help_panel=_WHAT_CAME_OUT)(_table.plot)
-app.command("report", rich_help_panel=_WHAT_CAME_OUT)(_table.report)
+    list_kind(kind, as_json, plugins or [])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code.
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A model, data set, user, metric, benchmark or run folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    plugins: Plugins = None,
+) -> None:
+    """Show all that is known about one thing."""
+    from rclicks.cli.listing import show_name
 
-    Parameters
-    ----------
-    arguments : sequence of str or None
-        What stands after ``rclicks``; None takes those of the process. ``--verbose`` may stand anywhere.
+    show_name(name, as_json, plugins or [])
 
-    Returns
-    -------
-    int
-        0, or as the epilog of ``rclicks --help`` says. Errors that rclicks raises on purpose end in one message on
-        stderr; anything else is a bug and keeps its traceback.
-    """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    plain = [w for w in words if w not in {"--verbose", "-v"}]
-    verbose = len(plain) < len(words)
+
+@app.command()
+def run(
+    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark or path of a YAML file.")],
+    models: Names = None,
+    datasets: Names = None,
+    users: Names = None,
+    metrics: Annotated[list[str] | None, typer.Option(help="Round metrics, separated by commas.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="default or compat")] = None,
+    clicks: Annotated[int | None, typer.Option(help="Budget of interactions.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Samples a data set, the first ones.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes; records do not depend on it.")] = 1,
+    devices: Annotated[str, typer.Option(help="Separated by commas, such as cuda:0,cuda:1.")] = "cpu",
+    lanes: Annotated[int | None, typer.Option(help="Canonical batch of networks [1 on a CPU, 16 otherwise].")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads a worker; part of the run's identity.")] = 1,
+    data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data sets' folders.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder [runs/BENCHMARK].")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in that folder first.")] = False,
+    skip_missing: Annotated[
+        bool | None, typer.Option("--skip-missing/--no-skip-missing", help="Leave out what has no data or weights.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and cost, and write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary for machines.")] = False,
+    plugins: Plugins = None,
+) -> None:
+    """Play users against models and write a record for each round; the same command goes on after an interruption."""
+    from rclicks.cli.running import run_benchmark
+
+    changes: dict[str, Any] = {
+        "models": split_specs(models),
+        "datasets": split_specs(datasets),
+        "users": split_specs(users),
+        "metrics": split_specs(metrics),
+        "protocol": protocol,
+        "clicks": clicks,
+        "limit": limit,
+        "seed": seed,
+    }
     try:
-        app(args=(["--verbose", *plain] if verbose else plain), prog_name="rclicks")
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        failed = run_benchmark(
+            benchmark,
+            changes,
+            plan_options={
+                "devices": tuple(d.strip() for d in devices.split(",")),
+                "lanes": lanes,
+                "threads": threads,
+                "data_root": data_root,
+                "skip_missing": skip_missing,
+            },
+            workers=workers,
+            out=out,
+            fresh=fresh,
+            dry_run=dry_run,
+            as_json=as_json,
+            plugins=plugins or [],
+        )
+    except KeyboardInterrupt:  # caught here, because typer would end without a word
+        again = "the same command" + (" without --fresh" if fresh else "")
+        _complain(f"interrupted; all finished work is kept, and {again} goes on from here")
+        raise typer.Exit(130) from None
+    if failed:
+        raise typer.Exit(9)
+
+
+@app.command()
+def table(
+    runs: RunFolders,
+    preset: Annotated[str, typer.Option(help="noc, iou or time")] = "noc",
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="md, csv, latex or json [by the ending of --out; else a view in a terminal, or md]."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
+    mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols in one table.")] = False,
+) -> None:
+    """Make a table from the records of one or more runs."""
+    from rclicks.analysis.formats import render
+    from rclicks.analysis.tables import load_runs, make_table
+    from rclicks.records.store import write_atomically
+
+    made = make_table(load_runs(runs, mix=mix), preset)
+    if kind is None and out is None and sys.stdout.isatty():
+        from rich.console import Console
+
+        from rclicks.cli.tables import print_table
+
+        print_table(made, Console(highlight=False))
+        return
+    ending = "" if out is None else out.suffix.removeprefix(".")
+    text = render(made, kind or {"tex": "latex", "csv": "csv", "json": "json"}.get(ending, "md"))
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_atomically(out, text.encode())
+
+
+@app.command()
+def plot(
+    runs: RunFolders,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder [RUN/figures].")] = None,
+    metric: Annotated[str, typer.Option(help="A stored round metric.")] = "iou",
+    mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
+) -> None:
+    """Draw the mean IoU after each click, one figure a data set, as PNG and SVG."""
+    from rclicks.analysis.tables import load_runs
+    from rclicks.reports.figures import save_curves
+
+    for file in save_curves(load_runs(runs, mix=mix), out or runs[0] / "figures", metric):
+        typer.echo(str(file))
+
+
+@app.command()
+def report(
+    runs: RunFolders,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the page.")] = Path("site"),
+    mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
+) -> None:
+    """Write one static page with tables and curves; it works from disk without a network."""
+    from rclicks.analysis.tables import load_runs
+    from rclicks.records.store import load_run
+    from rclicks.reports.site import write_site
+
+    headers = {folder.name: load_run(folder) for folder in runs}
+    typer.echo(str(write_site(load_runs(runs, mix=mix), out, headers)))
+
+
+@app.command("test")
+def check_plugins(
+    folder: Annotated[Path | None, typer.Argument(help="A plug-in folder; without, everything registered.")] = None,
+) -> None:
+    """Run the conformance suite on plug-ins (needs pytest)."""
+    from rclicks.cli.checking import run_conformance
+
+    raise typer.Exit(run_conformance(folder))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
+    """Say what is installed, which data and weights are found, and what is missing."""
+    from rclicks.cli.checking import examine
+
+    examine(as_json)
+
+
+def main() -> None:
+    """Run the command line; rclicks' own errors become one line and an exit code, others keep their traceback."""
+    words = [w for w in sys.argv[1:] if w != "--verbose"]
+    verbose = len(words) < len(sys.argv) - 1
+    try:
+        app(words, prog_name="rclicks")
     except RclicksError as error:
         if verbose:
             import traceback
 
             traceback.print_exc()
-        complain(str(error))
-        return error.exit_code
-    return 0
+        _complain(str(error))
+        sys.exit(error.exit_code)
+
+
+def _complain(message: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    text = Text.assemble(("error: ", "bold red"), (message, "red"))
+    Console(stderr=True, soft_wrap=True, highlight=False).print(text)

@@ -12,12 +12,14 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from rclicks.analysis.formats import rounded
-from rclicks.analysis.tables import Table, load_runs, make_table
+from rclicks.analysis.tables import load_runs, make_table
 from rclicks.benchmark import load_benchmark
+from rclicks.cli.cost import estimate
+from rclicks.cli.tables import print_table
 from rclicks.engine.plan import Plan, make_plan
 from rclicks.engine.run import run_plan
 from rclicks.engine.worker import Report
@@ -49,10 +51,10 @@ def run_benchmark(
     plan = make_plan(benchmark, registry, **plan_options)
     folder = out or Path("runs") / benchmark.name
     if dry_run:
-        _show_plan(plan, folder, as_json, console)
+        _show_plan(plan, registry, folder, as_json, console)
         return 0
     for note in _notes(plan):
-        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     started = time.monotonic()
     with _Watch(console) as watch:
         summary = run_plan(
@@ -76,7 +78,9 @@ def run_benchmark(
     console.print(f"records  {folder / 'records.parquet'}", highlight=False, soft_wrap=True)
     if summary.failed:
         console.print(
-            f"[red]{summary.failed} failures[/], see `rclicks show {folder}`", highlight=False, soft_wrap=True
+            f"[red]{summary.failed} failed[/], see `rclicks show {folder}`; the same command tries failed images again",
+            highlight=False,
+            soft_wrap=True,
         )
     return summary.failed
 
@@ -90,32 +94,15 @@ def _show_table(folder: Path, console: Console) -> None:
     print_table(table, console)
 
 
-def print_table(table: Table, console: Console) -> None:
-    """Print a table for people; on a narrow terminal the columns that matter most."""
-    frame = rounded(table)
-    less = {"NoC@80", "NoC@95", "NoF@80", "NoF@85", "NoF@95", "IoU@5", "IoU@10"} if console.width < 130 else set()
-    same = [c for c in ("dataset", "user") if c in frame and frame[c].nunique() == 1]
-    shown = [c for c in frame.columns if c not in {*less, *same}]
-    words = "".join(f", {'data set' if c == 'dataset' else c} {frame[c].iloc[0]}" for c in same)
-    grid = RichTable(title=table.title + words, title_justify="left", box=None, header_style="bold", pad_edge=False)
-    for column in shown:
-        # Numbers are never cut; names may be.
-        grid.add_column(
-            column, justify="left" if column in {"run", "dataset", "model", "user", "group"} else "right", no_wrap=True
-        )
-    for row in frame[shown].to_numpy().tolist():
-        grid.add_row(*row)
-    console.print(grid)
-    for note in table.notes:
-        console.print(f"- {note}", highlight=False, markup=False)
-
-
 def _notes(plan: Plan) -> list[str]:
     return [*plan.notes, *(f"left out: {m.kind} {m.name}: {m.reason}" for m in plan.missing)]
 
 
-def _show_plan(plan: Plan, folder: Path, as_json: bool, console: Console) -> None:
-    done = RunStore(folder).done() if (folder / "run.json").exists() else set()
+def _show_plan(plan: Plan, registry: Registry, folder: Path, as_json: bool, console: Console) -> None:
+    header = RunStore(folder).read_header()
+    mine = header is not None and header.get("identity") == plan.identity
+    done = RunStore(folder).done() if mine else set()
+    cost = estimate(plan, registry, done)
     todo = [u for u in plan.units if u.key not in done]
     facts = {
         "benchmark": plan.benchmark.name,
@@ -127,6 +114,10 @@ def _show_plan(plan: Plan, folder: Path, as_json: bool, console: Console) -> Non
         "units": len(plan.units),
         "done": len(plan.units) - len(todo),
         "encodings": len(todo),
+        "trajectories": cost.trajectories,
+        "predictions_at_most": cost.predictions,
+        "predictions_exact": cost.exact,
+        "unreadable": list(cost.unreadable),
         "rounds_per_trajectory": plan.benchmark.protocol.clicks,
         "lanes": plan.lanes,
         "threads": plan.threads,
@@ -146,13 +137,19 @@ def _show_plan(plan: Plan, folder: Path, as_json: bool, console: Console) -> Non
     for dataset, root in plan.roots.items():
         n = sum(u.dataset == dataset for u in plan.units) // len(plan.players)
         grid.add_row("data set", f"{dataset}: {n} samples{f' in {root}' if root else ''}")
-    cost = f"{len(todo)} encodings, at most {plan.benchmark.protocol.clicks} rounds a trajectory"
-    grid.add_row("units", f"{len(plan.units)}, of which {facts['done']} are done; to play: {cost}")
-    grid.add_row("lanes", f"{plan.lanes} lanes, {plan.threads} threads a worker, devices {', '.join(plan.devices)}")
+    about = "" if cost.exact else "about "
+    clicks = plan.benchmark.protocol.clicks
+    grid.add_row("units", f"{len(plan.units):,} (one model on one image), of which {facts['done']:,} are done")
+    words = f"{len(todo):,} encodings, {about}{cost.trajectories:,} trajectories of at most {clicks} rounds: "
+    grid.add_row("to play", f"{words}at most {about}{cost.predictions:,} predictions")
+    plural = "lane" if plan.lanes == 1 else "lanes"
+    grid.add_row("compute", f"{', '.join(plan.devices)}; {plan.lanes} {plural}, {plan.threads} CPU thread(s) a worker")
     grid.add_row("out", f"{folder} (nothing was written)")
     console.print(grid, highlight=False)
-    for note in _notes(plan):
-        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
+    if header is not None and not mine:
+        console.print(f"[red]{folder} holds a run of another plan[/]; choose another --out, or --fresh to delete it")
+    for note in [*_notes(plan), *(f"cannot be decoded: {words}" for words in cost.unreadable)]:
+        console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
 class _Watch(AbstractContextManager["_Watch"]):

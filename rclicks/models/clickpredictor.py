@@ -97,11 +97,11 @@ class Lane:
 
 def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Return (B, C, h, w) maps resized bilinearly, with aligned corners, to `size`; themselves if they have it."""
-    import torch.nn.functional as F
+    from torch.nn.functional import interpolate
 
     if (maps.shape[2], maps.shape[3]) == tuple(size):
         return maps
-    return F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+    return interpolate(maps, size=size, mode="bilinear", align_corners=True)
 
 
 class ClickModel(Model):

@@ -22,7 +22,7 @@ from rclicks.errors import WeightsError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SYNTHETIC", "find_checkpoint", "load_into", "read_checkpoint", "synthetic_state"]
+__all__ = ["SYNTHETIC", "fill", "find_checkpoint", "load_into", "read_checkpoint", "synthetic_state"]
 
 SYNTHETIC = "synthetic"
 
@@ -114,6 +114,36 @@ def load_into(network: torch.nn.Module, state: Mapping[str, Any], origin: str) -
             f"{len(unexpected)} unexpected {unexpected[:3]}, {len(misshapen)} of another shape {misshapen[:3]}"
         )
     network.load_state_dict(dict(state))
+
+
+def fill(network: torch.nn.Module, card: ModelCard, checkpoint: str | Path | None, *, wrapper: str = "") -> str:
+    """Load weights into `network` as `checkpoint` says, and return their identity.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    card : ModelCard
+    checkpoint : path, "synthetic" or None
+    wrapper : str
+        Key of the state_dict within the file, for files that wrap it; "" for a plain state_dict.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, unsafe, or does not fit.
+    """
+    if checkpoint == SYNTHETIC:
+        network.load_state_dict(synthetic_state(network))
+        return SYNTHETIC
+    path = find_checkpoint(card, checkpoint)
+    identity = checkpoint_id(path, card)
+    state = read_checkpoint(path)
+    if wrapper and isinstance(state, Mapping) and wrapper in state:
+        state = state[wrapper]
+    if not isinstance(state, Mapping):
+        raise WeightsError(f"{path} holds a {type(state).__name__}, expected a state_dict of {card.name}")
+    load_into(network, state, str(path))
+    return identity
 
 
 def synthetic_state(

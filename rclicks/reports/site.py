@@ -1,9 +1,11 @@
-"""One static page for one or more runs: tables, curves, provenance. Works from disk; nothing is fetched."""
+"""One static page for one or more runs: tables, curves, failures, provenance. Works from disk; nothing is fetched."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -12,12 +14,14 @@ from markupsafe import Markup
 from rclicks.analysis.formats import rounded
 from rclicks.analysis.tables import PRESETS, Runs, Table, make_table
 from rclicks.errors import ProtocolError
+from rclicks.records.schema import TRAJECTORY
 from rclicks.records.store import write_atomically
-from rclicks.reports.figures import curve_figure, to_svg
+from rclicks.reports.figures import curve_figure, inline_svg
 
 __all__ = ["write_site"]
 
 MOST_FAILURES = 200
+_NAMES = ("model", "dataset", "run", "user", "group")
 
 
 @dataclass(frozen=True)
@@ -28,66 +32,115 @@ class _Cell:
     best: bool
 
 
-def write_site(runs: Runs, folder: Path) -> Path:
-    """Write ``index.html`` into `folder` and return its path."""
+@dataclass(frozen=True)
+class _Grid:
+    """A table as the page shows it."""
+
+    title: str
+    columns: list[str]
+    numeric: list[bool]
+    rows: list[list[_Cell]]
+    same: dict[str, str]
+    notes: list[str]
+
+
+def write_site(runs: Runs, folder: Path, headers: Mapping[str, Mapping[str, Any]] | None = None) -> Path:
+    """Write ``index.html`` into `folder` and return its path.
+
+    Parameters
+    ----------
+    runs : Runs
+        One or more runs; tables and curves hold all of them.
+    folder : Path
+    headers : mapping of run name -> run.json, or None
+        Where the numbers come from, a section each; None shows the first run's.
+
+    Raises
+    ------
+    RunError
+        If the page cannot be written.
+    """
+    sources = dict(headers) if headers else {str(runs.records["run"].iloc[0]): runs.header}
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("rclicks.reports"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     tables = []
     for preset in PRESETS:
         try:
-            tables.append(_cells(make_table(runs, preset)))
+            tables.append(make_table(runs, preset))
         except ProtocolError:  # a run without clicks has no NoC table
             continue
-    datasets = list(runs.records["dataset"].unique())
-    figures = [(name, Markup(to_svg(curve_figure(runs, name)))) for name in datasets]  # noqa: S704 - escaped by matplotlib
-    session = runs.header["sessions"][-1]
-    failures = runs.failures.head(MOST_FAILURES).astype(object).fillna("").to_dict("records")
+    common = [note for note in tables[0].notes if all(note in t.notes for t in tables)]
+    warnings = [*common, *(w for h in sources.values() for w in _left_out(h))]
+    figures = [
+        (name, Markup(inline_svg(curve_figure(runs, name), f"f{i}")))  # noqa: S704 - matplotlib has escaped it
+        for i, name in enumerate(runs.records["dataset"].unique())
+    ]
+    records = runs.records
     text = environment.get_template("index.html").render(
+        title=" + ".join(dict.fromkeys(str(h["benchmark"]) for h in sources.values())),
         header=runs.header,
         protocol=runs.protocol,
-        session=session,
-        tables=tables,
+        hashes=sorted({str(h["protocol_hash"]) for h in sources.values()}),
+        sources=sources,
+        tables=[_grid(t, common) for t in tables],
+        warnings=list(dict.fromkeys(warnings)),
         figures=figures,
-        failures=failures,
+        failures=runs.failures.head(MOST_FAILURES).astype(object).fillna("").to_dict("records"),
         failed=len(runs.failures),
-        trajectories=len(
-            runs.records.drop_duplicates(
-                ["run", "model", "dataset", "sample", "object", "rater", "user", "group", "replicate"]
-            )
-        ),
-        rounds=len(runs.records),
+        images=len(records[["dataset", "sample"]].drop_duplicates()),
+        objects=len(records[["dataset", "sample", "object"]].drop_duplicates()),
+        trajectories=len(records[["run", *TRAJECTORY]].drop_duplicates()),
+        rounds=len(records),
     )
     path = folder / "index.html"
     write_atomically(path, text.encode())
     return path
 
 
-def _cells(table: Table) -> dict[str, object]:
-    """Return a table as rows of cells with sort keys; the best value of each data set is marked."""
-    text = rounded(table)
-    best = pd.DataFrame(False, index=table.frame.index, columns=table.frame.columns)
-    for column, direction in table.better.items():
-        if column not in table.frame:
-            continue
-        values = pd.to_numeric(table.frame[column], errors="coerce")
-        for _, part in table.frame.groupby("dataset", sort=False):
-            own = values[part.index].dropna()
-            if len(own) > 1 and own.nunique() > 1:
-                best.loc[own.index, column] = own == (own.max() if direction == "higher" else own.min())
-    rows = []
-    for i in table.frame.index:
-        row = []
-        for column in table.frame.columns:
-            value = table.frame.loc[i, column]
-            numeric = pd.api.types.is_number(value)
-            row.append(
-                _Cell(
-                    text.loc[i, column],
-                    repr(float(value)) if numeric else str(value),
-                    numeric,
-                    bool(best.loc[i, column]),
-                )
+def _left_out(header: Mapping[str, Any]) -> list[str]:
+    missing = [f"left out: {m['kind']} {m['name']}: {m['reason']}" for m in header.get("missing", [])]
+    return [*header.get("notes", []), *missing]
+
+
+def _grid(table: Table, common: list[str]) -> _Grid:
+    """Return a table as cells with sort keys; what is the same in every row stands beside the title."""
+    frame, text = table.frame, rounded(table)
+    several = len(frame) > 1
+    same = {c: text[c].iloc[0] for c in _NAMES[1:] if several and c in frame and text[c].nunique() == 1}
+    columns = [c for c in _NAMES if c in frame and c not in same]
+    columns += [c for c in frame.columns if c not in _NAMES]
+    numeric = {c: pd.api.types.is_numeric_dtype(frame[c]) for c in columns}
+    best = _best(table)
+    rows = [
+        [
+            _Cell(
+                text.loc[i, c],
+                ("" if pd.isna(frame.loc[i, c]) else repr(float(frame.loc[i, c]))) if numeric[c] else text.loc[i, c],
+                numeric[c],
+                bool(best.loc[i, c]),
             )
-        rows.append(row)
-    return {"title": table.title, "columns": list(table.frame.columns), "rows": rows, "notes": table.notes}
+            for c in columns
+        ]
+        for i in frame.index
+    ]
+    notes = [note for note in table.notes if note not in common]
+    return _Grid(table.title, columns, [numeric[c] for c in columns], rows, same, notes)
+
+
+def _best(table: Table) -> pd.DataFrame:
+    """Return which cells hold the best value of their data set, where rows differ."""
+    frame = table.frame
+    best = pd.DataFrame(False, index=frame.index, columns=frame.columns)
+    for column, direction in table.better.items():
+        if column not in frame:
+            continue
+        for _, part in frame.groupby("dataset", sort=False):
+            values = part[column].dropna()
+            if values.nunique() > 1:
+                best.loc[values.index, column] = values == (values.max() if direction == "higher" else values.min())
+    return best

@@ -1,0 +1,156 @@
+"""Segment Anything (Kirillov et al., ICCV 2023) and MobileSAM (Zhang et al., 2023).
+
+The networks come from the package ``segment-anything``; MobileSAM's encoder is `_tinyvit`. Options of `load`:
+``multimask``: take the best of three masks by predicted IoU (as RClicks does), else the single one. The chosen mask's
+logits are fed back with the next prompt; when they are dropped is the protocol's rule ``mask_prompt``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rclicks.cards import Checkpoint, ModelCard
+from rclicks.errors import ProtocolError
+from rclicks.protocol import Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rclicks.adapters._promptable import SamModel
+
+CARDS = (
+    ModelCard(
+        name="sam-vit-b",
+        family="sam",
+        variant="vit_b",
+        summary="Segment Anything, ViT-B",
+        source="facebookresearch/segment-anything",
+        licence="Apache-2.0",
+        citation="Kirillov et al.: Segment anything, ICCV 2023",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=93735472,
+        checkpoint=Checkpoint(
+            file="sam_vit_b_01ec64.pth",
+            url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_b_01ec64.pth",
+            sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        ),
+        trained_on=("SA-1B",),
+        extra="sam",
+    ),
+    ModelCard(
+        name="sam-vit-l",
+        family="sam",
+        variant="vit_l",
+        summary="Segment Anything, ViT-L",
+        source="facebookresearch/segment-anything",
+        licence="Apache-2.0",
+        citation="Kirillov et al.: Segment anything, ICCV 2023",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=312342832,
+        checkpoint=Checkpoint(
+            file="sam_vit_l_0b3195.pth",
+            url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth",
+        ),
+        trained_on=("SA-1B",),
+        extra="sam",
+    ),
+    ModelCard(
+        name="sam-vit-h",
+        family="sam",
+        variant="vit_h",
+        summary="Segment Anything, ViT-H",
+        source="facebookresearch/segment-anything",
+        licence="Apache-2.0",
+        citation="Kirillov et al.: Segment anything, ICCV 2023",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=641090608,
+        checkpoint=Checkpoint(
+            file="sam_vit_h_4b8939.pth",
+            url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
+        ),
+        trained_on=("SA-1B",),
+        extra="sam",
+    ),
+    ModelCard(
+        name="mobilesam",
+        family="sam",
+        variant="vit_t",
+        summary="MobileSAM: SAM's decoder on a distilled TinyViT encoder",
+        source="ChaoningZhang/MobileSAM",
+        licence="Apache-2.0",
+        citation="Zhang et al.: Faster Segment Anything, 2023",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=10130092,
+        checkpoint=Checkpoint(file="mobile_sam.pt", url="https://github.com/ChaoningZhang/MobileSAM"),
+        trained_on=("SA-1B",),
+        extra="sam",
+    ),
+)
+
+
+def build_network(variant: str) -> nn.Module:
+    """Return the network of "vit_b", "vit_l", "vit_h" or "vit_t", untrained.
+
+    Raises
+    ------
+    ProtocolError
+        If there is no such variant.
+    """
+    from rclicks.models.torchvision_shim import import_torchvision
+
+    import_torchvision()
+    from segment_anything import sam_model_registry
+
+    if variant == "vit_t":
+        from rclicks.adapters._tinyvit import TinyViT
+
+        return assemble(TinyViT(1024, classifier=True), 1024)
+    if variant not in {"vit_b", "vit_l", "vit_h"}:
+        raise ProtocolError(f"unknown SAM variant {variant!r}; allowed: vit_b, vit_l, vit_h, vit_t")
+    network: nn.Module = sam_model_registry[variant]()
+    return network
+
+
+def assemble(encoder: nn.Module, side: int) -> nn.Module:
+    """Return an image encoder joined with SAM's prompt encoder and mask decoder for an input of `side` pixels."""
+    from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+
+    return Sam(
+        image_encoder=encoder,
+        prompt_encoder=PromptEncoder(
+            embed_dim=256, image_embedding_size=(64, 64), input_image_size=(side, side), mask_in_chans=16
+        ),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
+            transformer_dim=256,
+            iou_head_depth=3,
+            iou_head_hidden_dim=256,
+        ),
+    )
+
+
+def load(
+    card: ModelCard,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    protocol: Protocol | None = None,
+    multimask: bool = True,
+) -> SamModel:
+    """Load a SAM or MobileSAM checkpoint, a plain state_dict."""
+    from rclicks.adapters._promptable import SamModel
+    from rclicks.models.weights import fill
+
+    network = build_network(card.variant)
+    identity = fill(network, card, checkpoint)
+    return SamModel(card, network, device, identity, protocol or Protocol(), multimask=multimask)

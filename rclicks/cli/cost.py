@@ -1,0 +1,72 @@
+"""What a plan will cost, for ``rclicks run --dry-run``: how many predictions at most."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from rclicks.engine.loading import load_dataset, load_user
+from rclicks.engine.plan import Plan
+from rclicks.errors import RclicksError
+from rclicks.registry import Registry
+from rclicks.sample import Sample
+from rclicks.users.contract import User
+
+__all__ = ["Cost", "estimate"]
+
+LOOKED_AT = 40
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The upper bound of a plan's work.
+
+    Attributes
+    ----------
+    trajectories, predictions : int
+        Each user x object x rater x replicate, and as many times the budget of interactions.
+    exact : bool
+        True if every sample was looked at; else the numbers are extrapolated.
+    unreadable : tuple of str
+        Samples that could not be decoded.
+    """
+
+    trajectories: int
+    predictions: int
+    exact: bool
+    unreadable: tuple[str, ...] = ()
+
+
+def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = LOOKED_AT) -> Cost:
+    """Count what is left of a plan by decoding at most `most` samples of each data set, evenly spaced."""
+    users = {s.label: load_user(registry, s, plan.benchmark.protocol) for s in plan.benchmark.users}
+    total, exact = 0.0, True
+    unreadable: list[str] = []
+    for spec in plan.benchmark.datasets:
+        units = [u for u in plan.units if u.dataset == spec.label and u.key not in done]
+        indices = sorted({u.index for u in units})
+        if not indices:
+            continue
+        step = max(1, -(-len(indices) // most))
+        seen = indices[::step]
+        exact &= step == 1
+        dataset = load_dataset(registry, spec, plan.roots[spec.label])
+        seats = dict.fromkeys(users, 0)
+        readable = 0
+        for index in seen:
+            try:
+                sample = dataset[index]
+                counted = {label: _seats(user, sample) for label, user in users.items()}
+            except (RclicksError, OSError, ValueError, LookupError) as error:
+                unreadable.append(f"{spec.label}/{dataset.ids[index]}: {error}")
+                continue
+            readable += 1
+            seats = {label: n + counted[label] for label, n in seats.items()}
+        for unit in units if readable else ():
+            total += sum(seats[label] for label in plan.players[unit.model]) / readable
+    trajectories = round(total)
+    return Cost(trajectories, trajectories * plan.benchmark.protocol.clicks, exact and not unreadable, (*unreadable,))
+
+
+def _seats(user: User, sample: Sample) -> int:
+    return sum(len(user.seats(sample, t)) * sum(bool(m.any()) for m in t.masks) for t in sample.targets)
