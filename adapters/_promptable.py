@@ -140,7 +140,8 @@ class PromptableModel(Model):
             maps = probability.cpu().numpy()
             kept = logits.float().cpu().numpy()
         return [
-            State(s.interactions, p > self.card.threshold, p, m.copy()) for s, p, m in zip(states, maps, kept, strict=True)
+            State(s.interactions, p > self.card.threshold, p, m.copy())
+            for s, p, m in zip(states, maps, kept, strict=True)
         ]
 
     def _tensor(self, array: NDArray[Any], dtype: torch.dtype = torch.float32) -> Tensor:

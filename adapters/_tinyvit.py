@@ -1,6 +1,6 @@
 """TinyViT image encoders with the parameter names of MobileSAM and LiteMedSAM.
 
-Wu et al., TinyViT: fast pretraining distillation for small vision transformers, ECCV 2022. A convolutional stem, one stage
+Wu et al., TinyViT: fast pretraining distillation for small vision transformers, ECCV 2022. A convolutional stem, a stage
 of inverted bottlenecks, three stages of windowed attention with a depthwise convolution between attention and MLP, and
 SAM's neck. The last two stages keep 64 x 64 positions.
 """
@@ -81,9 +81,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         places = list(itertools.product(range(window), range(window)))
         offsets: dict[tuple[int, int], int] = {}
-        index = [
-            offsets.setdefault((abs(a[0] - b[0]), abs(a[1] - b[1])), len(offsets)) for a in places for b in places
-        ]
+        index = [offsets.setdefault((abs(a[0] - b[0]), abs(a[1] - b[1])), len(offsets)) for a in places for b in places]
         self.attention_biases = nn.Parameter(torch.zeros(heads, len(offsets)))
         table = torch.tensor(index, dtype=torch.long).view(len(places), len(places))
         self.register_buffer("index", table, persistent=False)

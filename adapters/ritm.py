@@ -176,7 +176,7 @@ def load(
         raise ProtocolError(f"model {card.name}: option flip is {flip!r}; allowed: true, false")
     if brs not in BRS:
         raise ProtocolError(f"model {card.name}: option brs is {brs!r}; allowed: {', '.join(BRS)}")
-    published_flaws = protocol is not None and protocol.name == "compat"
+    published_flaws = protocol is not None and protocol.zoom_after_empty == "published"
     zoom = _zoom(card.name, zoom_size, skip_clicks, published_flaws)
     network, identity = _network(card, checkpoint)
     import torch

@@ -43,6 +43,9 @@ class Protocol:
         Which objects count as failures. Published: every NoC equal to the budget, even if reached by the last click.
     mask_prompt : {"keep", "published"}
         SAM family: published code drops the previous logits whenever there is at most one click of each sign.
+    zoom_after_empty : {"whole", "published"}
+        RITM's zoom-in: if a prediction vanishes, the next one is made on the whole image. Published code squeezes that
+        prediction into the old region of interest.
     """
 
     name: Literal["default", "compat"] = "default"
@@ -54,6 +57,7 @@ class Protocol:
     empty_union: Literal["one", "nan"] = "one"
     nof: Literal["never-reached", "equals-budget"] = "never-reached"
     mask_prompt: Literal["keep", "published"] = "keep"
+    zoom_after_empty: Literal["whole", "published"] = "whole"
 
     def __post_init__(self) -> None:
         """Refuse values that no trajectory could be played with."""
@@ -96,5 +100,6 @@ _NAMED: dict[str, dict[str, Any]] = {
         "empty_union": "nan",
         "nof": "equals-budget",
         "mask_prompt": "published",
+        "zoom_after_empty": "published",
     },
 }

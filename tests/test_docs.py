@@ -47,7 +47,7 @@ def test_the_tutorial_plays(plugins: Path, tmp_path: Path) -> None:
 
 def test_every_protocol_rule_that_differs_is_in_the_docs() -> None:
     text = (REPOSITORY / "docs" / "differences.md").read_text()
-    for rule in ("perfect_mask", "empty_union", "nof", "mask_prompt"):
+    for rule in ("perfect_mask", "empty_union", "nof", "mask_prompt", "zoom_after_empty"):
         assert f"| `{rule}` |" in text
 
 

@@ -42,7 +42,7 @@ def list_kind(kind: str, as_json: bool, plugins: Sequence[Path]) -> None:
     rows = _facts(kind, registry)
     if as_json:
         broken = [{"file": str(b.file), "reason": b.reason} for b in registry.broken]
-        print(json.dumps({kind: rows, "broken": broken}, indent=2))
+        print(json.dumps({kind: rows, "broken": broken}, indent=2, default=str))
         return
     console = Console()
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -81,7 +81,7 @@ def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
     if not found:
         raise UnknownNameError("name", name, known)
     if as_json:
-        print(json.dumps(found[0] if len(found) == 1 else found, indent=2))
+        print(json.dumps(found[0] if len(found) == 1 else found, indent=2, default=str))
         return
     for facts in found:
         table = Table(box=None, show_header=False, pad_edge=False)
@@ -103,8 +103,11 @@ def _facts(kind: str, registry: Registry) -> list[dict[str, Any]]:
 
         found = []
         for entry in registry.benchmarks.values():
-            raw = yaml.safe_load(entry.file.read_text(encoding="utf-8"))
-            content = raw if isinstance(raw, dict) else {}
+            try:
+                raw = yaml.safe_load(entry.file.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+                raw = {"summary": f"cannot be read: {' '.join(str(error).split())}"}
+            content = raw if isinstance(raw, dict) else {"summary": "is no mapping"}
             found.append({"name": entry.name, "summary": content.get("summary", ""), "file": str(entry.file)} | content)
         return found
     rows = []

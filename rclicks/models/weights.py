@@ -92,7 +92,7 @@ def read_checkpoint(path: Path) -> Any:
             f"{path} holds Python objects other than tensors and plain values, which could run code when loaded; "
             f"it was not opened ({error})"
         ) from error
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
+    except Exception as error:
         raise WeightsError(f"{path} is damaged or not a torch checkpoint: {error}") from error
 
 

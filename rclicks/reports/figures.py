@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -124,11 +124,11 @@ def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
     return figure
 
 
-def _draw(axes: Axes, part: pd.DataFrame, i: int) -> object:
+def _draw(axes: Axes, part: pd.DataFrame, i: int) -> Any:
     """Draw one line with its band, or one point with its bar; return the artist for the legend."""
     values = part.to_numpy()
     x, mean = np.arange(1, values.shape[1] + 1), values.mean(axis=0)
-    look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+    look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
     look |= {"linestyle": STYLES[i // len(COLOURS) % len(STYLES)]}
     clusters = [tuple(map(str, row)) for row in part.index.to_frame()[OBJECT].to_numpy()]
     low, high = bootstrap_band(values, ["\0".join(c) for c in clusters])

@@ -109,7 +109,7 @@ def test_failures_give_exit_code_nine_and_are_shown(study: Path, tmp_path: Path)
     arguments = ["--plugins", PLUGINS, "--out", out, "--datasets", "toy-set:damaged=1"]
     text = rclicks("run", study, *arguments, code=9)
     assert "failed: toy: toy-set:damaged=1/s1: DataError: image s1 is damaged" in text
-    assert "1 failures" in text
+    assert "1 failed, see `rclicks show" in text
     assert "image s1 is damaged" in rclicks("show", out)
 
 

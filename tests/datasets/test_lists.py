@@ -96,8 +96,12 @@ def test_damaged_instance_files_are_named(tmp_path: Path, compressed: bool) -> N
     (sample,) = rclicks.load_dataset("SBD", tmp_path)
     assert [np.array_equal(t.masks[0], labels == int(t.id)) for t in sample.targets] == [True, True]
     whole = file.read_bytes()
-    for part in range(1, 20):
-        file.write_bytes(whole[: len(whole) * part // 20])
+    broken = [whole[: len(whole) * part // 20] for part in range(1, 20)]
+    if compressed:  # only then has the file a checksum
+        middle = len(whole) // 2
+        broken.append(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+    for data in broken:
+        file.write_bytes(data)
         with pytest.raises(DataError, match=r"a\.mat is damaged"):
             rclicks.load_dataset("SBD", tmp_path)[0]
     file.unlink()

@@ -1,0 +1,216 @@
+"""SAM 2 and SAM 2.1 on single images (Ravi et al., 2024), through the package ``sam2``.
+
+One mask an image (``multimask_output`` off, with the package's fallback to the best of three when the single mask is not
+stable); its logits are fed back with the next prompt under the protocol's rule ``mask_prompt``. There are no options.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rclicks.cards import Checkpoint, ModelCard
+from rclicks.errors import ProtocolError
+from rclicks.protocol import Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rclicks.adapters._sam2_model import Sam2Model
+
+CARDS = (
+    ModelCard(
+        name="sam2-tiny",
+        family="sam2",
+        variant="sam2_hiera_t",
+        summary="SAM 2, Hiera tiny, single images",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=38945986,
+        checkpoint=Checkpoint(
+            file="sam2_hiera_tiny.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_tiny.pt",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2-small",
+        family="sam2",
+        variant="sam2_hiera_s",
+        summary="SAM 2, Hiera small, single images",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=46043842,
+        checkpoint=Checkpoint(
+            file="sam2_hiera_small.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_small.pt",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2-base-plus",
+        family="sam2",
+        variant="sam2_hiera_b+",
+        summary="SAM 2, Hiera base plus, single images",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=80833666,
+        checkpoint=Checkpoint(
+            file="sam2_hiera_base_plus.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_base_plus.pt",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2-large",
+        family="sam2",
+        variant="sam2_hiera_l",
+        summary="SAM 2, Hiera large, single images",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=224430130,
+        checkpoint=Checkpoint(
+            file="sam2_hiera_large.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_large.pt",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2.1-tiny",
+        family="sam2",
+        variant="sam2.1_hiera_t",
+        summary="SAM 2.1, Hiera tiny, single images",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=38962498,
+        checkpoint=Checkpoint(
+            file="sam2.1_hiera_tiny.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_tiny.pt",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2.1-small",
+        family="sam2",
+        variant="sam2.1_hiera_s",
+        summary="SAM 2.1, Hiera small, single images",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=46060354,
+        checkpoint=Checkpoint(
+            file="sam2.1_hiera_small.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_small.pt",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2.1-base-plus",
+        family="sam2",
+        variant="sam2.1_hiera_b+",
+        summary="SAM 2.1, Hiera base plus, single images",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=80850178,
+        checkpoint=Checkpoint(
+            file="sam2.1_hiera_base_plus.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_base_plus.pt",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2.1-large",
+        family="sam2",
+        variant="sam2.1_hiera_l",
+        summary="SAM 2.1, Hiera large, single images",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        prompts=("click", "box", "mask"),
+        encodes_once=True,
+        batched=True,
+        parameters=224446642,
+        checkpoint=Checkpoint(
+            file="sam2.1_hiera_large.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_large.pt",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+)
+
+
+def build_network(variant: str) -> nn.Module:
+    """Return the network of a variant such as "sam2.1_hiera_t" (t, s, b+, l), untrained.
+
+    Raises
+    ------
+    ProtocolError
+        If there is no such variant.
+    """
+    known = {card.variant for card in CARDS}
+    if variant not in known:
+        raise ProtocolError(f"unknown SAM 2 variant {variant!r}; allowed: {', '.join(sorted(known))}")
+    from rclicks.models.torchvision_shim import import_torchvision
+
+    import_torchvision()
+    import sam2  # noqa: F401 - importing it tells hydra where the configurations are
+    from hydra import compose
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    stability = {"via_stability": "true", "stability_delta": "0.05", "stability_thresh": "0.98"}
+    extra = "++model.sam_mask_decoder_extra_args.dynamic_multimask_"
+    config = compose(
+        config_name=f"configs/{variant.partition('_')[0]}/{variant}.yaml",
+        overrides=[f"{extra}{key}={value}" for key, value in stability.items()],
+    )
+    OmegaConf.resolve(config)
+    network: nn.Module = instantiate(config.model, _recursive_=True)
+    return network
+
+
+def load(
+    card: ModelCard, *, checkpoint: str | Path | None = None, device: str = "cpu", protocol: Protocol | None = None
+) -> Sam2Model:
+    """Load a SAM 2 checkpoint, whose state_dict stands under the key ``model``; there are no options."""
+    from rclicks.adapters._sam2_model import Sam2Model
+    from rclicks.models.weights import fill
+
+    network = build_network(card.variant)
+    identity = fill(network, card, checkpoint, wrapper="model")
+    return Sam2Model(card, network, device, identity, protocol or Protocol(), feed_back=True)
