@@ -65,6 +65,7 @@ test)
 paper)
     install test
     "$venv/bin/rclicks" doctor
+    "$venv/bin/rclicks" run paper --dry-run
     "$venv/bin/rclicks" run paper --workers "$workers" --out runs/paper
     "$venv/bin/rclicks" table runs/paper --format md --out runs/paper/table.md
     "$venv/bin/rclicks" plot runs/paper -o runs/paper/figures

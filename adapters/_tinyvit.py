@@ -1,8 +1,8 @@
 """TinyViT image encoders with the parameter names of MobileSAM and LiteMedSAM.
 
-Wu et al., TinyViT: fast pretraining distillation for small vision transformers, ECCV 2022. A convolutional stem, a stage
-of inverted bottlenecks, three stages of windowed attention with a depthwise convolution between attention and MLP, and
-SAM's neck. The last two stages keep 64 x 64 positions.
+Wu et al., TinyViT: fast pretraining distillation for small vision transformers, ECCV 2022. A convolutional stem, a
+stage of inverted bottlenecks, three stages of windowed attention with a depthwise convolution between attention and
+MLP, and SAM's neck. The last two stages keep 64 x 64 positions.
 """
 
 from __future__ import annotations

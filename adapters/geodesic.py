@@ -2,78 +2,132 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
+from rclicks.models.contract import State
 from rclicks.models.seeds import (
     BACKGROUND,
+    COLOUR_OPTIONS,
     COMMON_OPTIONS,
     OBJECT,
+    Canvas,
+    Choice,
     ColourModel,
     Number,
     SeededModel,
+    Seeds,
     colour_bins,
+    neighbours,
+)
+from rclicks.protocol import Protocol
+
+__all__ = ["CARDS", "Geodesic", "load"]
+
+CARDS = (
+    ModelCard(
+        name="geodesic",
+        family="geodesic",
+        summary="Geodesic distances to the seeds over a map of colour likelihood (Bai, Sapiro 2007)",
+        source="https://doi.org/10.1109/ICCV.2007.4408931",
+        licence="Apache-2.0",
+        citation="X. Bai, G. Sapiro, A geodesic framework for fast interactive image and video segmentation, ICCV 2007",
+        prompts=("click", "box"),
+        encodes_once=True,
+    ),
 )
 
-CARDS = (ModelCard(name="geodesic", family="geodesic", summary="x", prompts=("click", "box"), encodes_once=True),)
 
+def load(
+    card: ModelCard,
+    *,
+    checkpoint: object = None,
+    device: str = "cpu",
+    protocol: Protocol | None = None,
+    **options: object,
+) -> Geodesic:
+    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
 
-def load(card, *, checkpoint=None, device="cpu", protocol=None, **options):
+    Raises
+    ------
+    ProtocolError
+        If an option is unknown or out of bounds.
+    """
     return Geodesic(card, checkpoint, options)
 
 
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """The 8-neighbour graph in compressed rows: pair k joins pixels first[k] and second[k]."""
+
+    first: NDArray[np.intp]
+    second: NDArray[np.int32]
+    starts: NDArray[np.int32]
+    length: NDArray[np.float64]
+    bins: NDArray[np.int32]
+
+
 class Geodesic(SeededModel):
-    OPTIONS: ClassVar = {
+    """Bai and Sapiro's geodesic labelling, with exact distances from Dijkstra's algorithm on 8-neighbours (SciPy).
+
+    Colour densities of the seeds (smoothed histograms) give P, the chance of every pixel's colour under equal priors.
+    A step between neighbours costs the change of P, the original's weight, plus ``length * (step + unlikely * q)``,
+    where q is the chance of the other label, averaged over both ends, as Price et al. (CVPR 2010) weigh the region
+    term. With D the distance to the nearest seed of a label, P(object) = D_background / (D_object + D_background).
+    See `SeededModel` for the conventions.
+
+    Options beside the common ones: `step`, `unlikely`, and those of `ColourModel`.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
         **COMMON_OPTIONS,
-        "bins": Number(24, 4, 64, whole=True),
-        "width": Number(1.0, 0, 10),
-        "mix": Number(0.01, 0, 1),
-        "step": Number(0.01, 1e-6, 10),
-        "edge": Number(0.0, 0, 10),
-        "likelihood": Number(0.0, 0, 10),
+        **COLOUR_OPTIONS,
+        "step": Number(0.003, 1e-6, 10),
+        "unlikely": Number(0.05, 0, 10),
     }
 
-    def prepare(self, canvas):
-        h, w = canvas.shape
-        index = np.arange(h * w, dtype=np.int32).reshape(h, w)
-        pairs = [
-            (index[:, :-1], index[:, 1:], 1.0),
-            (index[:-1], index[1:], 1.0),
-            (index[:-1, :-1], index[1:, 1:], 2**0.5),
-            (index[:-1, 1:], index[1:, :-1], 2**0.5),
-        ]
-        one = np.concatenate([a.ravel() for a, _, _ in pairs])
-        two = np.concatenate([b.ravel() for _, b, _ in pairs])
-        length = np.concatenate([np.full(a.size, d) for a, _, d in pairs])
-        flat = canvas.lab.reshape(-1, 3).astype(float)
-        contrast = np.sqrt(np.square(flat[one] - flat[two]).sum(1))
-        # csr structure
-        order = np.lexsort((two, one))
-        one, two, length, contrast = one[order], two[order], length[order], contrast[order]
-        indptr = np.searchsorted(one, np.arange(h * w + 1)).astype(np.int32)
-        base = self.options["step"] * length + self.options["edge"] * contrast / max(contrast.mean(), 1e-9)
-        return one, two.astype(np.int32), indptr, base, colour_bins(canvas.lab, self.options["bins"]), length
+    def prepare(self, canvas: Canvas) -> _Grid:
+        """Lay out the graph and bin the colours."""
+        height, width = canvas.shape
+        index = np.arange(height * width).reshape(height, width)
+        pairs = [(*step.ends(index), step.length) for step in neighbours(canvas.lab)]
+        first = np.concatenate([one.ravel() for one, _, _ in pairs])
+        second = np.concatenate([two.ravel() for _, two, _ in pairs])
+        length = np.concatenate([np.full(one.size, distance) for one, _, distance in pairs])
+        order = np.lexsort((second, first))
+        first = first[order]
+        starts = np.searchsorted(first, np.arange(height * width + 1)).astype(np.int32)
+        bins = colour_bins(canvas.lab, self.options["bins"])
+        return _Grid(first, second[order].astype(np.int32), starts, length[order], bins)
 
-    def solve(self, canvas, seeds, state):
-        from scipy.sparse import csr_matrix
-        from scipy.sparse.csgraph import dijkstra
-
-        one, two, indptr, base, bins, length = canvas.extra
-        flat = seeds.ravel()
-        if not (flat == BACKGROUND).any():
-            return np.ones(canvas.shape)
-        if not (flat == OBJECT).any():
-            return (seeds != BACKGROUND).astype(np.float64)
-        m = ColourModel.learn(
-            bins, self.options["bins"], seeds == OBJECT, seeds == BACKGROUND, self.options["width"], self.options["mix"]
+    def solve(self, canvas: Canvas, seeds: Seeds, state: State) -> NDArray[np.float64]:
+        """Compare the distances to the seeds of both labels."""
+        inside, outside = seeds == OBJECT, seeds == BACKGROUND
+        if not outside.any() or not inside.any():  # a box alone has no object seeds: its inside is the object
+            return (~outside).astype(np.float64)
+        grid: _Grid = canvas.extra
+        colours = ColourModel.learn(
+            grid.bins, self.options["bins"], inside, outside, self.options["width"], self.options["floor"]
         )
-        p = m.probability(bins).ravel()
-        D = []
-        for lab, q in ((OBJECT, p), (BACKGROUND, 1 - p)):
-            cost = base + np.abs(p[one] - p[two]) + self.options["likelihood"] * length * (1 - (q[one] + q[two]) / 2)
-            G = csr_matrix((cost, two, indptr), (flat.size, flat.size))
-            D.append(dijkstra(G, directed=False, indices=np.flatnonzero(flat == lab), min_only=True))
-        f, b = D
-        return (b / (f + b)).reshape(canvas.shape)
+        chance = colours.probability(grid.bins).ravel()
+        one, two = chance[grid.first], chance[grid.second]
+        cost = np.abs(one - two) + self.options["step"] * grid.length
+        other = self.options["unlikely"] * grid.length
+        mean = (one + two) / 2
+        to_object = _distance(grid, cost + other * (1 - mean), inside)
+        to_background = _distance(grid, cost + other * mean, outside)
+        return (to_background / (to_object + to_background)).reshape(canvas.shape)
+
+
+def _distance(grid: _Grid, cost: NDArray[np.float64], sources: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return every pixel's distance to the nearest source, flat."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import dijkstra
+
+    graph = csr_matrix((cost, grid.second, grid.starts), (sources.size, sources.size))
+    return dijkstra(graph, directed=False, indices=np.flatnonzero(sources), min_only=True)

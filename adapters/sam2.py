@@ -1,7 +1,8 @@
 """SAM 2 and SAM 2.1 on single images (Ravi et al., 2024), through the package ``sam2``.
 
-One mask an image (``multimask_output`` off, with the package's fallback to the best of three when the single mask is not
-stable); its logits are fed back with the next prompt under the protocol's rule ``mask_prompt``. There are no options.
+One mask an image (``multimask_output`` off, with the package's fallback to the best of three when the single mask is
+not stable); its logits are fed back with the next prompt under the protocol's rule ``mask_prompt``. There are no
+options.
 """
 
 from __future__ import annotations

@@ -184,5 +184,5 @@ def evaluate(
         run_plan(plan, folder, workers=workers, fresh=fresh, arguments={"api": "evaluate"}, on_report=on_report)
         frame = load_records(folder)
         frame.attrs["failures"] = load_failures(folder).to_dict("records")
-        frame.attrs["notes"] = [*plan.notes, *(f"{m.kind} {m.name}: {m.reason}" for m in plan.missing)]
+        frame.attrs["notes"] = [*plan.notes, *(f"{m.kind} {m.name}: {m.short}" for m in plan.missing)]
     return frame

@@ -1,6 +1,6 @@
 """Measure the engine: encoder calls, clicks a second, own overhead a click, gain of a second worker, peak memory.
 
-    python benchmarks/speed/engine.py --data-root DATA                     # classical models on GrabCut, 1 and 2 workers
+    python benchmarks/speed/engine.py --data-root DATA           # classical models on GrabCut, 1 and 2 workers
     python benchmarks/speed/engine.py --data-root DATA --models ritm-h18s:checkpoint=synthetic --datasets DAVIS \
         --limit 20 --clicks 20 --workers 1                                 # peak memory and overhead of a network
 

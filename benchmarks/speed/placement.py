@@ -15,6 +15,7 @@ import json
 import math
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -70,10 +71,10 @@ def main() -> None:
         facts = TargetFacts(truth, ignore)
         for _ in range(arguments.repeats):
             for name, call in (
-                ("plain click", lambda: plain_click(truth, shown, prediction)),
-                ("click", lambda: next_click(facts, prediction)),
-                ("plain boundary", lambda: plain_boundary_iou(truth, shown, prediction)),
-                ("boundary", lambda: boundary_iou(facts, prediction)),
+                ("plain click", partial(plain_click, truth, shown, prediction)),
+                ("click", partial(next_click, facts, prediction)),
+                ("plain boundary", partial(plain_boundary_iou, truth, shown, prediction)),
+                ("boundary", partial(boundary_iou, facts, prediction)),
             ):
                 start = time.perf_counter()
                 found = call()

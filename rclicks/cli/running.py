@@ -95,7 +95,7 @@ def _show_table(folder: Path, console: Console) -> None:
 
 
 def _notes(plan: Plan) -> list[str]:
-    return [*plan.notes, *(f"left out: {m.kind} {m.name}: {m.reason}" for m in plan.missing)]
+    return [*plan.notes, *(f"left out: {m.kind} {m.name}: {m.short}" for m in plan.missing)]
 
 
 def _show_plan(plan: Plan, registry: Registry, folder: Path, as_json: bool, console: Console) -> None:

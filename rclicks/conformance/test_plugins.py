@@ -143,7 +143,10 @@ class TestModel:
             return
         torch = pytest.importorskip("torch")
         module = load_module(entry)
-        with torch.device("meta"):
+        try:
+            with torch.device("meta"):  # takes no memory
+                network = module.build_network(entry.card.variant)
+        except (RuntimeError, NotImplementedError):  # a constructor that looks at values cannot be built so
             network = module.build_network(entry.card.variant)
         assert sum(p.numel() for p in network.parameters()) == entry.card.parameters
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +33,11 @@ class Missing:
     kind: str
     name: str
     reason: str
+
+    @property
+    def short(self) -> str:
+        """What is missing and where it was looked for, without how to get it."""
+        return re.split(r"\. (?:Expected|Put) ", self.reason)[0]
 
 
 @dataclass(frozen=True)
@@ -172,9 +178,7 @@ def make_plan(
         datasets=tuple(s for s in benchmark.datasets if s.label in samples),
     )
     if not runnable.models or not runnable.datasets:
-        raise ProtocolError(
-            "nothing is left to run:\n" + "\n".join(f"  {m.kind} {m.name}: {m.reason}" for m in missing)
-        )
+        raise ProtocolError("nothing is left to run:\n" + "\n".join(f"  {m.kind} {m.name}: {m.short}" for m in missing))
     wanted = lanes or (GPU_LANES if any(d != "cpu" for d in devices) else CPU_LANES)
     plan = Plan(
         benchmark=runnable,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from functools import cached_property
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,6 +54,8 @@ def boundary_band(mask: Mask, window: Window, width: int) -> Mask:
     Equals the mask minus its erosion by a (2 * width + 1) square; the outside of the image counts as outside the
     mask. `window` must hold all True pixels.
     """
+    import cv2
+
     crop = mask[window].view(np.uint8)
     framed = cv2.copyMakeBorder(crop, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     distance = cv2.distanceTransform(framed, cv2.DIST_C, 3)[1:-1, 1:-1]

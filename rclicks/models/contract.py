@@ -98,4 +98,5 @@ class Model(ABC):
         return None
 
     def synchronise(self) -> None:
-        """Wait until the device has finished, so that times are honest."""
+        """Wait until the device has finished, so that times are honest; a model that runs on the CPU need not."""
+        return

@@ -1,9 +1,9 @@
 """Import torchvision beside a CPU build of torch.
 
 The published torchvision wheels link CUDA libraries. Beside a torch without CUDA their compiled part does not load, and
-the plain import then fails because the operator ``torchvision::nms`` was never declared. Declaring it (without giving it
-a body) is enough for everything that the adapters use: transforms, interpolation, models. Nothing is done where the plain
-import works or where torch has CUDA.
+the plain import then fails because the operator ``torchvision::nms`` was never declared. Declaring it (without giving
+it a body) is enough for everything that the adapters use: transforms, interpolation, models. Nothing is done where the
+plain import works or where torch has CUDA.
 """
 
 from __future__ import annotations
