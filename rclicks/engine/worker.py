@@ -111,7 +111,9 @@ class Worker:
             self._ahead = None
             if following is not None:
                 self.prefetch(following)
+            begun = self.clock()
             model = self._load(unit.model)
+            loading = self.clock() - begun
             with translate_memory_errors():
                 episode = self._play(unit, model, sample)
         except RunError:
@@ -132,7 +134,8 @@ class Worker:
             "decode_s": sum(r["decode_s"] for r in episode.rows),
             "user_s": sum(r["user_s"] for r in episode.rows),
             "metric_s": sum(r["metric_s"] for r in episode.rows),
-            "wall_s": seconds,
+            "load_s": loading,
+            "wall_s": seconds - loading,
             "clicks": len(episode.rows),
             "cold": self._cold,
         }

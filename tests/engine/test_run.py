@@ -23,8 +23,9 @@ from rclicks.protocol import Protocol
 from rclicks.records.schema import KEYS
 from rclicks.records.store import RunStore, load_failures, load_records, load_run, load_units, same_records
 from rclicks.registry import Registry
+from rclicks.sample import Sample, Target
 from rclicks.specs import parse
-from support import REPOSITORY
+from support import REPOSITORY, golden, golden_arrays, needs_shared
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
 
@@ -297,6 +298,45 @@ def test_one_lane_that_does_not_fit_is_an_error_of_its_sample(registry: Registry
     model.segment = lambda embedding, states: (_ for _ in ()).throw(OutOfMemory("never fits"))
     with pytest.raises(OutOfMemory):
         play(model, sample, [("robot", user)], Rules("toy", Protocol(), ("iou",), 42, 4, "u"))
+
+
+def golden_truth(name: str) -> Sample:
+    values = golden_arrays("behaviour/grabcut_masks")[name]
+    image = np.zeros((*values.shape, 3), np.uint8)
+    return Sample("golden", name, image, (Target("0", (values > 128,), values == 128),))
+
+
+@needs_shared
+def test_golden_trajectories_with_early_stop(registry: Registry) -> None:
+    items = [i for i in golden("behaviour/trajectories")["items"] if i.get("base")]
+    assert len(items) == 4
+    for item in items:
+        rules = Protocol.named("compat", stop_iou=item["max_iou_thr"], min_clicks=item["min_clicks"])
+        model = load_model(registry, parse(f"toy:radius={item['radius']}"))
+        users = [("robot", load_user(registry, parse("robot"), rules))]
+        rows = play(model, golden_truth(item["mask"]), users, Rules("toy", rules, ("iou", "biou"), 42, 1, "u")).rows
+        assert [[r["y"], r["x"], int(r["positive"])] for r in rows] == item["clicks_row_col_positive"]
+        assert [r["iou"] for r in rows] == pytest.approx(item["iou"], abs=1e-12)
+        assert [r["biou"] for r in rows] == pytest.approx(item["boundary_iou"], abs=1e-12)
+
+
+@needs_shared
+def test_golden_scores_of_given_user_clicks(registry: Registry, tmp_path: Path) -> None:
+    for item in golden("behaviour/trajectories")["items"]:
+        if "user_inputs_x_y" not in item:
+            continue
+        lines = [
+            f"golden,{item['mask']},0,p{i},1,{y},{x},1" for i, (x, y) in enumerate(item["coords_after_clipping_x_y"])
+        ]
+        file = tmp_path / f"{item['mask']}.csv"
+        file.write_text("dataset,sample,object,user,round,y,x,positive\n" + "\n".join(lines) + "\n")
+        user = load_user(registry, parse(f"recorded:file={file}"), Protocol())
+        model = load_model(registry, parse(f"toy:radius={item['radius']}"))
+        rules = Rules("toy", Protocol(), ("iou", "biou"), 42, 4, "u")
+        rows = play(model, golden_truth(item["mask"]), [("people", user)], rules).rows
+        assert [r["group"] for r in rows] == [f"p{i}" for i in range(len(lines))]
+        assert [r["iou"] for r in rows] == pytest.approx(item["iou"], abs=1e-12)
+        assert [r["biou"] for r in rows] == pytest.approx(item["boundary_iou"], abs=1e-12)
 
 
 def test_times_are_shares_whose_sums_are_totals(registry: Registry, tmp_path: Path) -> None:

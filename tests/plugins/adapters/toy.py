@@ -52,13 +52,14 @@ class Toy(Model):
 
     def _next(self, shape, state, lanes, nan):
         yy, xx = np.mgrid[: shape[0], : shape[1]]
-        probability = np.zeros(shape, np.float32)
+        inside, outside = np.zeros(shape, bool), np.zeros(shape, bool)
         for i in state.interactions:
             if isinstance(i, Box):
-                probability[i.low[0] : i.high[0] + 1, i.low[1] : i.high[1] + 1] = 0.9
+                inside[i.low[0] : i.high[0] + 1, i.low[1] : i.high[1] + 1] = True
             else:
                 near = (yy - i.point[0]) ** 2 + (xx - i.point[1]) ** 2 <= self.radius**2
-                probability[near] = 0.9 if i.positive else 0.1
+                (inside if i.positive else outside)[near] = True
+        probability = np.where(inside & ~outside, 0.9, 0.1).astype(np.float32)
         if nan:
             probability[0, 0] = np.nan
         return State(state.interactions, probability > 0.5, probability, lanes)
