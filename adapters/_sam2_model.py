@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,13 +18,18 @@ __all__ = ["Sam2Model"]
 class Sam2Model(PromptableModel):
     """Images are squashed to the network's square; boxes are two points labelled 2 and 3, before the clicks."""
 
-    def _encode(self, image: NDArray[np.uint8]) -> Encoded:
+    @cached_property
+    def _transforms(self) -> Callable[[NDArray[np.uint8]], Tensor]:
+        """The package's preprocessing; it compiles when built, so once a model and not once an image."""
         from sam2.utils.transforms import SAM2Transforms
 
+        transforms: Callable[[NDArray[np.uint8]], Tensor] = SAM2Transforms(int(self.network.image_size), 0.0)
+        return transforms
+
+    def _encode(self, image: NDArray[np.uint8]) -> Encoded:
         network = self.network
         side = int(network.image_size)
-        transforms = SAM2Transforms(resolution=side, mask_threshold=0.0)
-        tensor = transforms(np.ascontiguousarray(image))[None].to(self.device)
+        tensor = self._transforms(np.ascontiguousarray(image))[None].to(self.device)
         _, vision, _, sizes = network._prepare_backbone_features(network.forward_image(tensor))
         if network.directly_add_no_mem_embed:
             vision = [*vision[:-1], vision[-1] + network.no_mem_embed]

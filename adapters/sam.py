@@ -55,6 +55,7 @@ CARDS = (
         checkpoint=Checkpoint(
             file="sam_vit_l_0b3195.pth",
             url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_l_0b3195.pth",
+            sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
         ),
         trained_on=("SA-1B",),
         extra="sam",
@@ -74,6 +75,7 @@ CARDS = (
         checkpoint=Checkpoint(
             file="sam_vit_h_4b8939.pth",
             url="https://dl.fbaipublicfiles.com/segment_anything/sam_vit_h_4b8939.pth",
+            sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
         ),
         trained_on=("SA-1B",),
         extra="sam",
@@ -90,7 +92,11 @@ CARDS = (
         encodes_once=True,
         batched=True,
         parameters=10130092,
-        checkpoint=Checkpoint(file="mobile_sam.pt", url="https://github.com/ChaoningZhang/MobileSAM"),
+        checkpoint=Checkpoint(
+            file="mobile_sam.pt",
+            url="https://github.com/ChaoningZhang/MobileSAM",
+            sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+        ),
         trained_on=("SA-1B",),
         extra="sam",
     ),

@@ -35,6 +35,7 @@ CARDS = (
         checkpoint=Checkpoint(
             file="sam2_hiera_tiny.pt",
             url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_tiny.pt",
+            sha256="65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125",
         ),
         trained_on=("SA-1B", "SA-V"),
         extra="sam2",
@@ -54,6 +55,7 @@ CARDS = (
         checkpoint=Checkpoint(
             file="sam2_hiera_small.pt",
             url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_small.pt",
+            sha256="95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3",
         ),
         trained_on=("SA-1B", "SA-V"),
         extra="sam2",
@@ -73,6 +75,7 @@ CARDS = (
         checkpoint=Checkpoint(
             file="sam2_hiera_base_plus.pt",
             url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_base_plus.pt",
+            sha256="d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071",
         ),
         trained_on=("SA-1B", "SA-V"),
         extra="sam2",
@@ -92,6 +95,7 @@ CARDS = (
         checkpoint=Checkpoint(
             file="sam2_hiera_large.pt",
             url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_large.pt",
+            sha256="7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b",
         ),
         trained_on=("SA-1B", "SA-V"),
         extra="sam2",
@@ -111,6 +115,7 @@ CARDS = (
         checkpoint=Checkpoint(
             file="sam2.1_hiera_tiny.pt",
             url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_tiny.pt",
+            sha256="7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
         ),
         trained_on=("SA-1B", "SA-V"),
         extra="sam2",
@@ -130,6 +135,7 @@ CARDS = (
         checkpoint=Checkpoint(
             file="sam2.1_hiera_small.pt",
             url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_small.pt",
+            sha256="6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
         ),
         trained_on=("SA-1B", "SA-V"),
         extra="sam2",
@@ -149,6 +155,7 @@ CARDS = (
         checkpoint=Checkpoint(
             file="sam2.1_hiera_base_plus.pt",
             url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_base_plus.pt",
+            sha256="a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
         ),
         trained_on=("SA-1B", "SA-V"),
         extra="sam2",
@@ -168,6 +175,7 @@ CARDS = (
         checkpoint=Checkpoint(
             file="sam2.1_hiera_large.pt",
             url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_large.pt",
+            sha256="2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
         ),
         trained_on=("SA-1B", "SA-V"),
         extra="sam2",
@@ -189,18 +197,16 @@ def build_network(variant: str) -> nn.Module:
     from rclicks.models.torchvision_shim import import_torchvision
 
     import_torchvision()
-    import sam2  # noqa: F401 - importing it tells hydra where the configurations are
-    from hydra import compose
+    from importlib.resources import files
+
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
-    stability = {"via_stability": "true", "stability_delta": "0.05", "stability_thresh": "0.98"}
-    extra = "++model.sam_mask_decoder_extra_args.dynamic_multimask_"
-    config = compose(
-        config_name=f"configs/{variant.partition('_')[0]}/{variant}.yaml",
-        overrides=[f"{extra}{key}={value}" for key, value in stability.items()],
-    )
-    OmegaConf.resolve(config)
+    # Read as a plain file, because composing it would need hydra's global state, which belongs to the application.
+    config = OmegaConf.load(str(files("sam2") / "configs" / variant.partition("_")[0] / f"{variant}.yaml"))
+    stability = {"via_stability": True, "stability_delta": 0.05, "stability_thresh": 0.98}
+    extra = {f"dynamic_multimask_{key}": value for key, value in stability.items()}
+    OmegaConf.update(config, "model.sam_mask_decoder_extra_args", extra, force_add=True)
     network: nn.Module = instantiate(config.model, _recursive_=True)
     return network
 

