@@ -199,6 +199,7 @@ def build_network(variant: str) -> nn.Module:
     import_torchvision()
     from importlib.resources import files
 
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
@@ -207,7 +208,14 @@ def build_network(variant: str) -> nn.Module:
     stability = {"via_stability": True, "stability_delta": 0.05, "stability_thresh": 0.98}
     extra = {f"dynamic_multimask_{key}": value for key, value in stability.items()}
     OmegaConf.update(config, "model.sam_mask_decoder_extra_args", extra, force_add=True)
-    network: nn.Module = instantiate(config.model, _recursive_=True)
+    try:
+        network: nn.Module = instantiate(config.model, _recursive_=True)
+    except InstantiationException as error:
+        # Hydra wraps what a constructor raises, once a level; callers can only act on the error itself.
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise cause from None
     return network
 
 

@@ -6,7 +6,9 @@ and then recorded as failed.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing as mp
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -66,7 +68,8 @@ def run_processes(plan: Plan, store: RunStore, units: Sequence[Unit], workers: i
     def feed(child: _Child) -> None:
         while waiting and len(child.queue) < AHEAD:
             child.queue.append(waiting.popleft())
-            child.pipe.send(child.queue[-1])
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died; `settle` will find out
+                child.pipe.send(child.queue[-1])
 
     def settle(slot: int) -> int:
         child = children[slot]
@@ -136,7 +139,9 @@ def _serve(pipe: Connection, plan: Plan, store: RunStore, device: str) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     queue: deque[Any] = deque()
-    with limited_threads(plan.threads), Worker(plan, store, device) as worker:
+    parent = os.getppid()
+    worker = Worker(plan, store, device, orphaned=lambda: os.getppid() != parent)
+    with limited_threads(plan.threads), worker, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         while True:
             while pipe.poll() or not queue:
                 try:

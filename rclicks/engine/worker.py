@@ -68,18 +68,34 @@ class Worker:
     """Plays units of a plan on one device.
 
     Keeps one model at a time, all data sets and users, and one decoding thread. Use as a context manager.
+
+    Parameters
+    ----------
+    plan : Plan
+    store : RunStore
+    device : str
+    clock : callable
+        Returns seconds.
+    orphaned : callable
+        Tells whether nobody waits for the results any more; they are then not written.
     """
 
     def __init__(
-        self, plan: Plan, store: RunStore, device: str, clock: Callable[[], float] = time.perf_counter
+        self,
+        plan: Plan,
+        store: RunStore,
+        device: str,
+        clock: Callable[[], float] = time.perf_counter,
+        orphaned: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.plan, self.store, self.device, self.clock = plan, store, device, clock
+        self.plan, self.store, self.device, self.clock, self.orphaned = plan, store, device, clock, orphaned
         self.registry = Registry.discover(plan.plugins)
         protocol = plan.benchmark.protocol
         self._users: dict[str, User] = {s.label: load_user(self.registry, s, protocol) for s in plan.benchmark.users}
         self._datasets: dict[str, Dataset] = {}
         self._model: tuple[str, Model | Exception] | None = None
         self._cold = True
+        self._torch_threads = 0
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="rclicks-decode")
         self._ahead: tuple[str, Future[tuple[Sample, str]]] | None = None
 
@@ -88,6 +104,10 @@ class Worker:
 
     def __exit__(self, *exception: object) -> None:
         self._reader.shutdown(wait=False, cancel_futures=True)
+        if self._torch_threads:
+            import torch
+
+            torch.set_num_threads(self._torch_threads)
 
     def prefetch(self, unit: Unit) -> None:
         """Begin to decode the sample of `unit`."""
@@ -140,6 +160,8 @@ class Worker:
             "cold": self._cold,
         }
         self._cold = False
+        if self.orphaned():  # the run was killed; its folder may belong to another one by now
+            raise RunError("the process that started this worker is gone")
         self.store.write_unit(unit.key, episode.rows, episode.failures, facts)
         message = f"{unit.dataset}/{unit.sample}: {episode.failures[0]['message']}" if episode.failures else ""
         return Report(unit, len(episode.rows), len(episode.failures), self.clock() - start, message)
@@ -169,6 +191,7 @@ class Worker:
                     if "torch" in _loaded_modules():
                         import torch
 
+                        self._torch_threads = self._torch_threads or torch.get_num_threads()
                         torch.set_num_threads(self.plan.threads)
                 if model.checkpoint_id != self.plan.checkpoints[label]:
                     planned = self.plan.checkpoints[label]

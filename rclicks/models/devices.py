@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,8 +21,16 @@ def translate_memory_errors() -> Iterator[None]:
     except RuntimeError as error:
         kind = type(error).__name__
         if kind == "OutOfMemoryError" or "not enough memory" in str(error) or "out of memory" in str(error):
+            _free_cache()
             raise OutOfMemory(f"the device ran out of memory: {error}") from error
         raise
+
+
+def _free_cache() -> None:
+    """Give back what torch keeps for later, so that a smaller batch has a chance."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def synchronise(device: str) -> None:

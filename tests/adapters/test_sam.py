@@ -207,15 +207,57 @@ def test_when_previous_logits_are_dropped(interactions: tuple, keep: bool, publi
         assert model.lane_key(None, State(interactions)) == (clicks, BOX in interactions, False)
 
 
-def test_protocols_boxes_and_masks_with_one_encoding() -> None:
+@pytest.fixture(scope="module")
+def mobile() -> dict:
+    """Build MobileSAM once; encode one image, which counts the encoder's calls."""
+    model = rclicks.load_model("mobilesam", "synthetic")
+    calls: list[int] = []
+    model.network.image_encoder.register_forward_hook(lambda *_: calls.append(1))
+    return {"model": model, "encoded": model.embed(sample(rng_image(3, 96, 128))), "calls": calls}
+
+
+def test_each_lane_takes_its_own_best_mask(mobile: dict) -> None:
+    # The golden sequence of MobileSAM cannot tell: there the first of the three masks is always the best.
+    model, encoded = mobile["model"], mobile["encoded"]
+    network = model.network
+    lanes = [State((Click((10 + 9 * i, 120 - 13 * i)),)) for i in range(8)]
+
+    def decode() -> tuple:
+        xy = np.array([[[120 - 13 * i, 10 + 9 * i]] for i in range(8)], np.float64)
+        points = (model._tensor(encoded.canvas.scale(xy)), torch.ones(8, 1, dtype=torch.int64))
+        sparse, dense = network.prompt_encoder(points=points, boxes=None, masks=None)
+        return network.mask_decoder(
+            image_embeddings=encoded.features,
+            image_pe=network.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=True,
+        )
+
+    bias = network.mask_decoder.iou_prediction_head.layers[-1].bias
+    kept = bias.detach().clone()
+    try:
+        with torch.inference_mode():
+            bias[1:] -= decode()[1].mean(0)  # now none of the three is best for all
+            low, quality = decode()
+        best = quality.argmax(1).tolist()
+        found = [s.memory for s in model.segment(encoded, lanes)]
+    finally:
+        with torch.inference_mode():
+            bias.copy_(kept)
+    assert len(set(best)) > 1
+    for lane, chosen in enumerate(best):
+        assert np.abs(found[lane] - low[lane, chosen].numpy()).max() < 1e-4
+        others = [k for k in range(3) if k != chosen]
+        assert all(np.abs(found[lane] - low[lane, k].numpy()).max() > 1e-2 for k in others)
+
+
+def test_protocols_boxes_and_masks_with_one_encoding(mobile: dict) -> None:
     from rclicks.adapters._promptable import SamModel
 
-    model = rclicks.load_model("mobilesam", "synthetic")
+    model, encoded = mobile["model"], mobile["encoded"]
     compat = SamModel(model.card, model.network, "cpu", "synthetic", Protocol.named("compat"))
     single = SamModel(model.card, model.network, "cpu", "synthetic", Protocol(), multimask=False)
-    calls = []
-    model.network.image_encoder.register_forward_hook(lambda *_: calls.append(1))
-    encoded = model.embed(sample(rng_image(3, 96, 128)))
 
     def play(model: object, *interactions: object) -> list[State]:
         states = [State()]
@@ -244,4 +286,4 @@ def test_protocols_boxes_and_masks_with_one_encoding() -> None:
         assert np.abs(alone.probability - state.probability).max() < 1e-4
         assert state.memory.shape == (256, 256)
         assert state.memory.dtype == np.float32
-    assert len(calls) == 1
+    assert len(mobile["calls"]) == 1, "the encoder ran again"
