@@ -36,7 +36,7 @@ _DISPENSABLE = (
     r"failed",
     r"n|images",
 )
-_SHORTEST_NAME = 12
+_SHORTEST_NAME = 20
 
 
 def print_table(table: Table, console: Console) -> None:
@@ -92,4 +92,4 @@ def _width(frame: Any, column: str) -> int:
 def _needed(frame: Any) -> int:
     """Return the columns of the terminal that a table needs if long names fold."""
     widths = [(min(_width(frame, c), _SHORTEST_NAME) if c in _NAMES else _width(frame, c)) for c in frame.columns]
-    return sum(widths) + 2 * len(widths)
+    return sum(widths) + 3 * len(widths)
