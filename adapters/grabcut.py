@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.interaction import Box, clicks_of
 from rclicks.models.contract import State
+from rclicks.models.options import Choice, Number
 from rclicks.models.seeds import (
     BACKGROUND,
     COMMON_OPTIONS,
     OBJECT,
     Canvas,
-    Choice,
-    Number,
     SeededModel,
     Seeds,
     stamp,

@@ -11,20 +11,17 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.errors import PluginError
+from rclicks.models.colours import ColourModel, colour_bins, neighbours
 from rclicks.models.contract import State
+from rclicks.models.options import Choice, Number
 from rclicks.models.seeds import (
     BACKGROUND,
     COLOUR_OPTIONS,
     COMMON_OPTIONS,
     OBJECT,
     Canvas,
-    Choice,
-    ColourModel,
-    Number,
     SeededModel,
     Seeds,
-    colour_bins,
-    neighbours,
 )
 from rclicks.protocol import Protocol
 

@@ -9,17 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
+from rclicks.models.colours import neighbours
 from rclicks.models.contract import State
+from rclicks.models.options import Choice, Number
 from rclicks.models.seeds import (
     BACKGROUND,
     COMMON_OPTIONS,
     OBJECT,
     Canvas,
-    Choice,
-    Number,
     SeededModel,
     Seeds,
-    neighbours,
 )
 from rclicks.protocol import Protocol
 

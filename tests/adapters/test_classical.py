@@ -17,8 +17,13 @@ from rclicks.errors import DataError, ProtocolError, WeightsError
 from rclicks.interaction import Box, Click
 from rclicks.metrics.facts import TargetFacts
 from rclicks.metrics.overlap import iou
+from rclicks.models.colours import ColourModel, colour_bins, neighbours
 from rclicks.models.contract import Model, State
-from rclicks.models.seeds import Canvas, ColourModel, colour_bins, neighbours, stamp, tidy
+from rclicks.models.seeds import (
+    Canvas,
+    stamp,
+    tidy,
+)
 from rclicks.registry import Registry, load_module
 from rclicks.sample import Sample
 from rclicks.specs import Spec
