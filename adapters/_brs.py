@@ -131,6 +131,11 @@ class BrsModel(ClickModel):
 
     network: Any
 
+    @property
+    def batched(self) -> bool:
+        """Lanes are optimised one by one, so padding them would only cost time."""
+        return False
+
     def __init__(self, *args: Any, model: HRNetModel, mode: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.model, self.mode = model, mode

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rclicks.errors import ProtocolError
 
@@ -61,8 +61,16 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Refuse values that no trajectory could be played with."""
-        if self.clicks < 1:
-            raise ProtocolError(f"protocol.clicks is {self.clicks}; expected at least 1")
+        for key, hint in get_type_hints(type(self)).items():
+            value, allowed = getattr(self, key), get_args(hint)
+            if get_origin(hint) is Literal and value not in allowed:
+                raise ProtocolError(f"protocol.{key} is {value!r}; allowed: {', '.join(allowed)}")
+            if hint is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ProtocolError(f"protocol.{key} is {value!r}; expected a whole number, at least 1")
+        for key in ("stop_iou", "boundary_ratio"):
+            value = getattr(self, key)
+            if not isinstance(value, (int, float)) and not (key == "stop_iou" and value is None):
+                raise ProtocolError(f"protocol.{key} is {value!r}; expected a number")
         if self.stop_iou is not None and not 0 < self.stop_iou <= 1:
             raise ProtocolError(f"protocol.stop_iou is {self.stop_iou}; expected 0 < stop_iou <= 1, or none")
         if not 0 < self.boundary_ratio < 1:

@@ -103,7 +103,11 @@ class Registry:
         for base in rclicks.__path__:
             registry._scan(Path(base), "rclicks")
         for point in entry_points(group="rclicks.plugins"):
-            spec = importlib.util.find_spec(point.value)
+            try:
+                spec = importlib.util.find_spec(point.value)
+            except (ImportError, ValueError) as error:
+                registry.broken.append(Broken(Path(point.value), f"entry point cannot be found: {error}"))
+                continue
             locations = list(spec.submodule_search_locations or []) if spec else []
             if not locations:
                 registry.broken.append(Broken(Path(point.value), "entry point names no importable package"))
@@ -188,7 +192,7 @@ def read_cards(file: Path) -> list[Card]:
     """
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
-    except (SyntaxError, UnicodeDecodeError) as error:
+    except (SyntaxError, UnicodeDecodeError, OSError) as error:
         raise PluginError(f"cannot be parsed: {error}") from error
     for node in tree.body:
         targets = (
@@ -214,7 +218,7 @@ def _card(node: ast.expr) -> Any:
             continue
         try:
             facts[keyword.arg] = ast.literal_eval(keyword.value)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise PluginError(f"line {keyword.value.lineno}: {keyword.arg} is not a literal") from error
     try:
         return _CARDS[node.func.id](**facts)

@@ -75,7 +75,20 @@ def test_the_two_protocols_differ_in_their_named_rules_only() -> None:
     assert default.hash == Protocol.named("default").hash
 
 
-@pytest.mark.parametrize("change", [{"clicks": 0}, {"stop_iou": 1.5}, {"boundary_ratio": 0.0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clicks": 0},
+        {"clicks": 7.5},
+        {"clicks": "ten"},
+        {"min_clicks": 0},
+        {"stop_iou": 1.5},
+        {"boundary_ratio": 0.0},
+        {"boundary_ratio": "wide"},
+        {"nof": "equals_budget"},
+        {"empty_union": 1},
+    ],
+)
 def test_unplayable_protocols_are_refused(change: dict) -> None:
     with pytest.raises(ProtocolError):
         Protocol.named("default", **change)

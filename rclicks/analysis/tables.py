@@ -257,9 +257,11 @@ def _warnings(runs: Runs) -> list[str]:
         notes += [f"{model} has only {n} of {most} samples of {dataset}" for model, n in fewer.items()]
     registry = Registry.discover()
     names = {s["label"]: s["name"] for s in runs.header["effective"]["models"]}
+    sets = {s["label"]: s["name"] for s in runs.header["effective"]["datasets"]}
     for model in sorted(set(records["model"])):
         entry = registry.models.get(names.get(model, model))
         if entry is not None and isinstance(entry.card, ModelCard):
-            seen = sorted(set(entry.card.trained_on) & set(records.loc[records["model"] == model, "dataset"]))
+            played_on = {sets.get(d, d) for d in records.loc[records["model"] == model, "dataset"]}
+            seen = sorted(set(entry.card.trained_on) & played_on)
             notes += [f"{model} was trained on data that overlaps with {', '.join(seen)}"] if seen else []
     return notes

@@ -41,6 +41,7 @@ class Rules:
     seed: int
     lanes: int
     unit: str
+    dataset: str = ""  # the data set's label in records; the sample's own name if empty
 
 
 @dataclass
@@ -105,7 +106,7 @@ def play(
     base = {
         "model": rules.model,
         "checkpoint": model.checkpoint_id,
-        "dataset": sample.dataset,
+        "dataset": rules.dataset or sample.dataset,
         "sample": sample.id,
         "protocol": rules.protocol.hash,
         "unit": rules.unit,
@@ -176,25 +177,40 @@ def _act(
         if not own:
             continue
         start = clock()
-        try:
-            answers = user.next_batch([_view(t, sample, rules) for t in own])
-        except (RclicksError, ValueError, LookupError, ArithmeticError) as error:
-            for t in own:
-                _fail(t, episode, base, describe(error))
-            continue
+        answers = _answers(user, own, sample, rules, episode, base)
         share = (clock() - start) / len(own)
         for t, interaction in zip(own, answers, strict=True):
             if interaction is None:
                 t.live = False
-            else:
+            elif t.live:
                 t.state = State((*t.state.interactions, interaction), t.state.mask, t.state.probability, t.state.memory)
                 acting.append((t, interaction, share))
     order = {id(t): i for i, t in enumerate(live)}
     return sorted(acting, key=lambda entry: order[id(entry[0])])
 
 
+def _answers(
+    user: User, own: Sequence[_Trajectory], sample: Sample, rules: Rules, episode: Episode, base: Row
+) -> list[Interaction | None]:
+    """Ask for all answers at once; if that fails, one by one, so that only the trajectories at fault fail."""
+    try:
+        answers = user.next_batch([_view(t, sample, rules) for t in own])
+        if len(answers) != len(own):
+            raise ValueError(f"user {own[0].user} got {len(own)} views and gave {len(answers)} answers")
+        return answers
+    except (RclicksError, ValueError, LookupError, ArithmeticError):
+        answers = []
+    for t in own:
+        try:
+            answers += user.next_batch([_view(t, sample, rules)])[:1] or [None]
+        except (RclicksError, ValueError, LookupError, ArithmeticError) as error:
+            _fail(t, episode, base, describe(error))
+            answers.append(None)
+    return answers
+
+
 def _view(t: _Trajectory, sample: Sample, rules: Rules) -> View:
-    names = (sample.dataset, sample.id, t.target.id, t.rater, t.user, t.seat.group, t.seat.replicate)
+    names = (rules.dataset or sample.dataset, sample.id, t.target.id, t.rater, t.user, t.seat.group, t.seat.replicate)
     mask = np.zeros(t.facts.mask.shape, bool) if t.state.mask is None else t.state.mask
     rng = keyed_rng(rules.seed, *names, len(t.state.interactions) + 1)
     return View(sample, t.target, t.facts, mask, t.state.interactions, t.seat, rng)

@@ -13,6 +13,7 @@ from typing import Any
 
 from rclicks.errors import OutOfMemory
 from rclicks.models.contract import Model, State
+from rclicks.models.devices import translate_memory_errors
 
 __all__ = ["Decoded", "LanePool"]
 
@@ -42,7 +43,7 @@ class LanePool:
         self, model: Model, embedding: Any, lanes: int, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.model, self.embedding, self.clock = model, embedding, clock
-        self.lanes = lanes if model.card.batched else 1
+        self.lanes = lanes if model.batched else 1
         self.calls = 0
 
     def decode(self, states: Sequence[State]) -> list[Decoded]:
@@ -74,7 +75,8 @@ class LanePool:
     def _call(self, batch: list[State]) -> list[Decoded]:
         padded = batch + [batch[-1]] * (self.lanes - len(batch))
         start = self.clock()
-        results = self.model.segment(self.embedding, padded)
+        with translate_memory_errors():
+            results = self.model.segment(self.embedding, padded)
         self.model.synchronise()
         share = (self.clock() - start) / len(batch)
         self.calls += 1

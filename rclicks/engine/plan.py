@@ -15,7 +15,7 @@ from rclicks.benchmark import Benchmark
 from rclicks.cards import DatasetCard, ModelCard, UserCard
 from rclicks.config import load_config
 from rclicks.data.roots import resolve
-from rclicks.engine.loading import checkpoint_of, load_dataset
+from rclicks.engine.loading import checkpoint_of, load_dataset, load_user
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
 from rclicks.records.schema import SCHEMA_VERSION
 from rclicks.registry import Registry
@@ -98,20 +98,21 @@ class Plan:
 
     @property
     def identity(self) -> str:
-        """Hash of all that decides the records, except which samples are asked for."""
+        """Hash of the rules of a run folder: all that decides the records, but for models, data sets and samples.
+
+        Those may be added to a run later; each unit's key holds its own.
+        """
         return _hash(
             {
                 "version": __version__,
                 "schema": SCHEMA_VERSION,
-                "models": [asdict(s) | {"id": self.checkpoints[s.label]} for s in self.benchmark.models],
-                "players": self.players,
-                "datasets": [asdict(s) for s in self.benchmark.datasets],
                 "users": [_user_facts(s) for s in self.benchmark.users],
                 "metrics": self.benchmark.metrics,
                 "protocol": self.benchmark.protocol.hash,
                 "seed": self.benchmark.seed,
                 "lanes": self.lanes,
                 "threads": self.threads,
+                "device": _kind(self.devices),
             }
         )
 
@@ -142,10 +143,13 @@ def make_plan(
     skip = benchmark.skip_missing if skip_missing is None else skip_missing
     if (lanes is not None and lanes < 1) or threads < 1:
         raise ProtocolError(f"lanes is {lanes} and threads is {threads}; expected 1 or more")
+    _kind(devices)
     missing: list[Missing] = []
     notes: list[str] = []
     roots: dict[str, Path | None] = {}
     samples: dict[str, Sequence[str]] = {}
+    for spec in benchmark.users:
+        load_user(registry, spec, benchmark.protocol)  # so that a wrong option is found before anything is played
     for spec in benchmark.datasets:
         try:
             entry = registry.find("dataset", spec.name)
@@ -238,9 +242,18 @@ def _units(plan: Plan, samples: dict[str, Sequence[str]]) -> list[Unit]:
                     "seed": plan.benchmark.seed,
                     "lanes": plan.lanes,
                     "threads": plan.threads,
+                    "device": _kind(plan.devices),
                 }
                 units.append(Unit(_hash(facts), model.label, dataset.label, index, sample))
     return units
+
+
+def _kind(devices: Sequence[str]) -> str:
+    """Return the kind of the devices; results differ in the last bits between kinds, so they are never mixed."""
+    kinds = {d.partition(":")[0] for d in devices}
+    if len(kinds) != 1:
+        raise ProtocolError(f"devices {', '.join(devices)} are of several kinds; name one or more of one kind")
+    return kinds.pop()
 
 
 def _user_facts(spec: Spec) -> dict[str, Any]:

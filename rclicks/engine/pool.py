@@ -24,6 +24,7 @@ from rclicks.records.store import RunStore
 __all__ = ["run_here", "run_processes"]
 
 AHEAD = 2
+READY = "ready"
 TRIES = 2
 OnReport = Callable[[Report], None]
 
@@ -40,6 +41,7 @@ class _Child:
     process: BaseProcess
     pipe: Connection
     queue: deque[Unit] = field(default_factory=deque)
+    ready: bool = False
 
 
 def run_processes(plan: Plan, store: RunStore, units: Sequence[Unit], workers: int, on_report: OnReport) -> None:
@@ -67,6 +69,9 @@ def run_processes(plan: Plan, store: RunStore, units: Sequence[Unit], workers: i
 
     def feed(child: _Child) -> None:
         while waiting and len(child.queue) < AHEAD:
+            # A unit in whose time a worker died is played alone, so that no innocent one is blamed for it.
+            if child.queue and (waiting[0].key in deaths or child.queue[0].key in deaths):
+                return
             child.queue.append(waiting.popleft())
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died; `settle` will find out
                 child.pipe.send(child.queue[-1])
@@ -79,6 +84,9 @@ def run_processes(plan: Plan, store: RunStore, units: Sequence[Unit], workers: i
             return _bury(child, slot)
         if isinstance(answer, RclicksError):
             raise answer
+        if answer == READY:
+            child.ready = True
+            return 0
         child.queue.popleft()
         on_report(answer)
         feed(child)
@@ -86,8 +94,11 @@ def run_processes(plan: Plan, store: RunStore, units: Sequence[Unit], workers: i
 
     def _bury(child: _Child, slot: int) -> int:
         child.process.join()
-        if not child.queue:
-            raise RunError(f"a worker ended with exit code {child.process.exitcode} before it had begun")
+        if not child.ready:
+            raise RunError(
+                f"a worker ended with exit code {child.process.exitcode} before it had begun. In a script, start the "
+                'run below `if __name__ == "__main__":`, because workers import the script.'
+            )
         unit = child.queue.popleft()
         waiting.extendleft(reversed(child.queue))
         deaths[unit.key] = deaths.get(unit.key, 0) + 1
@@ -138,22 +149,32 @@ def _serve(pipe: Connection, plan: Plan, store: RunStore, device: str) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    queue: deque[Any] = deque()
     parent = os.getppid()
-    worker = Worker(plan, store, device, orphaned=lambda: os.getppid() != parent)
-    with limited_threads(plan.threads), worker, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        while True:
-            while pipe.poll() or not queue:
-                try:
-                    queue.append(pipe.recv())
-                except EOFError:  # the parent is gone
-                    return
-            unit = queue.popleft()
-            if unit is None:
-                return
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError), limited_threads(plan.threads):
+        try:
+            worker = Worker(plan, store, device, orphaned=lambda: os.getppid() != parent)
+        except RclicksError as error:
+            pipe.send(error)
+            return
+        pipe.send(READY)
+        with worker:
+            _serve_units(pipe, worker)
+
+
+def _serve_units(pipe: Connection, worker: Worker) -> None:
+    queue: deque[Any] = deque()
+    while True:
+        while pipe.poll() or not queue:
             try:
-                report = worker.run(unit, queue[0] if queue else None)
-            except RclicksError as error:
-                pipe.send(error)
+                queue.append(pipe.recv())
+            except EOFError:  # the parent is gone
                 return
-            pipe.send(report)
+        unit = queue.popleft()
+        if unit is None:
+            return
+        try:
+            report = worker.run(unit, queue[0] if queue else None)
+        except RclicksError as error:
+            pipe.send(error)
+            return
+        pipe.send(report)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -68,20 +69,21 @@ def run_plan(
     RunError
         If the folder belongs to another plan or cannot be written. Finished units are never lost.
     """
-    if workers < 1:
-        raise RunError(f"workers is {workers}; expected 1 or more")
+    if workers < max(1, len(plan.devices)):
+        raise RunError(f"workers is {workers}; expected at least one for each of {', '.join(plan.devices)}")
     store = RunStore(out)
     if fresh:
         store.clear()
     header = store.read_header()
-    if header is None and out.exists() and any(out.iterdir()):
+    if header is None and out.exists() and any(not f.name.endswith(".tmp") for f in out.iterdir()):
         raise RunError(f"{out} has files but is no run folder; choose another folder with --out")
     if header is not None and header.get("identity") != plan.identity:
         raise RunError(
             f"{out} holds a run of another plan (benchmark {header.get('benchmark')!r}, identity "
-            f"{header.get('identity')}, now {plan.identity}): other models, users, protocol, seed, lane count, "
-            "weights or version. Choose another folder with --out, or --fresh to delete it."
+            f"{header.get('identity')}, now {plan.identity}): other users, metrics, protocol, seed, lanes, threads, "
+            "kind of device or version. Choose another folder with --out, or --fresh to delete it."
         )
+    _refuse_other_meanings(plan, header or {}, out)
     done = store.done()
     todo = [u for u in plan.units if u.key not in done]
     store.write_header(_header(plan, workers, arguments or {}, header))
@@ -98,10 +100,32 @@ def run_plan(
             run_here(plan, store, todo, count)
         else:
             run_processes(plan, store, todo, workers, count)
+    if todo or store.shards.exists() or not (out / "failures.parquet").exists():
         store.compact([u.key for u in plan.units])
     header = store.read_header() or {}
     store.write_header(header | {"finished": now(), "data": _data_hashes(out)})
     return Summary(out, len(plan.units), len(todo), len(load_failures(out)), clicks)
+
+
+def _refuse_other_meanings(plan: Plan, header: Mapping[str, Any], out: Path) -> None:
+    """Refuse a label that stands for something else in the folder: its rows would mix."""
+    before = header.get("effective", {})
+    now = json.loads(json.dumps(asdict(plan.benchmark), default=str))
+    for key in ("models", "datasets"):
+        known = {spec["label"]: spec for spec in before.get(key, [])}
+        for spec in now[key]:
+            if known.get(spec["label"], spec) != spec:
+                raise RunError(
+                    f"{out} already has other {key[:-1]} settings under the label {spec['label']!r}; use a label"
+                )
+    for label, weights in plan.checkpoints.items():
+        if header.get("checkpoints", {}).get(label, weights) != weights:
+            raise RunError(f"{out} has rows of {label} with other weights; use a label, or another folder with --out")
+
+
+def _merged(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the specs of a folder's earlier plans and of this one, each label once."""
+    return list({spec["label"]: spec for spec in (*before, *now)}.values())
 
 
 def _header(plan: Plan, workers: int, arguments: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -113,21 +137,25 @@ def _header(plan: Plan, workers: int, arguments: Mapping[str, Any], before: Mapp
         "machine": describe_machine(plan.devices),
         "source": describe_source(),
     }
-    sessions = [*(before or {}).get("sessions", []), session]
+    earlier = before or {}
+    old = earlier.get("effective", {})
+    sessions = [*earlier.get("sessions", []), session]
+    study = asdict(plan.benchmark)
+    study |= {key: _merged(old.get(key, []), study[key]) for key in ("models", "datasets")}
     return {
         "schema": SCHEMA_VERSION,
         "benchmark": plan.benchmark.name,
         "identity": plan.identity,
-        "effective": asdict(plan.benchmark)
+        "effective": study
         | {
             "lanes": plan.lanes,
             "threads": plan.threads,
             "devices": list(plan.devices),
-            "players": plan.players,
+            "players": old.get("players", {}) | plan.players,
             "roots": {k: str(v) if v else None for k, v in plan.roots.items()},
         },
         "protocol_hash": plan.benchmark.protocol.hash,
-        "checkpoints": plan.checkpoints,
+        "checkpoints": earlier.get("checkpoints", {}) | plan.checkpoints,
         "missing": [asdict(m) for m in plan.missing],
         "notes": list(plan.notes),
         "sessions": sessions,

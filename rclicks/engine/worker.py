@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -53,6 +53,7 @@ class Report:
 def limited_threads(threads: int) -> Iterator[None]:
     """Hold the numerical libraries to `threads` CPU threads, because results can depend on their number."""
     import cv2
+    import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be limited
     from threadpoolctl import threadpool_limits
 
     before = cv2.getNumThreads()
@@ -138,8 +139,10 @@ class Worker:
                 episode = self._play(unit, model, sample)
         except RunError:
             raise
-        except Exception as error:  # noqa: BLE001 - the unit's boundary: whatever a plug-in raises becomes a failure row
+        except Exception as error:
             self._ahead = None if self._ahead and self._ahead[0] == unit.key else self._ahead
+            if self.orphaned():
+                raise RunError("the process that started this worker is gone") from error
             self.store.write_failures(unit.key, [base | describe(error)])
             message = f"{unit.dataset}/{unit.sample}: {type(error).__name__}: {error}"
             return Report(unit, 0, 1, self.clock() - start, message)
@@ -169,15 +172,22 @@ class Worker:
     def _play(self, unit: Unit, model: Model, sample: Sample) -> Episode:
         users = [(label, self._users[label]) for label in self.plan.players[unit.model]]
         benchmark = self.plan.benchmark
-        rules = Rules(unit.model, benchmark.protocol, benchmark.metrics, benchmark.seed, self.plan.lanes, unit.key)
+        rules = Rules(
+            unit.model,
+            benchmark.protocol,
+            benchmark.metrics,
+            benchmark.seed,
+            self.plan.lanes,
+            unit.key,
+            unit.dataset,  # its label, so that two folders of images are not taken for one
+        )
         return play(model, sample, users, rules, self.clock)
 
     def _read(self, unit: Unit) -> tuple[Sample, str]:
         if unit.dataset not in self._datasets:
             spec = self.plan.spec("datasets", unit.dataset)
             self._datasets[unit.dataset] = load_dataset(self.registry, spec, self.plan.roots[unit.dataset])
-        # Records name a data set by its label, so that two folders of images are not taken for one.
-        sample = replace(self._datasets[unit.dataset][unit.index], dataset=unit.dataset)
+        sample = self._datasets[unit.dataset][unit.index]
         return sample, content_hash(sample)
 
     def _load(self, label: str) -> Model:

@@ -69,6 +69,11 @@ class Model(ABC):
     checkpoint_id: str = "none"
     options: dict[str, Any]
 
+    @property
+    def batched(self) -> bool:
+        """Whether `segment` runs its lanes in one network call, so that padding them makes sense."""
+        return self.card.batched
+
     @abstractmethod
     def embed(self, sample: Sample) -> Any:
         """Do the work that depends on the image alone; called once an image.

@@ -11,6 +11,10 @@ from rclicks.errors import OutOfMemory
 __all__ = ["synchronise", "translate_memory_errors"]
 
 
+# What the libraries say: torch on CUDA, torch on Windows and Linux CPUs.
+_WORDS = ("out of memory", "not enough memory", "can't allocate memory")
+
+
 @contextmanager
 def translate_memory_errors() -> Iterator[None]:
     """Turn MemoryError and torch's out-of-memory errors into `OutOfMemory`, which makes the engine halve its lanes."""
@@ -20,7 +24,7 @@ def translate_memory_errors() -> Iterator[None]:
         raise OutOfMemory(f"the machine ran out of memory: {error}") from error
     except RuntimeError as error:
         kind = type(error).__name__
-        if kind == "OutOfMemoryError" or "not enough memory" in str(error) or "out of memory" in str(error):
+        if kind == "OutOfMemoryError" or any(words in str(error) for words in _WORDS):
             _free_cache()
             raise OutOfMemory(f"the device ran out of memory: {error}") from error
         raise

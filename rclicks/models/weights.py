@@ -88,6 +88,8 @@ def read_checkpoint(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "global" not in str(error).lower():
+            raise WeightsError(f"{path} is damaged or not a torch checkpoint: {error}") from error
         raise WeightsError(
             f"{path} holds Python objects other than tensors and plain values, which could run code when loaded; "
             f"it was not opened ({error})"

@@ -127,7 +127,7 @@ class RunStore:
         """
         if not self.path.exists():
             return
-        if not (self.path / "run.json").exists() and any(self.path.iterdir()):
+        if not (self.path / "run.json").exists() and any(not f.name.endswith(".tmp") for f in self.path.iterdir()):
             raise RunError(f"{self.path} is not a run folder (no run.json), so --fresh will not delete it")
         with _writing(self.path):
             for name in ("shards", "failures"):

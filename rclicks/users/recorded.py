@@ -1,9 +1,8 @@
 """Replay of recorded clicks: real people, or an earlier run.
 
 The file is a CSV with a header and the columns ``dataset, sample, object, user, round, y, x, positive`` in any order:
-names as in the records, `round` counting from 1 without gaps, `y` and `x` the pixel (row, column) from 0, `positive` 1
+`dataset` is the registered name, `round` counting from 1 without gaps, `y` and `x` the pixel (row, column) from 0, `positive` 1
 or 0. Each `user` of an object plays one trajectory (the group in the records) and stops after the last click.
-Records of a run, written as CSV, are such a file once ``user`` names who clicked.
 """
 
 from __future__ import annotations

@@ -348,3 +348,56 @@ def test_times_are_shares_whose_sums_are_totals(registry: Registry, tmp_path: Pa
     assert frame["decode_s"].sum() >= 0.01 * units["decoder_calls"].sum()
     assert (units["wall_s"] >= units["decode_s"]).all()
     assert units["cold"].tolist() == [True] + [False] * 5
+
+
+def test_a_wrong_user_option_is_one_error_before_anything_is_played(registry: Registry) -> None:
+    with pytest.raises(ProtocolError, match="no option 'foo'"):
+        make_plan(study(users=("robot:foo=1",)), registry)
+
+
+def test_one_bad_click_fails_its_own_trajectory_only(registry: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "clicks.csv"
+    lines = [f"toy-set,s0,0,{name},1,{y},20,1" for name, y in (("ann", 20), ("bob", 24), ("far", 999))]
+    file.write_text("dataset,sample,object,user,round,y,x,positive\n" + "\n".join(lines) + "\n")
+    frame = run(registry, tmp_path / "r", study(users=(f"recorded:file={file}",)))
+    assert frame["group"].tolist() == ["ann", "bob"]
+    failed = load_failures(tmp_path / "r")
+    assert failed["group"].tolist() == ["far"]
+    assert "outside the 48 x 64 image" in failed["message"][0]
+
+
+def test_models_may_be_added_to_a_run_but_labels_keep_their_meaning(registry: Registry, tmp_path: Path) -> None:
+    run(registry, tmp_path / "r", study("toy"))
+    run(registry, tmp_path / "r", study("toy:radius=9"))
+    frame = load_records(tmp_path / "r")
+    assert frame.groupby("model").size().to_dict() == {"toy": 48, "toy:radius=9": 48}
+    assert set(load_run(tmp_path / "r")["checkpoints"]) == {"toy", "toy:radius=9"}
+    with pytest.raises(RunError, match="other model settings under the label 'toy'"):
+        run(registry, tmp_path / "r", study("toy:radius=3,label=toy"))
+
+
+def test_records_name_a_data_set_by_its_label(registry: Registry, tmp_path: Path) -> None:
+    frame = run(registry, tmp_path / "r", study(data="toy-set:n=2,label=mine"))
+    assert set(frame["dataset"]) == {"mine"}
+
+
+def test_devices_of_several_kinds_are_not_mixed(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(ProtocolError, match="several kinds"):
+        make_plan(study(), registry, devices=("cpu", "cuda:0"))
+    with pytest.raises(RunError, match="at least one for each of cpu, cpu"):
+        run_plan(make_plan(study(), registry, devices=("cpu", "cpu")), tmp_path / "r")
+
+
+def test_a_run_killed_before_merging_is_merged_by_the_next_call(registry: Registry, tmp_path: Path) -> None:
+    plan = make_plan(study(), registry)
+    store = RunStore(tmp_path / "r")
+    store.write_header({"identity": plan.identity, "benchmark": "test"})
+    run_here(plan, store, plan.units, lambda report: None)
+    assert not (tmp_path / "r" / "records.parquet").exists()
+    run_plan(plan, tmp_path / "r")
+    assert (tmp_path / "r" / "records.parquet").exists()
+    assert not store.shards.exists()
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / ".run.json.1.tmp").write_text("half")
+    run_plan(plan, tmp_path / "s")
+    assert same_records(load_records(tmp_path / "r"), load_records(tmp_path / "s"))
