@@ -1,8 +1,9 @@
 """Replay of recorded clicks: real people, or an earlier run.
 
 The file is a CSV with a header and the columns ``dataset, sample, object, user, round, y, x, positive`` in any order:
-`dataset` is the registered name, `round` counting from 1 without gaps, `y` and `x` the pixel (row, column) from 0, `positive` 1
-or 0. Each `user` of an object plays one trajectory (the group in the records) and stops after the last click.
+`dataset` is the registered name, `round` counts from 1 without gaps, `y` and `x` are the pixel (row, column) from 0,
+`positive` is 1 or 0. Each `user` of an object plays one trajectory (the group in the records) and stops after the last
+click.
 """
 
 from __future__ import annotations
