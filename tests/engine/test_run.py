@@ -108,7 +108,7 @@ def test_a_sample_that_fails_is_recorded_and_the_run_goes_on(
 
 def test_nan_output_fails_its_trajectory_only(registry: Registry, tmp_path: Path) -> None:
     frame = run(registry, tmp_path / "r", study("toy:fail_on=s2,fault=nan"), lanes=4)
-    assert len(frame[frame["sample"] == "s2"]) == 4  # the other object's four rounds
+    assert len(frame[frame["sample"] == "s2"]) == 4  # the other object's; the first round of the failed one goes too
     failed = load_failures(tmp_path / "r")
     assert failed[["sample", "object", "error"]].to_numpy().tolist() == [["s2", "0", "BadPrediction"]]
     assert "NaN" in failed["message"][0]

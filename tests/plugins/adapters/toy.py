@@ -46,7 +46,7 @@ class Toy(Model):
 
             os.kill(os.getpid(), signal.SIGKILL)
         return [
-            self._next(shape, s, len(states), bad and self.fault == "nan" and i == 0 and len(s.interactions) == 1)
+            self._next(shape, s, len(states), bad and self.fault == "nan" and i == 0 and len(s.interactions) == 2)
             for i, s in enumerate(states)
         ]
 
