@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
-from rclicks.data.images import check_size, list_files, read_image, read_mask, stem_of
+from rclicks.data.images import check_size, list_files, read_image, read_mask, shrunk_size, stem_of
 from rclicks.errors import DataError, ProtocolError
 from rclicks.sample import Sample, Target
 
@@ -83,19 +83,6 @@ def object_ids(coded: NDArray[np.uint8]) -> NDArray[np.int32]:
     """
     blue, green, red = (coded[..., k].astype(np.int32) for k in range(3))
     return np.asarray(blue * 65536 + green * 256 + red, np.int32)
-
-
-def shrunk_size(height: int, width: int, max_side: int) -> tuple[int, int]:
-    """Return (height, width) with the longer side at most `max_side`.
-
-    >>> shrunk_size(3000, 4000, 2048)
-    (1536, 2048)
-    """
-    if height > width:
-        new = min(height, max_side)
-        return new, int(width / height * new + 0.5)
-    new = min(width, max_side)
-    return int(height / width * new + 0.5), new
 
 
 def shrink_labels(labels: NDArray[np.int32], size: tuple[int, int]) -> NDArray[np.int32]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Card", "Checkpoint", "DatasetCard", "ModelCard", "UserCard"]
+__all__ = ["Card", "Checkpoint", "ClickModelCard", "DatasetCard", "ModelCard", "UserCard"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,3 +148,30 @@ class UserCard(Card):
     prompts: tuple[str, ...] = ("click",)
     stochastic: bool = False
     options: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClickModelCard(Card):
+    """Facts about one click model.
+
+    Attributes
+    ----------
+    variant : str
+    batched : bool
+        True if a network answers all asks in one call, so that lanes are padded to a canonical count.
+    parameters : int
+        Number of weights; 0 for rules.
+    checkpoint : Checkpoint or None
+        None for rules and for weights that come with the package.
+    trained_on : tuple of str
+        Data sets whose clicks were seen in training; tables flag an overlap with the test data.
+    extra : str
+        The optional dependency group that it needs ("" for none).
+    """
+
+    variant: str = ""
+    batched: bool = False
+    parameters: int = 0
+    checkpoint: Checkpoint | None = None
+    trained_on: tuple[str, ...] = ()
+    extra: str = ""

@@ -46,6 +46,15 @@ class Protocol:
     zoom_after_empty : {"whole", "published"}
         RITM's zoom-in: if a prediction vanishes, the next one is made on the whole image. Published code squeezes that
         prediction into the old region of interest.
+    mass_slices : {"half-open", "published"}
+        Click groups: slices of the click map's mass that share no mass, or the published slices, which share their
+        threshold pixels and come from sums in single precision.
+    draws : {"keyed", "published"}
+        Sampled clicks: random numbers keyed by names, or the published ones: the same sequence for each image, group
+        and model.
+    map_border : {"outside", "inside"}
+        Distance-transform click model: what lies beyond the image counts as outside of the error, as in the base rule,
+        or (published) does not count.
     """
 
     name: Literal["default", "compat"] = "default"
@@ -58,6 +67,9 @@ class Protocol:
     nof: Literal["never-reached", "equals-budget"] = "never-reached"
     mask_prompt: Literal["keep", "published"] = "keep"
     zoom_after_empty: Literal["whole", "published"] = "whole"
+    mass_slices: Literal["half-open", "published"] = "half-open"
+    draws: Literal["keyed", "published"] = "keyed"
+    map_border: Literal["outside", "inside"] = "outside"
 
     def __post_init__(self) -> None:
         """Refuse values that no trajectory could be played with."""
@@ -109,5 +121,8 @@ _NAMED: dict[str, dict[str, Any]] = {
         "nof": "equals-budget",
         "mask_prompt": "published",
         "zoom_after_empty": "published",
+        "mass_slices": "published",
+        "draws": "published",
+        "map_border": "inside",
     },
 }

@@ -1,8 +1,9 @@
 """Names -> things, found by reading plug-in files without importing them.
 
-A plug-in folder has the sub-folders ``adapters``, ``datasets``, ``users`` and ``benchmarks``. The package's own
-catalogue is one; others come from installed packages (entry points of the group ``rclicks.plugins`` whose value is a
-package) and from ``--plugins DIR``. Python files hold a literal ``CARDS`` tuple, benchmarks are YAML files.
+A plug-in folder has the sub-folders ``adapters``, ``datasets``, ``users``, ``clickability`` (click models) and
+``benchmarks``. The package's own catalogue is one; others come from installed packages (entry points of the group
+``rclicks.plugins`` whose value is a package) and from ``--plugins DIR``. Python files hold a literal ``CARDS`` tuple,
+benchmarks are YAML files.
 
 >>> "robot" in Registry.discover().users
 True
@@ -23,7 +24,7 @@ from types import ModuleType
 from typing import Any
 
 import rclicks
-from rclicks.cards import Card, Checkpoint, DatasetCard, ModelCard, UserCard
+from rclicks.cards import Card, Checkpoint, ClickModelCard, DatasetCard, ModelCard, UserCard
 from rclicks.errors import PluginError, UnknownNameError
 
 __all__ = ["Broken", "Entry", "Registry", "load_module"]
@@ -32,12 +33,14 @@ _CARDS: dict[str, type[Any]] = {
     "ModelCard": ModelCard,
     "DatasetCard": DatasetCard,
     "UserCard": UserCard,
+    "ClickModelCard": ClickModelCard,
     "Checkpoint": Checkpoint,
 }
 _KINDS: dict[str, tuple[str, type[Card]]] = {
     "model": ("adapters", ModelCard),
     "dataset": ("datasets", DatasetCard),
     "user": ("users", UserCard),
+    "click-model": ("clickability", ClickModelCard),
 }
 
 
@@ -47,7 +50,7 @@ class Entry:
 
     Attributes
     ----------
-    kind : {"model", "dataset", "user", "benchmark"}
+    kind : {"model", "dataset", "user", "click-model", "benchmark"}
     card : Card or None
         None for benchmarks, which are described by their file.
     file : Path
@@ -76,7 +79,7 @@ class Registry:
 
     Attributes
     ----------
-    models, datasets, users, benchmarks : dict of str -> Entry
+    models, datasets, users, click_models, benchmarks : dict of str -> Entry
     broken : list of Broken
     plugins : tuple of Path
         The extra folders it was built with, so that worker processes can build the same.
@@ -86,6 +89,7 @@ class Registry:
     models: dict[str, Entry] = field(default_factory=dict)
     datasets: dict[str, Entry] = field(default_factory=dict)
     users: dict[str, Entry] = field(default_factory=dict)
+    click_models: dict[str, Entry] = field(default_factory=dict)
     benchmarks: dict[str, Entry] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
 
@@ -141,6 +145,7 @@ class Registry:
             "model": self.models,
             "dataset": self.datasets,
             "user": self.users,
+            "click-model": self.click_models,
             "benchmark": self.benchmarks,
         }[kind]
 

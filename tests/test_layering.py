@@ -18,12 +18,12 @@ ALLOWED = {
     "records": {"metrics"},
     "models": set(),
     "users": {"metrics", "clickability"},
-    "clickability": {"metrics"},
-    "engine": {"users", "models", "metrics", "records", "data"},
+    "clickability": {"metrics", "models", "data"},
+    "engine": {"users", "clickability", "models", "metrics", "records", "data"},
     "analysis": {"records", "metrics"},
-    "reports": {"analysis", "records", "metrics"},
+    "reports": {"analysis", "records", "metrics", "clickability"},
     "training": {"clickability", "models", "metrics", "data"},
-    "conformance": {"engine", "users", "models", "metrics", "data"},
+    "conformance": {"engine", "clickability", "users", "models", "metrics", "data"},
 }
 NOUNS = {
     "sample",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 from tabulate import tabulate
 
-from rclicks.analysis.tables import Table
+from rclicks.analysis.runs import Table
 from rclicks.errors import UnknownNameError
 
 __all__ = ["FORMATS", "render"]

@@ -24,7 +24,7 @@ class Cost:
     Attributes
     ----------
     trajectories, predictions : int
-        Each user x object x rater x replicate, and as many times the budget of interactions.
+        Each user x object x rater x replicate, and as many times the budget of interactions (or the user's own).
     exact : bool
         True if every sample was looked at; else the numbers are extrapolated.
     unreadable : tuple of str
@@ -40,7 +40,11 @@ class Cost:
 def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = LOOKED_AT) -> Cost:
     """Count what is left of a plan by decoding at most `most` samples of each data set, evenly spaced."""
     users = {s.label: load_user(registry, s, plan.benchmark.protocol) for s in plan.benchmark.users}
-    total, exact = 0.0, True
+    rounds = {
+        label: min(user.rounds or plan.benchmark.protocol.clicks, plan.benchmark.protocol.clicks)
+        for label, user in users.items()
+    }
+    total, predictions, exact = 0.0, 0.0, True
     unreadable: list[str] = []
     for spec in plan.benchmark.datasets:
         units = [u for u in plan.units if u.dataset == spec.label and u.key not in done]
@@ -64,8 +68,8 @@ def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = 
             seats = {label: n + counted[label] for label, n in seats.items()}
         for unit in units if readable else ():
             total += sum(seats[label] for label in plan.players[unit.model]) / readable
-    trajectories = round(total)
-    return Cost(trajectories, trajectories * plan.benchmark.protocol.clicks, exact and not unreadable, (*unreadable,))
+            predictions += sum(seats[label] * rounds[label] for label in plan.players[unit.model]) / readable
+    return Cost(round(total), round(predictions), exact and not unreadable, (*unreadable,))
 
 
 def _seats(user: User, sample: Sample) -> int:

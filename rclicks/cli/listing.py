@@ -18,11 +18,12 @@ from rclicks.registry import Registry
 
 __all__ = ["list_kind", "show_name"]
 
-KINDS = ("models", "datasets", "users", "metrics", "benchmarks")
+KINDS = ("models", "datasets", "users", "click-models", "metrics", "benchmarks")
 _COLUMNS = {
     "models": ("name", "prompts", "parameters", "extra", "summary"),
     "datasets": ("name", "samples", "objects", "summary"),
     "users": ("name", "prompts", "summary"),
+    "click-models": ("name", "parameters", "extra", "summary"),
     "metrics": ("name", "level", "higher_is_better", "summary"),
     "benchmarks": ("name", "summary"),
 }

@@ -34,6 +34,11 @@ Plugins = Annotated[
 Names = Annotated[
     list[str] | None, typer.Option(help="Names, separated by commas or repeated; name:key=value for options.")
 ]
+TableFormat = Annotated[
+    str | None,
+    typer.Option("--format", help="md, csv, latex or json [by the ending of --out; else a view in a terminal, or md]."),
+]
+TableFile = Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")]
 RunFolders = Annotated[list[Path], typer.Argument(help="Run folders.")]
 
 
@@ -59,7 +64,7 @@ def _options(
 
 @app.command("ls")
 def list_things(
-    kind: Annotated[str, typer.Argument(help="models, datasets, users, metrics or benchmarks")],
+    kind: Annotated[str, typer.Argument(help="models, datasets, users, click-models, metrics or benchmarks")],
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     plugins: Plugins = None,
 ) -> None:
@@ -148,22 +153,37 @@ def run(
 @app.command()
 def table(
     runs: RunFolders,
-    preset: Annotated[str, typer.Option(help="noc, iou or time")] = "noc",
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            "--format", help="md, csv, latex or json [by the ending of --out; else a view in a terminal, or md]."
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")] = None,
+    preset: Annotated[str, typer.Option(help="noc, iou, time or rclicks (robustness)")] = "noc",
+    kind: TableFormat = None,
+    out: TableFile = None,
     mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols in one table.")] = False,
 ) -> None:
     """Make a table from the records of one or more runs."""
+    from rclicks.analysis.runs import load_runs
+    from rclicks.analysis.tables import make_table
+
+    _put_out(make_table(load_runs(runs, mix=mix), preset), kind, out)
+
+
+@app.command()
+def compare(
+    runs: RunFolders,
+    kind: TableFormat = None,
+    out: TableFile = None,
+    mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
+) -> None:
+    """Test models against each other, object by object, on their clicks in all groups."""
+    from rclicks.analysis.robustness_table import compare_models
+    from rclicks.analysis.runs import load_runs
+
+    _put_out(compare_models(load_runs(runs, mix=mix)), kind, out)
+
+
+def _put_out(made: Any, kind: str | None, out: Path | None) -> None:
+    """Print a table, or write it to a file."""
     from rclicks.analysis.formats import render
-    from rclicks.analysis.tables import load_runs, make_table
     from rclicks.records.store import write_atomically
 
-    made = make_table(load_runs(runs, mix=mix), preset)
     if kind is None and out is None and sys.stdout.isatty():
         from rich.console import Console
 
@@ -187,7 +207,7 @@ def plot(
     mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
 ) -> None:
     """Draw the mean IoU after each click, one figure a data set, as PNG and SVG."""
-    from rclicks.analysis.tables import load_runs
+    from rclicks.analysis.runs import load_runs
     from rclicks.reports.figures import save_curves
 
     for file in save_curves(load_runs(runs, mix=mix), out or runs[0] / "figures", metric):
@@ -201,7 +221,7 @@ def report(
     mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
 ) -> None:
     """Write one static page with tables and curves; it works from disk without a network."""
-    from rclicks.analysis.tables import load_runs
+    from rclicks.analysis.runs import load_runs
     from rclicks.records.store import load_run
     from rclicks.reports.site import write_site
 

@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
 
-from rclicks.analysis.tables import load_runs, make_table
+from rclicks.analysis.runs import load_runs
+from rclicks.analysis.tables import make_table
 from rclicks.benchmark import load_benchmark
 from rclicks.cli.cost import estimate
 from rclicks.cli.tables import print_table

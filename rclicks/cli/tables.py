@@ -12,7 +12,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from rclicks.analysis.formats import rounded
-from rclicks.analysis.tables import Table
+from rclicks.analysis.runs import Table
 
 __all__ = ["best_cells", "print_table"]
 

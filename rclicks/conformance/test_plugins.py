@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 
 from rclicks.benchmark import load_benchmark
-from rclicks.cards import Card, DatasetCard, ModelCard, UserCard
+from rclicks.cards import Card, ClickModelCard, DatasetCard, ModelCard, UserCard
+from rclicks.clickability.contract import Ask, ClickModel
 from rclicks.config import load_config
 from rclicks.data.contract import Dataset
 from rclicks.data.roots import resolve
 from rclicks.engine.lanes import LanePool
-from rclicks.engine.loading import load_dataset, load_model, load_user
+from rclicks.engine.loading import load_click_model, load_dataset, load_model, load_user
 from rclicks.engine.seeds import keyed_rng
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
 from rclicks.interaction import Box, Click, Interaction
@@ -38,6 +39,7 @@ from rclicks.specs import Spec
 from rclicks.users.contract import View
 
 LARGE = 50_000_000
+DEEP = 20_000_000  # click models beyond overflow with synthetic weights, as their batch norms are not calibrated
 
 _folder = os.environ.get("RCLICKS_PLUGINS")
 REGISTRY = Registry.discover([_folder] if _folder else [])
@@ -309,6 +311,57 @@ class TestUser:
                         prediction = np.roll(facts.mask, len(history), axis=1)
                     made.append(answers)
                 assert made[0] == made[1], "the same random numbers must give the same interactions"
+
+
+@_named(REGISTRY.click_models.values())
+class TestClickModel:
+    """What every click model promises."""
+
+    def _ready(self, entry: Entry) -> ClickModel:
+        assert isinstance(entry.card, ClickModelCard)
+        checkpoint = SYNTHETIC if entry.card.checkpoint else None
+        try:
+            return load_click_model(REGISTRY, Spec(entry.name, {}, checkpoint))
+        except PluginError as error:
+            if isinstance(error.__cause__, ImportError):
+                pytest.skip(str(error))
+            raise
+
+    def test_card(self, entry: Entry) -> None:
+        _check_card(entry.card)
+        assert isinstance(entry.card, ClickModelCard)
+        assert entry.card.parameters or not entry.card.checkpoint
+
+    def test_wrong_weights_and_options_are_refused(self, entry: Entry, tmp_path: Path) -> None:
+        with pytest.raises((WeightsError, PluginError)):
+            load_click_model(REGISTRY, Spec(entry.name, {}, str(tmp_path / "absent.pth")))
+        with pytest.raises(ProtocolError, match="no_such_option"):
+            load_click_model(REGISTRY, Spec(entry.name, {"no_such_option": 1}))
+
+    def test_maps(self, entry: Entry) -> None:
+        assert isinstance(entry.card, ClickModelCard)
+        if entry.card.parameters > DEEP:
+            return
+        model = self._ready(entry)
+        sample = _sample()
+        image = np.asarray(sample.image, np.uint8)
+        mask = sample.targets[0].masks[0]
+        half, beside, point = mask.copy(), ~mask, np.zeros_like(mask)
+        half[:30] = False
+        beside[:, 40:] = False
+        point[30, 28] = True
+        asks = [Ask(mask, error) for error in (mask, half, beside, point)]
+        before = [a.error.copy() for a in asks]
+        prepared = model.prepare(image)
+        together = model.maps(prepared, asks)
+        for ask, error, found in zip(asks, before, together, strict=True):
+            assert found.shape == mask.shape
+            assert np.isfinite(found).all()
+            assert found.min() >= 0
+            assert np.array_equal(ask.error, error), "the error was changed"
+        (alone,), (again,) = (model.maps(prepared, asks[1:2]) for _ in range(2))
+        assert np.array_equal(alone, again), "the same question must have the same answer"
+        assert np.allclose(alone, together[1], atol=1e-3 * float(alone.max())), "company matters"
 
 
 def _check_inside(answer: Interaction, shape: tuple[int, ...]) -> None:

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 
 from rclicks.errors import DataError
 
-__all__ = ["check_size", "find_by_stem", "list_files", "read_image", "read_labels", "read_mask", "stem_of"]
+__all__ = [
+    "check_size",
+    "find_by_stem",
+    "list_files",
+    "read_image",
+    "read_labels",
+    "read_mask",
+    "shrunk_size",
+    "stem_of",
+]
 
 
 def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
@@ -162,3 +171,16 @@ def find_by_stem(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Pa
         names = ", ".join(i.name for i in lost[:5])
         raise DataError(f"{len(lost)} images have no mask of the same stem in {where}: {names}")
     return [(i, by_stem[stem_of(i)]) for i in images]
+
+
+def shrunk_size(height: int, width: int, max_side: int) -> tuple[int, int]:
+    """Return (height, width) with the longer side at most `max_side`.
+
+    >>> shrunk_size(3000, 4000, 2048)
+    (1536, 2048)
+    """
+    if height > width:
+        new = min(height, max_side)
+        return new, int(width / height * new + 0.5)
+    new = min(width, max_side)
+    return int(height / width * new + 0.5), new

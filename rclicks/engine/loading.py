@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rclicks.cards import DatasetCard, ModelCard, UserCard
+from rclicks.cards import ClickModelCard, DatasetCard, ModelCard, UserCard
+from rclicks.clickability.contract import ClickModel
+from rclicks.clickability.source import MapSource
 from rclicks.data.contract import Dataset
-from rclicks.errors import PluginError, ProtocolError
+from rclicks.errors import PluginError, ProtocolError, WeightsError
 from rclicks.models.contract import Model
 from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint
 from rclicks.protocol import Protocol
 from rclicks.registry import Entry, Registry, load_module
-from rclicks.specs import Spec
+from rclicks.specs import Spec, parse
 from rclicks.users.contract import User
 
-__all__ = ["checkpoint_of", "load_dataset", "load_model", "load_user"]
+__all__ = ["ClickModelPool", "checkpoint_of", "load_click_model", "load_dataset", "load_model", "load_user"]
 
 
 def load_model(registry: Registry, spec: Spec, device: str = "cpu", protocol: Protocol | None = None) -> Model:
@@ -40,13 +43,82 @@ def load_dataset(registry: Registry, spec: Spec, root: Path | None) -> Dataset:
     return _checked(module.load(entry.card, root, **spec.options), Dataset, entry)
 
 
-def load_user(registry: Registry, spec: Spec, protocol: Protocol) -> User:
-    """Build a user."""
+def load_user(registry: Registry, spec: Spec, protocol: Protocol, click_models: ClickModelPool | None = None) -> User:
+    """Build a user; users that ask click models get them from `click_models`, a pool of their own if None."""
     entry, module = _resolve(registry, "user", spec)
-    return _checked(module.load(entry.card, protocol=protocol, **spec.options), User, entry)
+    given: dict[str, Any] = {"protocol": protocol}
+    parameters = inspect.signature(module.load).parameters
+    if spec.checkpoint is not None:
+        if "checkpoint" not in parameters:
+            raise ProtocolError(f"user {spec.label} has no weights, so checkpoint={spec.checkpoint!r} makes no sense")
+        given["checkpoint"] = spec.checkpoint
+    if "click_models" in parameters:
+        given["click_models"] = click_models or ClickModelPool(registry, protocol)
+    return _checked(module.load(entry.card, **given, **spec.options), User, entry)
 
 
-def checkpoint_of(registry: Registry, spec: Spec) -> str:
+def load_click_model(
+    registry: Registry, spec: Spec, device: str = "cpu", protocol: Protocol | None = None
+) -> ClickModel:
+    """Build a click model.
+
+    Raises
+    ------
+    UnknownNameError, PluginError, WeightsError, ProtocolError
+    """
+    entry, module = _resolve(registry, "click-model", spec)
+    assert isinstance(entry.card, ClickModelCard)  # noqa: S101 - the registry's own promise
+    _refuse_weights(entry.card, spec)
+    made = module.load(
+        entry.card, checkpoint=spec.checkpoint, device=device, protocol=protocol or Protocol(), **spec.options
+    )
+    return _checked(made, ClickModel, entry)
+
+
+class ClickModelPool:
+    """The click models of one worker: each is built once, at its first map, and shared by all users that ask it.
+
+    Parameters
+    ----------
+    registry : Registry
+    protocol : Protocol
+    device : str
+    lanes : int
+        Canonical batch of networks.
+    """
+
+    def __init__(self, registry: Registry, protocol: Protocol, device: str = "cpu", lanes: int = 1) -> None:
+        self._registry, self._protocol, self._device, self._lanes = registry, protocol, device, lanes
+        self._sources: dict[tuple[str, str | None], MapSource] = {}
+
+    def __call__(self, name: str, checkpoint: str | None = None) -> MapSource:
+        """Return the source of maps of the click model that `name` (with options) means.
+
+        Raises
+        ------
+        UnknownNameError, PluginError, ProtocolError
+            If there is no such click model or option.
+        WeightsError
+            If its weights are missing.
+        """
+        spec = parse(name)
+        spec = replace(spec, checkpoint=checkpoint or spec.checkpoint, label="")
+        key = spec.label, spec.checkpoint
+        if key not in self._sources:
+            facts = {"name": spec.label, "weights": checkpoint_of(self._registry, spec, "click-model")}
+            self._sources[key] = MapSource(lambda: self._build(spec), facts, self._lanes)
+        return self._sources[key]
+
+    @property
+    def sources(self) -> tuple[MapSource, ...]:
+        """All sources handed out so far."""
+        return tuple(self._sources.values())
+
+    def _build(self, spec: Spec) -> ClickModel:
+        return load_click_model(self._registry, spec, self._device, self._protocol)
+
+
+def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
     """Return the identity of the weights a spec means, without loading them.
 
     Raises
@@ -54,24 +126,33 @@ def checkpoint_of(registry: Registry, spec: Spec) -> str:
     WeightsError
         If there is no such file.
     """
-    entry, module = _resolve(registry, "model", spec)
+    entry, module = _resolve(registry, kind, spec)
     card = entry.card
-    assert isinstance(card, ModelCard)  # noqa: S101 - the registry's own promise
+    assert isinstance(card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry's own promise
+    if kind == "click-model" and hasattr(module, "shipped_weights") and spec.checkpoint is None:
+        return str(module.shipped_weights(card))
     if card.checkpoint is None and spec.checkpoint is None:
         return "none"
+    if isinstance(card, ClickModelCard):
+        _refuse_weights(card, spec)
     if spec.checkpoint == SYNTHETIC:
         return SYNTHETIC
     find = getattr(module, "checkpoint_path", find_checkpoint)
     return checkpoint_id(find(card, spec.checkpoint), card)
 
 
+def _refuse_weights(card: ClickModelCard, spec: Spec) -> None:
+    if spec.checkpoint is not None and not card.parameters:
+        raise WeightsError(f"click model {card.name} has no weights, so checkpoint={spec.checkpoint!r} makes no sense")
+
+
 def _resolve(registry: Registry, kind: str, spec: Spec) -> tuple[Entry, ModuleType]:
     entry = registry.find(kind, spec.name)
-    assert isinstance(entry.card, (ModelCard, DatasetCard, UserCard))  # noqa: S101
+    assert isinstance(entry.card, (ModelCard, DatasetCard, UserCard, ClickModelCard))  # noqa: S101
     module = load_module(entry)
     parameters = inspect.signature(module.load).parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        known = {p.name for p in parameters} - {"card", "root", "checkpoint", "device", "protocol"}
+        known = {p.name for p in parameters} - {"card", "root", "checkpoint", "device", "protocol", "click_models"}
         for option in spec.options:
             if option not in known:
                 allowed = ", ".join(sorted(known)) or "none"

@@ -15,7 +15,7 @@ from rclicks.benchmark import Benchmark
 from rclicks.cards import DatasetCard, ModelCard, UserCard
 from rclicks.config import load_config
 from rclicks.data.roots import resolve
-from rclicks.engine.loading import checkpoint_of, load_dataset, load_user
+from rclicks.engine.loading import ClickModelPool, checkpoint_of, load_dataset, load_user
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
 from rclicks.records.schema import SCHEMA_VERSION
 from rclicks.registry import Registry
@@ -74,6 +74,7 @@ class Plan:
     players : dict of model label -> labels of the users it can play with
     roots : dict of data set label -> folder or None
     checkpoints : dict of model label -> checkpoint identity
+    users : dict of user label -> what decides its clicks beside its options (file digests, click-model weights)
     plugins : tuple of Path
     devices : tuple of str
     lanes, threads : int
@@ -88,6 +89,7 @@ class Plan:
     players: dict[str, tuple[str, ...]]
     roots: dict[str, Path | None]
     checkpoints: dict[str, str]
+    users: dict[str, dict[str, Any]]
     plugins: tuple[Path, ...]
     devices: tuple[str, ...]
     lanes: int
@@ -106,7 +108,7 @@ class Plan:
             {
                 "version": __version__,
                 "schema": SCHEMA_VERSION,
-                "users": [_user_facts(s) for s in self.benchmark.users],
+                "users": [asdict(s) | self.users[s.label] for s in self.benchmark.users],
                 "metrics": self.benchmark.metrics,
                 "protocol": self.benchmark.protocol.hash,
                 "seed": self.benchmark.seed,
@@ -148,8 +150,16 @@ def make_plan(
     notes: list[str] = []
     roots: dict[str, Path | None] = {}
     samples: dict[str, Sequence[str]] = {}
-    for spec in benchmark.users:
-        load_user(registry, spec, benchmark.protocol)  # so that a wrong option is found before anything is played
+    users: dict[str, dict[str, Any]] = {}
+    pool = ClickModelPool(registry, benchmark.protocol)
+    for spec in benchmark.users:  # built now, so that a wrong option is found before anything is played
+        try:
+            users[spec.label] = load_user(registry, spec, benchmark.protocol, pool).identity()
+        except (DataError, WeightsError, PluginError) as error:
+            if not skip:
+                raise
+            missing.append(Missing("user", spec.label, str(error)))
+    playing = tuple(s for s in benchmark.users if s.label in users)
     for spec in benchmark.datasets:
         try:
             entry = registry.find("dataset", spec.name)
@@ -175,11 +185,12 @@ def make_plan(
                 raise
             missing.append(Missing("model", spec.label, str(error)))
             continue
-        players[spec.label] = _players(registry, spec, benchmark.users, missing, notes)
+        players[spec.label] = _players(registry, spec, playing, missing, notes)
     runnable = replace(
         benchmark,
         models=tuple(s for s in benchmark.models if players.get(s.label)),
         datasets=tuple(s for s in benchmark.datasets if s.label in samples),
+        users=playing,
     )
     if not runnable.models or not runnable.datasets:
         raise ProtocolError("nothing is left to run:\n" + "\n".join(f"  {m.kind} {m.name}: {m.short}" for m in missing))
@@ -189,6 +200,7 @@ def make_plan(
         players=players,
         roots={k: v for k, v in roots.items() if k in samples},
         checkpoints=checkpoints,
+        users=users,
         plugins=registry.plugins,
         devices=tuple(devices),
         lanes=wanted,
@@ -226,7 +238,7 @@ def _players(
 def _units(plan: Plan, samples: dict[str, Sequence[str]]) -> list[Unit]:
     units = []
     for model in plan.benchmark.models:
-        users = [_user_facts(plan.spec("users", u)) for u in plan.players[model.label]]
+        users = [asdict(plan.spec("users", u)) | plan.users[u] for u in plan.players[model.label]]
         for dataset in plan.benchmark.datasets:
             for index, sample in enumerate(samples[dataset.label]):
                 facts = {
@@ -254,18 +266,6 @@ def _kind(devices: Sequence[str]) -> str:
     if len(kinds) != 1:
         raise ProtocolError(f"devices {', '.join(devices)} are of several kinds; name one or more of one kind")
     return kinds.pop()
-
-
-def _user_facts(spec: Spec) -> dict[str, Any]:
-    """Return a user's spec with the content hash of the file it replays, so that an edited file is another plan."""
-    facts = asdict(spec)
-    file = spec.options.get("file")
-    if file is not None:
-        try:
-            facts["sha256"] = hashlib.sha256(Path(str(file)).expanduser().read_bytes()).hexdigest()
-        except OSError as error:
-            raise DataError(f"user {spec.label}: cannot read {file}: {error}") from error
-    return facts
 
 
 def _hash(facts: Any) -> str:

@@ -156,6 +156,7 @@ def _header(plan: Plan, workers: int, arguments: Mapping[str, Any], before: Mapp
         },
         "protocol_hash": plan.benchmark.protocol.hash,
         "checkpoints": earlier.get("checkpoints", {}) | plan.checkpoints,
+        "users": plan.users,
         "missing": [asdict(m) for m in plan.missing],
         "notes": list(plan.notes),
         "sessions": sessions,

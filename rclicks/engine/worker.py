@@ -13,7 +13,7 @@ import numpy as np
 
 from rclicks.data.contract import Dataset
 from rclicks.engine.episode import Episode, Rules, describe, play
-from rclicks.engine.loading import load_dataset, load_model, load_user
+from rclicks.engine.loading import ClickModelPool, load_dataset, load_model, load_user
 from rclicks.engine.plan import Plan, Unit
 from rclicks.errors import RunError
 from rclicks.models.contract import Model
@@ -92,7 +92,10 @@ class Worker:
         self.plan, self.store, self.device, self.clock, self.orphaned = plan, store, device, clock, orphaned
         self.registry = Registry.discover(plan.plugins)
         protocol = plan.benchmark.protocol
-        self._users: dict[str, User] = {s.label: load_user(self.registry, s, protocol) for s in plan.benchmark.users}
+        self._click_models = ClickModelPool(self.registry, protocol, device, plan.lanes)
+        self._users: dict[str, User] = {
+            s.label: load_user(self.registry, s, protocol, self._click_models) for s in plan.benchmark.users
+        }
         self._datasets: dict[str, Dataset] = {}
         self._model: tuple[str, Model | Exception] | None = None
         self._cold = True
@@ -135,6 +138,7 @@ class Worker:
             begun = self.clock()
             model = self._load(unit.model)
             loading = self.clock() - begun
+            before = self._click_counts()
             with translate_memory_errors():
                 episode = self._play(unit, model, sample)
         except RunError:
@@ -157,6 +161,7 @@ class Worker:
             "decode_s": sum(r["decode_s"] for r in episode.rows),
             "user_s": sum(r["user_s"] for r in episode.rows),
             "metric_s": sum(r["metric_s"] for r in episode.rows),
+            **{key: value - before[key] for key, value in self._click_counts().items()},
             "load_s": loading,
             "wall_s": seconds - loading,
             "clicks": len(episode.rows),
@@ -182,6 +187,16 @@ class Worker:
             unit.dataset,  # its label, so that two folders of images are not taken for one
         )
         return play(model, sample, users, rules, self.clock)
+
+    def _click_counts(self) -> dict[str, float]:
+        """Return what the click models did so far: maps of first and later rounds, calls, seconds."""
+        counts = [source.counts for source in self._click_models.sources]
+        return {
+            "click_maps_first": sum(c.first_maps for c in counts),
+            "click_maps_later": sum(c.later_maps for c in counts),
+            "click_model_calls": sum(c.calls for c in counts),
+            "click_model_s": sum(c.seconds for c in counts),
+        }
 
     def _read(self, unit: Unit) -> tuple[Sample, str]:
         if unit.dataset not in self._datasets:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rclicks.cards import ModelCard
+from rclicks.cards import ClickModelCard, ModelCard
 from rclicks.config import load_config
 from rclicks.errors import WeightsError
 
@@ -26,8 +26,10 @@ __all__ = ["SYNTHETIC", "fill", "find_checkpoint", "load_into", "read_checkpoint
 
 SYNTHETIC = "synthetic"
 
+Weighted = ModelCard | ClickModelCard
 
-def find_checkpoint(card: ModelCard, checkpoint: str | Path | None = None) -> Path:
+
+def find_checkpoint(card: Weighted, checkpoint: str | Path | None = None) -> Path:
     """Return the file that holds the weights of `card`.
 
     Raises
@@ -57,7 +59,7 @@ def find_checkpoint(card: ModelCard, checkpoint: str | Path | None = None) -> Pa
     return found[0]
 
 
-def checkpoint_id(path: Path, card: ModelCard) -> str:
+def checkpoint_id(path: Path, card: Weighted) -> str:
     """Return "<file>@<first 12 hex digits of the SHA-256>", checked against the card's digest if it has one."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -118,13 +120,13 @@ def load_into(network: torch.nn.Module, state: Mapping[str, Any], origin: str) -
     network.load_state_dict(dict(state))
 
 
-def fill(network: torch.nn.Module, card: ModelCard, checkpoint: str | Path | None, *, wrapper: str = "") -> str:
+def fill(network: torch.nn.Module, card: Weighted, checkpoint: str | Path | None, *, wrapper: str = "") -> str:
     """Load weights into `network` as `checkpoint` says, and return their identity.
 
     Parameters
     ----------
     network : torch.nn.Module
-    card : ModelCard
+    card : ModelCard or ClickModelCard
     checkpoint : path, "synthetic" or None
     wrapper : str
         Key of the state_dict within the file, for files that wrap it; "" for a plain state_dict.

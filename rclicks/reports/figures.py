@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 
 from rclicks.analysis.effort import curves
-from rclicks.analysis.tables import Runs
+from rclicks.analysis.robustness_table import roles
+from rclicks.analysis.runs import Runs
+from rclicks.clickability.slicing import group_number
 from rclicks.errors import ProtocolError
 from rclicks.records.store import write_atomically
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["bootstrap_band", "curve_figure", "inline_svg", "save_curves", "to_svg"]
+__all__ = ["bootstrap_band", "curve_figure", "group_figure", "inline_svg", "save_curves", "save_figure", "to_svg"]
 
 # Okabe and Ito's palette: told apart by people with any colour vision; markers tell them apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -71,7 +73,8 @@ def bootstrap_band(
 def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
     """Draw the mean of `metric` after each click on one data set, one line a model, user and group.
 
-    Users that only draw a box are a single point, for nothing follows it.
+    Click groups are drawn as one line, their mean (`group_figure` draws each). Users that only draw a box, and people
+    who click once, are a single point, for nothing follows it.
 
     Parameters
     ----------
@@ -93,7 +96,15 @@ def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
         raise ProtocolError(
             f"metric {metric!r} was not stored by this run; stored: {runs.header['effective']['metrics']}"
         )
-    wide = curves(records, runs.clicks, metric)
+    role = roles(runs.header)
+    pooled = [u for u, r in role.items() if r in ("groups", "people")]
+    once = {
+        u for u, r in role.items() if r in ("people", "like") and records.loc[records["user"] == u, "round"].max() == 1
+    }
+    replicates = records["group"] + "/" + records["replicate"].astype(str)
+    names = {"group": records["group"].where(~records["user"].isin(pooled), "")}
+    wide = curves(records.assign(replicate=replicates, **names), runs.clicks, metric)
+    records = records.assign(**names)
     clicking = set(records.loc[records["kind"] == "click", NAMES].drop_duplicates().itertuples(index=False, name=None))
     varying = [n for n in NAMES if wide.index.get_level_values(n).nunique() > 1] or ["model"]
     figure = NewFigure(figsize=(7.2, 4.8), layout="constrained")
@@ -102,7 +113,7 @@ def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
     for i, (key, part) in enumerate(wide.groupby(level=NAMES, sort=False)):
         words = dict(zip(NAMES, key, strict=True))
         label = " ".join(str(words[n]) for n in varying if words[n])
-        shown = part if key in clicking else part.iloc[:, :1]
+        shown = part if key in clicking and words["user"] not in once else part.iloc[:, :1]
         drawn.append((float(shown.mean().iloc[-1]), label, _draw(axes, shown, i)))
     _dress(axes, runs.clicks, metric)
     n = len(wide.reset_index()[OBJECT].drop_duplicates())
@@ -121,6 +132,65 @@ def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name may hold dollar signs
+    return figure
+
+
+def group_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
+    """Draw the mean of `metric` after each click of every click group, one panel a model, beside the base rule.
+
+    Parameters
+    ----------
+    runs : Runs
+    dataset : str
+    metric : str
+        A stored round metric.
+
+    Raises
+    ------
+    ProtocolError
+        If no click groups were played on the data set.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure as NewFigure
+
+    role = roles(runs.header)
+    records = runs.records[
+        (runs.records["dataset"] == dataset) & runs.records["user"].map(role).isin(["base", "groups"])
+    ]
+    users = [u for u, r in role.items() if r == "groups" and (records["user"] == u).any()]
+    if not users:
+        raise ProtocolError(f"no click groups were played on {dataset}; add the user sampled")
+    wide = curves(records, runs.clicks, metric)
+    panels = [(m, u) for m in records["model"].unique() for u in users]
+    columns = min(len(panels), 2)
+    rows = -(-len(panels) // columns)
+    figure = NewFigure(figsize=(4.1 * columns + 0.6, 3.1 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    numbers = sorted({n for g in records["group"] if (n := group_number(g))})
+    colours = mpl.colormaps["viridis"]
+    for axes, (model, user) in zip(grid.flat, panels, strict=False):
+        x = np.arange(1, runs.clicks + 1)
+        own = wide.xs(model, level="model")
+        for n in numbers:
+            part = own[(own.index.get_level_values("user") == user) & (own.index.get_level_values("group") == f"G{n}")]
+            shade = (n - 1) / max(1, numbers[-1] - 1)
+            axes.plot(x, part.mean(), color=colours(0.95 * shade), linewidth=1.2)
+        base = own[own.index.get_level_values("user").map(role) == "base"]
+        if len(base):
+            axes.plot(x, base.mean(), color=INK, linewidth=2.2, linestyle=(0, (5, 2)), label="base rule")
+            axes.legend(frameon=False, fontsize=9, loc="lower right", labelcolor=INK)
+        _dress(axes, runs.clicks, metric)
+        name = model if len(users) == 1 else f"{model}, {user}"
+        axes.set_title(name, fontsize=10, loc="left", color=INK, parse_math=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid.flat:
+        axes.label_outer()
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(numbers[0], numbers[-1]), colours)
+    bar = figure.colorbar(scale, ax=list(grid.flat), pad=0.02, ticks=[numbers[0], numbers[-1]])
+    bar.ax.set_yticklabels([f"G{numbers[0]}\nunlikely\nclicks", f"G{numbers[-1]}\npeaks"], fontsize=8, color=INK)
+    bar.outline.set_visible(False)
+    figure.suptitle(f"{dataset}: click groups, mean over objects", fontsize=10, x=0.01, ha="left", color=INK)
     return figure
 
 
@@ -186,15 +256,25 @@ def inline_svg(figure: Figure, prefix: str) -> str:
 
 
 def save_curves(runs: Runs, folder: Path, metric: str = "iou") -> list[Path]:
-    """Write ``<metric>_<data set>.png`` and ``.svg`` for each data set; return the paths."""
+    """Write ``<metric>_<data set>.png`` and ``.svg`` for each data set; return the paths.
+
+    Where click groups were played, also ``groups_<metric>_<data set>``.
+    """
     files = []
-    for dataset in runs.records["dataset"].unique():
-        figure = curve_figure(runs, dataset, metric)
-        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset)
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=160)
-        for suffix, data in (("png", picture.getvalue()), ("svg", to_svg(figure).encode())):
-            path = folder / f"{metric}_{safe}.{suffix}"
-            write_atomically(path, data)
-            files.append(path)
+    grouped = {u for u, role in roles(runs.header).items() if role == "groups"}
+    for dataset, rows in runs.records.groupby("dataset", sort=False):
+        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in str(dataset))
+        files += save_figure(curve_figure(runs, str(dataset), metric), folder / f"{metric}_{safe}")
+        if grouped & set(rows["user"]):
+            files += save_figure(group_figure(runs, str(dataset), metric), folder / f"groups_{metric}_{safe}")
+    return files
+
+
+def save_figure(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure to `path` with the endings .png and .svg; return both paths."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=160)
+    files = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg")]
+    for file, data in zip(files, (picture.getvalue(), to_svg(figure).encode()), strict=True):
+        write_atomically(file, data)
     return files

@@ -12,7 +12,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from rclicks.analysis.formats import rounded
-from rclicks.analysis.tables import PRESETS, Runs, Table, make_table
+from rclicks.analysis.runs import Runs, Table
+from rclicks.analysis.tables import PRESETS, make_table
 from rclicks.errors import ProtocolError
 from rclicks.records.schema import TRAJECTORY
 from rclicks.records.store import write_atomically

@@ -61,6 +61,7 @@ class BoxUser(User):
     def __init__(self, card: UserCard, jitters: Sequence[int], replicates: int, clicks: int) -> None:
         self.card = card
         self.options = {"jitters": list(jitters), "replicates": replicates, "clicks": clicks}
+        self.rounds = 1 + clicks
         self._jitters, self._replicates, self._clicks = tuple(jitters), replicates, clicks
 
     def seats(self, sample: Sample, target: Target) -> Sequence[Seat]:

@@ -1,6 +1,8 @@
 """What a user must do: look at the target and the present prediction, and act or stop.
 
-A user module has ``CARDS`` (tuple of `rclicks.cards.UserCard`) and ``load(card, *, protocol, **options) -> User``.
+A user module has ``CARDS`` (tuple of `rclicks.cards.UserCard`) and ``load(card, *, protocol, **options) -> User``. A
+`load` with a parameter ``click_models`` is also given a callable ``(name, checkpoint) -> MapSource``, through which all
+users of a worker share click models and their maps.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from rclicks.interaction import Interaction
 from rclicks.sample import Mask, Sample, Target
 
 if TYPE_CHECKING:
+    from rclicks.clickability.source import MapSource
     from rclicks.metrics.facts import TargetFacts
 
 __all__ = ["Seat", "User", "View"]
@@ -72,10 +75,27 @@ class View:
 
 
 class User(ABC):
-    """Whoever places the next interaction. Stateless: everything comes with the view."""
+    """Whoever places the next interaction. Stateless: everything comes with the view.
+
+    Attributes
+    ----------
+    card : UserCard
+    options : dict
+        As passed and by default.
+    source : MapSource or None
+        The click model that it asks.
+    rounds : int or None
+        Most interactions of a trajectory; None for the protocol's whole budget.
+    """
 
     card: UserCard
     options: dict[str, object] = field(default_factory=dict)
+    source: MapSource | None = None
+    rounds: int | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the clicks beside the options: digests of files, weights of a click model."""
+        return {}
 
     def seats(self, sample: Sample, target: Target) -> Sequence[Seat]:
         """Return the trajectories to play on `target`; one by default."""

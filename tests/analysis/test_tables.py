@@ -10,7 +10,8 @@ import pytest
 
 import rclicks
 from rclicks.analysis.formats import render
-from rclicks.analysis.tables import Runs, Table, load_runs, make_table
+from rclicks.analysis.runs import Runs, Table, load_runs
+from rclicks.analysis.tables import make_table
 from rclicks.errors import ProtocolError, RunError, UnknownNameError
 
 PLUGINS = Path(__file__).parent.parent / "plugins"

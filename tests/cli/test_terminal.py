@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 import rclicks
-from rclicks.analysis.tables import Table
+from rclicks.analysis.runs import Table
 from rclicks.cli.tables import best_cells, print_table
 from support import REPOSITORY
 

@@ -14,9 +14,9 @@ from scipy.io import savemat
 
 import rclicks
 from rclicks.data.contract import Dataset
-from rclicks.data.images import read_image, read_mask
+from rclicks.data.images import read_image, read_mask, shrunk_size
 from rclicks.datasets.pascal_voc import read_list
-from rclicks.datasets.tetris import object_ids, shrink_labels, shrunk_size
+from rclicks.datasets.tetris import object_ids, shrink_labels
 from rclicks.errors import DataError, ProtocolError
 from support import SHARED, needs_shared
 

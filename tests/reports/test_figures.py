@@ -10,7 +10,7 @@ import pytest
 
 import rclicks
 from rclicks.analysis.effort import curves
-from rclicks.analysis.tables import Runs, load_runs
+from rclicks.analysis.runs import Runs, load_runs
 from rclicks.records.store import load_run
 from rclicks.reports.figures import bootstrap_band, curve_figure, inline_svg, to_svg
 from rclicks.reports.site import write_site

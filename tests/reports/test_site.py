@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import rclicks
-from rclicks.analysis.tables import Runs, load_runs
+from rclicks.analysis.runs import Runs, load_runs
 from rclicks.errors import ProtocolError
 from rclicks.reports.figures import bootstrap_band, curve_figure, save_curves, to_svg
 from rclicks.reports.site import write_site

@@ -110,6 +110,5 @@ def test_a_click_outside_the_image_names_itself(tmp_path: Path) -> None:
 def test_a_missing_file_and_a_missing_option(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="recorded:file="):
         recorded.load(recorded.CARDS[0], protocol=Protocol())
-    user = recorded.load(recorded.CARDS[0], protocol=Protocol(), file=tmp_path / "absent.csv")
     with pytest.raises(DataError, match="does not exist"):
-        user.seats(SAMPLE, TARGET)
+        recorded.load(recorded.CARDS[0], protocol=Protocol(), file=tmp_path / "absent.csv")

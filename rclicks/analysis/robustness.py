@@ -1,0 +1,217 @@
+"""How much a model depends on where people click: the measures of RClicks, with intervals and paired tests.
+
+Each object is played by the base rule (B), by groups of sampled clicks (G1, the least likely, to Gn, the peaks) and,
+with one click each, by real people and by as many sampled people. A `Played` holds these for one model and data set;
+`measures` condenses them.
+
+The published measures (Antonov et al. 2024, RClicks; as its notebook computes them) are means over objects of
+per-object ratios. A single object with a small base NoC can dominate such a mean, so ratios of means stand beside
+them. Effects of NoC are in percent, of IoU and AUC in points of [0, 1].
+
+>>> played = Played(base=np.array([[0.5, 0.95]]), groups=np.array([[[[0.2, 0.4]]], [[[0.5, 0.92]]]]))
+>>> measures(played)["delta_gr_noc_pct"]
+0.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.analysis.effort import auc, failures, noc
+
+__all__ = ["Interval", "Played", "holm", "intervals", "measures", "paired_test", "per_object_noc"]
+
+Floats = NDArray[np.float64]
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """IoU of one model on one data set under all users.
+
+    Attributes
+    ----------
+    base : (n, K) float array
+        IoU of n objects after click 1..K of the base rule.
+    groups : (G, R, n, K) float array
+        The same objects, by group (G1 first) and replicate.
+    people, sampled_people : sequence of (m_i,) float arrays
+        IoU after the first click of each person on object i, real and sampled; empty if there were none. The objects
+        need not be those of `base`.
+    asked : (n,) bool array or None
+        Which objects of `base` people clicked on, so that `base_iou1` is comparable with theirs; None for all. (The
+        published code has this as the numbers of two objects of TETRIS that nobody clicked on.)
+    """
+
+    base: Floats
+    groups: Floats
+    people: Sequence[Floats] = field(default=())
+    sampled_people: Sequence[Floats] = field(default=())
+    asked: NDArray[np.bool_] | None = None
+
+
+def measures(played: Played, threshold: float = 0.9, nof_rule: str = "never-reached") -> dict[str, float]:
+    """Return all measures of robustness.
+
+    Parameters
+    ----------
+    played : Played
+    threshold : float
+        IoU that ends the counting of clicks.
+    nof_rule : {"never-reached", "equals-budget"}
+        See `rclicks.analysis.effort.failures`.
+
+    Returns
+    -------
+    dict
+        base_* , sample_* (mean over groups), *_std (over the groups of each object, population, then averaged),
+        delta_sb_* (groups against base), delta_gr_* (G1 against Gn), delta_hh_* (lower against upper half of the
+        groups, paired), sample_nsr, base_iou1, and user_*1, user_sample_*1 where people clicked. NaN where undefined.
+    """
+    found = {name: float(np.mean(values)) for name, values in _per_object(played, threshold).items()}
+    g = _noc_groups(played, threshold)
+    b = noc(played.base, threshold)
+    first, last, (lower, upper) = g[0], g[-1], _halves(g)
+    failed = _failed_groups(played, threshold, nof_rule)
+    base_failed = float(failures(played.base, threshold, nof_rule).sum())
+    low, high = _halves(failed[:, None])
+    found |= {
+        "base_iou1": float(played.base[slice(None) if played.asked is None else played.asked, 0].mean()),
+        "base_nof": base_failed,
+        "sample_nof": float(failed.mean()),
+        "sample_nof_std": float(failed.std()),
+        "delta_sb_nof": float(failed.mean()) - base_failed,
+        "delta_gr_nof": float(failed[0] - failed[-1]),
+        "delta_hh_nof": float((low - high).mean()) if low.size else float("nan"),
+        "ratio_sb_noc_pct": 100 * (float(g.mean()) / float(b.mean()) - 1),
+        "ratio_gr_noc_pct": 100 * (float(first.mean()) / float(last.mean()) - 1),
+        "ratio_hh_noc_pct": 100 * (float(lower.mean()) / float(upper.mean()) - 1) if lower.size else float("nan"),
+    }
+    for name, people in (("user", played.people), ("user_sample", played.sampled_people)):
+        kept = [np.asarray(p, float) for p in people if len(p)]
+        found[f"{name}_iou1"] = _mean([p.mean() for p in kept])
+        found[f"{name}_iou1_std"] = _mean([p.std() for p in kept])
+        found[f"{name}_iou1_nsr"] = _mean([p.std() / (p.mean() + 1e-9) for p in kept])
+    return found
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A bootstrap confidence interval."""
+
+    low: float
+    high: float
+
+
+def intervals(
+    played: Played, threshold: float = 0.9, level: float = 0.95, seed: int = 42, resamples: int = RESAMPLES
+) -> dict[str, Interval]:
+    """Return percentile bootstrap intervals over objects of the measures that are means over objects, and of ratios.
+
+    Objects are drawn with replacement, all their trajectories together; deterministic for a seed.
+    """
+    values = _per_object(played, threshold)
+    g, b = _noc_groups(played, threshold), noc(played.base, threshold).astype(float)
+    n = len(b)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)  # how often each object is drawn
+    drawn = {name: counts @ v / n for name, v in values.items()}
+    drawn["ratio_sb_noc_pct"] = 100 * ((counts @ g.mean(axis=0)) / (counts @ b) - 1)
+    drawn["ratio_gr_noc_pct"] = 100 * ((counts @ g[0]) / (counts @ g[-1]) - 1)
+    tail = (1 - level) / 2
+    return {name: Interval(float(np.quantile(d, tail)), float(np.quantile(d, 1 - tail))) for name, d in drawn.items()}
+
+
+def per_object_noc(played: Played, threshold: float = 0.9) -> Floats:
+    """Return the NoC of each object, mean over groups and replicates; shape (n,)."""
+    return np.asarray(_noc_groups(played, threshold).mean(axis=0))
+
+
+def paired_test(a: Floats, b: Floats) -> tuple[float, float]:
+    """Return the mean difference a - b over objects and the two-sided p of Wilcoxon's signed-rank test.
+
+    Parameters
+    ----------
+    a, b : (n,) float arrays
+        The same objects in the same order. Equal pairs are split between both signs (Pratt's rule); p is 1 if all are.
+    """
+    from scipy.stats import wilcoxon
+
+    difference = np.asarray(a, float) - np.asarray(b, float)
+    if not difference.any():
+        return 0.0, 1.0
+    return float(difference.mean()), float(wilcoxon(difference, zero_method="pratt").pvalue)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return p values adjusted for that many tests (Holm 1979), in the given order.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted, highest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda j: p[j])):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = highest
+    return adjusted
+
+
+def _per_object(played: Played, threshold: float) -> dict[str, Floats]:
+    """Return the contribution of each object to the measures that are means over objects."""
+    g, b = _noc_groups(played, threshold), noc(played.base, threshold).astype(float)
+    a, base_auc = _auc_groups(played), auc(played.base)
+    (noc_low, noc_high), (auc_low, auc_high) = _halves(g), _halves(a)
+    mean_auc = a.mean(axis=0)
+    found = {
+        "base_noc": b,
+        "sample_noc": g.mean(axis=0),
+        "sample_noc_std": g.std(axis=0),
+        "delta_sb_noc_pct": 100 * (g.mean(axis=0) - b) / b,
+        "delta_gr_noc_pct": 100 * (g[0] - g[-1]) / g[-1],
+        "base_auc": base_auc,
+        "sample_auc": mean_auc,
+        "sample_auc_std": a.std(axis=0),
+        "delta_sb_auc": mean_auc - base_auc,
+        "delta_gr_auc": a[0] - a[-1],
+        "sample_nsr": np.divide(a.std(axis=0), mean_auc, out=np.full(len(b), np.nan), where=mean_auc > 0),
+    }
+    if noc_low.size:
+        found["delta_hh_noc_pct"] = 100 * ((noc_low - noc_high) / noc_high).mean(axis=0)
+        found["delta_hh_auc"] = (auc_low - auc_high).mean(axis=0)
+    else:
+        found |= {"delta_hh_noc_pct": np.full(len(b), np.nan), "delta_hh_auc": np.full(len(b), np.nan)}
+    return {name: np.asarray(values, float) for name, values in found.items()}
+
+
+def _noc_groups(played: Played, threshold: float) -> Floats:
+    """Return the NoC of each group and object, mean over replicates; shape (G, n)."""
+    shape = played.groups.shape
+    flat = noc(played.groups.reshape(-1, shape[-1]), threshold).reshape(shape[:-1])
+    return np.asarray(flat.mean(axis=1))
+
+
+def _auc_groups(played: Played) -> Floats:
+    shape = played.groups.shape
+    return np.asarray(auc(played.groups.reshape(-1, shape[-1])).reshape(shape[:-1]).mean(axis=1))
+
+
+def _failed_groups(played: Played, threshold: float, rule: str) -> Floats:
+    """Return the number of failed objects of each group, mean over replicates; shape (G,)."""
+    shape = played.groups.shape
+    flat = failures(played.groups.reshape(-1, shape[-1]), threshold, rule).reshape(shape[:-1])
+    return np.asarray(flat.sum(axis=2).mean(axis=1), float)
+
+
+def _halves(values: Floats) -> tuple[Floats, Floats]:
+    """Return the lower and the upper half of the groups, paired by rank; empty for an odd number of groups."""
+    count = len(values)
+    return (values[:0], values[:0]) if count % 2 else (values[: count // 2], values[count // 2 :])
+
+
+def _mean(values: Sequence[Any]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")

@@ -1,0 +1,240 @@
+"""The robustness table: base rule, click groups and people, one row a model and data set.
+
+``rclicks table RUN --preset rclicks`` prints it, ``rclicks compare RUN`` the paired tests between its models.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rclicks.analysis.effort import curves
+from rclicks.analysis.robustness import Played, holm, intervals, measures, paired_test, per_object_noc
+from rclicks.analysis.runs import Runs, Table, finish
+from rclicks.errors import ProtocolError
+
+__all__ = ["compare_models", "gather", "robustness_table", "roles"]
+
+THRESHOLD = 0.9
+OBJECT = ["sample", "object", "rater"]
+
+# column, measure, factor, decimals, which end is better
+_EFFORT = (
+    ("Base NoC", "base_noc", 1, 2, "lower"),
+    ("Sample NoC", "sample_noc", 1, 2, "lower"),
+    ("± NoC", "sample_noc_std", 1, 2, "lower"),
+    ("ΔSB NoC %", "delta_sb_noc_pct", 1, 2, "lower"),
+    ("ΔGR NoC %", "delta_gr_noc_pct", 1, 2, "lower"),
+    ("ΔHH NoC %", "delta_hh_noc_pct", 1, 2, "lower"),
+)
+_REST = (
+    ("Base NoF", "base_nof", 1, 0, "lower"),
+    ("Sample NoF", "sample_nof", 1, 1, "lower"),
+    ("± NoF", "sample_nof_std", 1, 2, ""),
+    ("ΔSB NoF", "delta_sb_nof", 1, 1, "lower"),
+    ("ΔGR NoF", "delta_gr_nof", 1, 1, "lower"),
+    ("ΔHH NoF", "delta_hh_nof", 1, 1, "lower"),
+    ("Base IoU", "base_auc", 100, 2, "higher"),
+    ("Sample IoU", "sample_auc", 100, 2, "higher"),
+    ("± IoU", "sample_auc_std", 100, 2, "lower"),
+    ("ΔSB IoU", "delta_sb_auc", 100, 2, "higher"),
+    ("ΔGR IoU", "delta_gr_auc", 100, 2, "higher"),
+    ("ΔHH IoU", "delta_hh_auc", 100, 2, "higher"),
+    ("NSR %", "sample_nsr", 100, 2, "lower"),
+)
+_RATIOS = (
+    ("SB ratio %", "ratio_sb_noc_pct", 1, 2, "lower"),
+    ("GR ratio %", "ratio_gr_noc_pct", 1, 2, "lower"),
+)
+_FIRST = (
+    ("Base IoU@1", "base_iou1", 100, 2, "higher"),
+    ("User IoU@1", "user_iou1", 100, 2, "higher"),
+    ("± User", "user_iou1_std", 100, 2, "lower"),
+    ("NSR User %", "user_iou1_nsr", 100, 2, "lower"),
+    ("Sample IoU@1", "user_sample_iou1", 100, 2, "higher"),
+    ("± Sample@1", "user_sample_iou1_std", 100, 2, "lower"),
+    ("NSR Sample %", "user_sample_iou1_nsr", 100, 2, "lower"),
+)
+
+
+def roles(header: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each user of a run stands for: "base", "groups", "whole", "people", "like" or ""."""
+    found = {}
+    for spec in header["effective"]["users"]:
+        name, options = spec["name"], spec["options"]
+        if name == "sampled":
+            role = "like" if options.get("like") else "whole" if options.get("groups", 10) in (1, [0, 1]) else "groups"
+        else:
+            role = {"robot": "base", "recorded": "people"}.get(name, "")
+        found[str(spec["label"])] = role
+    return found
+
+
+def gather(runs: Runs) -> tuple[dict[tuple[str, str, str, str], Played], list[str]]:
+    """Return what was played, by (run, data set, model, label of the sampled user), and notes on what was left out.
+
+    Raises
+    ------
+    ProtocolError
+        If the base rule or the groups were not played.
+    """
+    role = roles(runs.header)
+    base = [u for u, r in role.items() if r == "base"]
+    grouped = [u for u, r in role.items() if r == "groups"]
+    if not base or not grouped:
+        raise ProtocolError(
+            "the robustness table needs the users robot (the base rule) and sampled (in groups); this run has "
+            f"{', '.join(role)}"
+        )
+    records = runs.records
+    wide = curves(records[records["user"].isin([base[0], *grouped])], runs.clicks)
+    first = records[
+        (records["round"] == 1) & records["user"].isin([u for u, r in role.items() if r in ("people", "like")])
+    ]
+    found: dict[tuple[str, str, str, str], Played] = {}
+    notes: list[str] = []
+    for key, part in wide.groupby(level=["run", "dataset", "model"], sort=False):
+        own = first[(first[["run", "dataset", "model"]] == list(key)).all(axis=1)]
+        people, sampled = (_people(own, {u for u, r in role.items() if r == kind}) for kind in ("people", "like"))
+        for user in grouped:
+            made = _played(part, base[0], user, people, sampled)
+            if made is None:
+                notes.append(f"{key[2]} on {key[1]}: no object was played by both {base[0]} and {user}")
+                continue
+            found[(*key, user)] = made[0]
+            if made[1]:
+                notes.append(f"{key[2]} on {key[1]}: {made[1]} objects left out, as some of their trajectories failed")
+    return found, notes
+
+
+def _played(
+    part: pd.DataFrame, base: str, user: str, people: dict[Any, np.ndarray], sampled: dict[Any, np.ndarray]
+) -> tuple[Played, int] | None:
+    index = part.index.to_frame(index=False)
+    values, objects = part.to_numpy(), pd.MultiIndex.from_frame(index[OBJECT])
+    by_base = (index["user"] == base).to_numpy()
+    seats = index.loc[index["user"] == user, ["group", "replicate"]].drop_duplicates()
+    groups = sorted(set(seats["group"]), key=lambda name: (len(name), name))
+    replicates = sorted(set(seats["replicate"]))
+    if not by_base.any() or not groups:
+        return None
+    rows = dict(zip(objects[by_base], np.flatnonzero(by_base), strict=True))
+    cells: dict[tuple[str, int], dict[Any, int]] = {}
+    for i in map(int, np.flatnonzero((index["user"] == user).to_numpy())):
+        cells.setdefault((index["group"][i], index["replicate"][i]), {})[objects[i]] = i
+    kept = [o for o in rows if all(o in cells.get((g, r), {}) for g in groups for r in replicates)]
+    if not kept:
+        return None
+    stacked = np.stack([[values[[cells[g, r][o] for o in kept]] for r in replicates] for g in groups])
+    asked = np.array([o in people for o in kept]) if people else None
+    played = Played(
+        values[[rows[o] for o in kept]],
+        stacked,
+        tuple(people.values()),
+        tuple(sampled.values()),
+        asked if asked is not None and asked.any() else None,
+    )
+    everyone = set(rows).union(*cells.values())
+    return played, len(everyone) - len(kept)
+
+
+def _people(first: pd.DataFrame, users: set[str]) -> dict[Any, np.ndarray]:
+    own = first[first["user"].isin(users)]
+    return {key: rows["iou"].to_numpy(float) for key, rows in own.groupby(OBJECT, sort=False)}
+
+
+def robustness_table(runs: Runs) -> Table:
+    """Return measures of robustness; under the default protocol with intervals and ratios of means.
+
+    Raises
+    ------
+    ProtocolError
+        If the base rule or the groups were not played.
+    """
+    found, notes = gather(runs)
+    compat = runs.protocol["name"] == "compat"
+    with_people = any(len(p.people) or len(p.sampled_people) for p in found.values())
+    columns = (*_EFFORT, *(() if compat else _RATIOS), *_REST, *(_FIRST if with_people else ()))
+    several = len({key[3] for key in found}) > 1
+    rows = []
+    for (run, dataset, model, user), played in found.items():
+        values = measures(played, THRESHOLD, runs.protocol["nof"])
+        spans = {} if compat else intervals(played, THRESHOLD)
+        row: dict[str, Any] = {"run": run, "dataset": dataset, "model": model}
+        row |= {"user": user} if several else {}
+        row["n"] = len(played.base)
+        for name, key, factor, _, _ in columns:
+            row[name] = factor * values[key]
+            if name in ("Sample NoC", "ΔSB NoC %", "ΔGR NoC %") and key in spans:
+                row[f"{name} CI"] = f"[{spans[key].low:.2f}, {spans[key].high:.2f}]"
+        rows.append(row)
+    any_played = next(iter(found.values()), None)
+    if any_played is None:
+        raise ProtocolError("no object was played by the base rule and in groups: " + "; ".join(notes))
+    count, repeats = any_played.groups.shape[:2]
+    notes.insert(
+        0,
+        f"NoC to IoU {THRESHOLD:.2f} with {runs.clicks} clicks; IoU is the area under its curve, x 100; Sample is the "
+        f"mean over {count} groups (replicates: {repeats}) and ± its deviation over groups",
+    )
+    notes.insert(1, "ΔSB: groups against the base rule; ΔGR: G1 (unlikely clicks) against the last group; ΔHH: halves")
+    if not compat:
+        notes.insert(2, "CI: 95 % bootstrap over objects; Δ % are means of ratios, `ratio` columns are ratios of means")
+    digits = {name: decimals for name, _, _, decimals, _ in columns}
+    better = {name: end for name, _, _, _, end in columns if end}
+    title = f"Robustness to where people click ({runs.header['benchmark']}, protocol {runs.protocol['name']})"
+    return finish(title, rows, digits, better, notes, runs)
+
+
+def compare_models(runs: Runs) -> Table:
+    """Return paired tests between all models of each data set: Sample NoC, and its loss from G10 to G1.
+
+    Raises
+    ------
+    ProtocolError
+        If the base rule or the groups were not played, or there is one model only.
+    """
+    found, notes = gather(runs)
+    wide = curves(runs.records[runs.records["user"].isin({k[3] for k in found})], runs.clicks)
+    rows = []
+    for place, keys in itertools.groupby(
+        sorted(found, key=lambda k: (k[0], k[1], k[3])), key=lambda k: (k[0], k[1], k[3])
+    ):
+        for first, second in itertools.combinations(list(keys), 2):
+            pair = _common(wide, first, second)
+            a, b = (per_object_noc(p, THRESHOLD) for p in pair)
+            difference, p = paired_test(a, b)
+            row: dict[str, Any] = {"run": place[0], "dataset": place[1], "user": place[2]}
+            row |= {"model": first[2], "other": second[2], "n": len(a), "NoC": a.mean(), "other NoC": b.mean()}
+            rows.append(row | {"difference": difference, "p": p})
+    if not rows:
+        raise ProtocolError("paired tests need two models or more on one data set")
+    for row, adjusted in zip(rows, holm([r["p"] for r in rows]), strict=True):
+        row["p (Holm)"] = adjusted
+    notes += [
+        "NoC: Sample NoC@90, mean over groups and replicates of each object; difference = model - other, good below 0",
+        f"p: Wilcoxon's signed-rank test over objects, two-sided; Holm's correction for {len(rows)} tests",
+    ]
+    digits = {"NoC": 2, "other NoC": 2, "difference": 2, "p": 4, "p (Holm)": 4}
+    return finish(f"Paired tests ({runs.header['benchmark']})", rows, digits, {}, notes, runs)
+
+
+def _common(wide: pd.DataFrame, first: tuple[str, ...], second: tuple[str, ...]) -> list[Played]:
+    """Return what two models played on the objects that both finished, in one order."""
+    parts = []
+    for run, dataset, model, user in (first, second):
+        own = wide.xs((run, dataset, model, user), level=("run", "dataset", "model", "user"))
+        parts.append(own.reset_index().set_index([*OBJECT, "group", "replicate"]).sort_index())
+    shared = parts[0].index.intersection(parts[1].index)
+    sizes = shared.to_frame(index=False).groupby(OBJECT).size()
+    whole = set(sizes[sizes == sizes.max()].index)
+    keep = shared[[key[:3] in whole for key in shared]]
+    found = []
+    for part in parts:
+        block = part.loc[keep].to_numpy().reshape(len(whole), -1, part.shape[1])
+        found.append(Played(block[:, 0], block.transpose(1, 0, 2)[:, None]))
+    return found

@@ -1,0 +1,160 @@
+"""What tables are made of: the records of some runs, and a finished table with what its reader must know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rclicks.cards import ModelCard
+from rclicks.errors import ProtocolError
+from rclicks.records.store import load_failures, load_records, load_run, load_units
+from rclicks.registry import Registry
+
+__all__ = ["GROUP", "Runs", "Table", "count_failures", "finish", "load_runs"]
+
+GROUP = ["run", "dataset", "model", "user", "group"]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table ready to be printed.
+
+    Attributes
+    ----------
+    title : str
+    frame : pandas.DataFrame
+        One row a line; text columns first.
+    digits : dict of column -> decimals
+    better : dict of column -> "higher" or "lower"
+    notes : tuple of str
+        What a reader must know: failures, synthetic weights, overlap of training and test data.
+    """
+
+    title: str
+    frame: pd.DataFrame
+    digits: dict[str, int] = field(default_factory=dict)
+    better: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Records of one or more runs of one protocol.
+
+    Attributes
+    ----------
+    records, units, failures : pandas.DataFrame
+    header : dict
+        run.json of the first run.
+    clicks : int
+        Budget of the protocol.
+    nof_rule : str
+    """
+
+    records: pd.DataFrame
+    units: pd.DataFrame
+    failures: pd.DataFrame
+    header: Mapping[str, Any]
+
+    @property
+    def protocol(self) -> Mapping[str, Any]:
+        """The protocol's rules."""
+        rules: Mapping[str, Any] = self.header["effective"]["protocol"]
+        return rules
+
+    @property
+    def clicks(self) -> int:
+        """The protocol's budget of interactions."""
+        return int(self.protocol["clicks"])
+
+
+def load_runs(paths: Sequence[str | Path], *, mix: bool = False) -> Runs:
+    """Read run folders whose records may stand in one table.
+
+    Raises
+    ------
+    ProtocolError
+        If their protocols differ and `mix` is off, or a run has no records.
+    """
+    headers = [load_run(p) for p in paths]
+    hashes = {h["protocol_hash"] for h in headers}
+    if len(hashes) > 1 and not mix:
+        shown = ", ".join(f"{p}: {h['protocol_hash']}" for p, h in zip(paths, headers, strict=True))
+        raise ProtocolError(
+            f"these runs were played under different protocols ({shown}); pass --mix to put them together"
+        )
+    records = pd.concat([load_records(p) for p in paths], ignore_index=True)
+    if records.empty:
+        raise ProtocolError(f"{', '.join(map(str, paths))}: no records yet; `rclicks run` makes them")
+    names = [Path(p).name for p in paths]
+    if len(set(names)) < len(names):
+        raise ProtocolError(f"two of the runs have the same folder name: {', '.join(names)}")
+    units = pd.concat([load_units(p).assign(run=Path(p).name) for p in paths], ignore_index=True)
+    failed = pd.concat([load_failures(p).assign(run=Path(p).name) for p in paths], ignore_index=True)
+    return Runs(records, units, failed, headers[0])
+
+
+def count_failures(runs: Runs, key: Sequence[str]) -> int:
+    """Count failures of a table row: its own trajectories, and whole samples that failed for its model."""
+    if runs.failures.empty:
+        return 0
+    f = runs.failures
+    own = (f["run"] == key[0]) & (f["dataset"] == key[1]) & (f["model"] == key[2])
+    for column, value in zip(("user", "group"), key[3:], strict=True):
+        own &= f[column].isna() | (f[column] == value)
+    return int(own.sum())
+
+
+def finish(
+    title: str,
+    rows: list[dict[str, Any]],
+    digits: dict[str, int],
+    better: dict[str, str],
+    notes: list[str],
+    runs: Runs,
+) -> Table:
+    """Return a table of `rows` without columns that say nothing, with the notes that every table of `runs` needs."""
+    frame = pd.DataFrame(rows)
+    if frame["run"].nunique() == 1:
+        frame = frame.drop(columns="run")
+    if "group" in frame and (frame["group"] == "").all():
+        frame = frame.drop(columns="group")
+    if "failed" in frame and (frame["failed"] == 0).all():
+        frame = frame.drop(columns="failed")
+    return Table(title, frame, digits, better, tuple(notes + warnings_of(runs)))
+
+
+def warnings_of(runs: Runs) -> list[str]:
+    """Return what every table of these runs must say."""
+    notes = []
+    records = runs.records
+    if made_up := sorted(set(records.loc[records["checkpoint"] == "synthetic", "model"])):
+        notes.append(f"SYNTHETIC WEIGHTS, not a result: {', '.join(made_up)}")
+    clicked = {u: f.get("click_model", {}) for u, f in runs.header.get("users", {}).items()}
+    if synthetic := sorted(u for u, f in clicked.items() if f.get("weights") == "synthetic"):
+        notes.append(f"SYNTHETIC WEIGHTS of the click model, not a result: {', '.join(synthetic)}")
+    flagged = records[records["flags"].str.contains("untrained-prompt")]
+    notes += [
+        f"{model} was given {kind} prompts that it was not trained on"
+        for model, kind in sorted(set(zip(flagged["model"], flagged["kind"], strict=True)))
+    ]
+    if len(runs.failures):
+        notes.append(f"{len(runs.failures)} samples or trajectories failed and are left out; see `rclicks show RUN`")
+    played = runs.units.groupby(["dataset", "model"])["sample"].nunique()
+    for dataset, most in played.groupby(level="dataset").max().items():
+        fewer = played[dataset][played[dataset] < most]
+        notes += [f"{model} has only {n} of {most} samples of {dataset}" for model, n in fewer.items()]
+    registry = Registry.discover()
+    names = {s["label"]: s["name"] for s in runs.header["effective"]["models"]}
+    sets = {s["label"]: s["name"] for s in runs.header["effective"]["datasets"]}
+    for model in sorted(set(records["model"])):
+        entry = registry.models.get(names.get(model, model))
+        if entry is not None and isinstance(entry.card, ModelCard):
+            played_on = {sets.get(d, d) for d in records.loc[records["model"] == model, "dataset"]}
+            seen = sorted(set(entry.card.trained_on) & played_on)
+            notes += [f"{model} was trained on data that overlaps with {', '.join(seen)}"] if seen else []
+    return notes

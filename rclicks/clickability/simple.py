@@ -1,0 +1,95 @@
+"""Click models without weights: uniform over the error, and its distance transform.
+
+Both are 0 outside the error.
+
+>>> from rclicks.clickability.contract import Ask
+>>> error = np.zeros((3, 5), bool); error[:, 1:4] = True
+>>> distance_map(error)[1].tolist()
+[0.0, 0.5, 1.0, 0.5, 0.0]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import ClickModelCard
+from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.protocol import Protocol
+
+__all__ = ["CARDS", "DistanceTransform", "Uniform", "distance_map", "load"]
+
+CARDS = (
+    ClickModelCard(
+        name="uniform",
+        summary="every pixel of the error is as likely as any other",
+        source="baseline UD of Antonov et al. 2024 (RClicks)",
+    ),
+    ClickModelCard(
+        name="distance",
+        summary="in proportion to the distance from the outside of the error",
+        source="baseline DT of Antonov et al. 2024 (RClicks)",
+    ),
+)
+
+
+def distance_map(error: NDArray[Any], *, border_is_outside: bool = True) -> NDArray[np.float32]:
+    """Return the exact Euclidean distance transform of an error, divided by its maximum.
+
+    Parameters
+    ----------
+    error : (H, W) array
+        bool, or float in [0, 1]; a soft error is cut to its 8-bit form first, above 0 being inside.
+    border_is_outside : bool
+        Whether what lies beyond the image counts as outside of the error, as it does for the base rule. Published
+        code says no; an error that fills the whole image then has equal values.
+
+    Returns
+    -------
+    (H, W) float32 array
+        In [0, 1]; all 0 if the error is empty.
+    """
+    inside = (np.asarray(error, np.float64) * 255).astype(np.uint8) if error.dtype != np.bool_ else error.view(np.uint8)
+    if border_is_outside:
+        framed = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+        found = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    elif inside.all():
+        found = np.ones(inside.shape, np.float32)
+    else:
+        found = cv2.distanceTransform(np.ascontiguousarray(inside), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(found / max(float(found.max()), 1e-9), np.float32)
+
+
+class Uniform(ClickModel):
+    """Every pixel of the error alike."""
+
+    def __init__(self, card: ClickModelCard) -> None:
+        self.card = card
+
+    def maps(self, prepared: Any, asks: Sequence[Ask]) -> list[ClickMap]:
+        """Return each error divided by its maximum, as float32."""
+        return [np.asarray(a.error / max(float(a.error.max()), 1e-9), np.float32) for a in asks]
+
+
+class DistanceTransform(ClickModel):
+    """The distance transform of the error."""
+
+    def __init__(self, card: ClickModelCard, border_is_outside: bool) -> None:
+        self.card, self._outside = card, border_is_outside
+
+    def maps(self, prepared: Any, asks: Sequence[Ask]) -> list[ClickMap]:
+        """Return `distance_map` of each error."""
+        return [distance_map(a.error, border_is_outside=self._outside) for a in asks]
+
+
+def load(
+    card: ClickModelCard, *, checkpoint: str | None = None, device: str = "cpu", protocol: Protocol | None = None
+) -> ClickModel:
+    """Return one of the two models; they have no weights and run on the CPU."""
+    if card.name == "uniform":
+        return Uniform(card)
+    return DistanceTransform(card, (protocol or Protocol()).map_border == "outside")

@@ -1,0 +1,173 @@
+"""Slices of a click map's probability mass, and draws from them.
+
+Pixels are ordered from the least to the most likely; a slice is an interval of the mass that they add up to. Group G1
+of ten is the slice 0.0 to 0.1: the many unlikely pixels that together hold a tenth of the mass. G10 is the peaks.
+
+`MassOrder` is the corrected form: double precision, and slices that share no mass. A pixel that straddles a bound
+belongs to both slices by just the mass that it has in each, so that clicks of all groups together follow the map
+itself. Equal pixels are ordered by a fixed pseudo-random number, not by their place in the image.
+
+`published_slice` and `published_draw` are the published form (Antonov et al. 2024): sums in single precision, and
+slices that keep both of their threshold values, so that neighbours overlap.
+
+>>> order = MassOrder(np.array([[0.0, 1.0], [3.0, 4.0]]))
+>>> order.draw((0.5, 1.0), 0.3)
+(1, 1)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.errors import ProtocolError
+
+__all__ = ["Bounds", "MassOrder", "bounds_of", "group_names", "group_number", "published_draw", "published_slice"]
+
+Bounds = tuple[float, float]
+Point = tuple[int, int]
+
+
+def bounds_of(groups: int | Sequence[float]) -> tuple[Bounds, ...]:
+    """Return the (low, high) mass interval of each group, G1 (least likely) first.
+
+    Parameters
+    ----------
+    groups : int or sequence of float
+        A number of equal slices, or all their bounds in rising order from 0 to 1, such as [0, 0.5, 0.9, 1].
+
+    Raises
+    ------
+    ProtocolError
+        If the number is below 1 or the bounds do not rise from 0 to 1.
+
+    >>> bounds_of(2)
+    ((0.0, 0.5), (0.5, 1.0))
+    """
+    if isinstance(groups, bool) or not isinstance(groups, (int, list, tuple)):
+        raise ProtocolError(f"groups is {groups!r}; expected a number of groups or a list of bounds from 0 to 1")
+    if isinstance(groups, int):
+        if groups < 1:
+            raise ProtocolError(f"groups is {groups}; expected 1 or more")
+        edges = [i / groups for i in range(groups + 1)]
+    else:
+        try:
+            edges = [float(x) for x in groups]
+        except (TypeError, ValueError) as error:
+            raise ProtocolError(f"groups is {groups!r}; expected numbers from 0 to 1") from error
+        if len(edges) < 2 or edges[0] != 0 or edges[-1] != 1 or any(b <= a for a, b in pairwise(edges)):
+            raise ProtocolError(f"groups is {list(groups)}; expected bounds that rise from 0 to 1")
+    return tuple(pairwise(edges))
+
+
+def group_names(count: int) -> tuple[str, ...]:
+    """Return G1 ... Gn, G1 for the least likely clicks."""
+    return tuple(f"G{i + 1}" for i in range(count))
+
+
+def group_number(name: str) -> int | None:
+    """Return the 1-based number of a group's name, or None if it is no group."""
+    found = re.fullmatch(r"G([1-9][0-9]*)", name)
+    return int(found[1]) if found else None
+
+
+class MassOrder:
+    """The pixels of one weighted map in rising order with their summed mass; made once, drawn from many times.
+
+    Parameters
+    ----------
+    weights : (H, W) array
+        Finite and not negative; 0 where nobody may click.
+
+    Attributes
+    ----------
+    total : float
+        Sum of all weights; 0 if there is nothing to draw from.
+    """
+
+    def __init__(self, weights: NDArray[Any]) -> None:
+        flat = np.ascontiguousarray(weights).ravel()
+        pixels = np.flatnonzero(flat > 0)
+        values = flat[pixels].astype(np.float64)
+        shuffled = np.argsort(_scatter(pixels))
+        order = shuffled[np.argsort(values[shuffled], kind="stable")]
+        self._width = int(weights.shape[1])
+        self._pixels: NDArray[np.int64] = pixels[order]
+        self._mass = np.cumsum(values[order])
+        self.total = float(self._mass[-1]) if self._mass.size else 0.0
+
+    def draw(self, bounds: Bounds, uniform: float) -> Point:
+        """Return the pixel (row, column) at the share `uniform` of a slice's mass.
+
+        Parameters
+        ----------
+        bounds : (low, high)
+            0 <= low < high <= 1.
+        uniform : float
+            In [0, 1), drawn by the caller.
+
+        Raises
+        ------
+        ValueError
+            If there is no mass at all.
+        """
+        if self.total == 0:
+            raise ValueError("the map has no mass to draw from")
+        low, high = bounds
+        at = int(np.searchsorted(self._mass, (low + uniform * (high - low)) * self.total, side="right"))
+        row, column = divmod(int(self._pixels[min(at, self._pixels.size - 1)]), self._width)
+        return row, column
+
+    def mass(self, bounds: Bounds, shape: tuple[int, int]) -> NDArray[np.float64]:
+        """Return the (H, W) map of the mass that each pixel has within a slice; its sum is (high - low) * total."""
+        low, high = (edge * self.total for edge in bounds)
+        before = np.concatenate([[0.0], self._mass[:-1]])
+        kept = np.zeros(shape[0] * shape[1])
+        kept[self._pixels] = np.clip(np.minimum(self._mass, high) - np.maximum(before, low), 0, None)
+        return kept.reshape(shape)
+
+
+def _scatter(pixels: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return a fixed pseudo-random number for each pixel index (the finaliser of SplitMix64, Steele et al. 2014)."""
+    x = pixels.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def published_slice(weights: NDArray[np.float32], bounds: Bounds) -> NDArray[np.float32]:
+    """Return `weights` with all pixels outside the published slice set to 0.
+
+    The slice keeps every pixel whose value lies between the values at which the single-precision cumulative sum of the
+    sorted map reaches `low` and exceeds `high` of the total, both included.
+
+    Parameters
+    ----------
+    weights : (H, W) float32 array
+    bounds : (low, high)
+    """
+    values = np.sort(weights.ravel())
+    total = values.sum()
+    cumulative = np.cumsum(values)
+    low = int(np.searchsorted(cumulative, total * bounds[0], side="left"))
+    high = int(np.searchsorted(cumulative, total * bounds[1], side="right"))
+    smallest, largest = values[min(low, values.size - 1)], values[min(high, values.size - 1)]
+    return np.where((weights >= smallest) & (weights <= largest), weights, np.float32(0))
+
+
+def published_draw(weights: NDArray[np.float32], uniform: float) -> Point | None:
+    """Return the pixel (row, column) that NumPy's legacy `choice` takes for one `uniform`; None if there is no mass.
+
+    Pixels count in row-major order, each with the share of its weight.
+    """
+    total = weights.sum()
+    if not total > 0:
+        return None
+    shares = np.cumsum((weights / total).ravel().astype(np.float64))
+    row, column = divmod(int(np.searchsorted(shares / shares[-1], uniform, side="right")), weights.shape[1])
+    return row, column

@@ -1,0 +1,135 @@
+"""Click maps on demand: batched, never computed twice for the first round of an object, and counted.
+
+One `MapSource` serves all users of a worker that ask the same click model. It keeps what the model prepared for the
+present image, and the maps of first-round errors (error equal to the object), which all groups, replicates and users
+share. Maps of later rounds are answered in one batch and forgotten.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.sample import Sample
+
+__all__ = ["Counts", "MapSource"]
+
+
+@dataclass
+class Counts:
+    """What a click model was asked for.
+
+    Attributes
+    ----------
+    first_maps, later_maps : int
+        Maps computed for first and for later rounds.
+    calls : int
+        Calls of the model.
+    seconds : float
+        Spent in the model, preparing images included.
+    """
+
+    first_maps: int = 0
+    later_maps: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+
+
+class MapSource:
+    """Answers asks by one click model.
+
+    Parameters
+    ----------
+    build : callable
+        Returns the click model; called at the first ask.
+    identity : dict
+        Name, options and weights, for provenance.
+    lanes : int
+        Canonical batch of a network: every call has as many asks, the last padded with copies, because the last bits
+        of a network's output depend on the batch size.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], ClickModel],
+        identity: dict[str, Any],
+        lanes: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._build, self.identity, self._lanes, self._clock = build, identity, lanes, clock
+        self.counts = Counts()
+        self._sample: Sample | None = None
+        self._prepared: Any = None
+        self._first: dict[bytes, ClickMap] = {}
+
+    @cached_property
+    def model(self) -> ClickModel:
+        """The click model, built at first use."""
+        return self._build()
+
+    def maps(self, sample: Sample, asks: Sequence[Ask]) -> list[ClickMap]:
+        """Return one (H, W) map an ask; equal asks share one map, so nobody may write into it.
+
+        Raises
+        ------
+        ValueError
+            If the model's answer is no finite, non-negative map of the ask's shape.
+        """
+        start = self._clock()
+        if sample is not self._sample:
+            self._first.clear()
+            self._prepared = self.model.prepare(sample.image)  # type: ignore[arg-type]
+            self._sample = sample
+        keys = [_key(ask) for ask in asks]
+        wanted = {k: ask for k, ask in zip(keys, asks, strict=True) if k not in self._first}
+        found = dict(zip(wanted, self._compute(list(wanted.values())), strict=True))
+        first = {
+            k: found[k] for k, ask in wanted.items() if ask.error is ask.mask or np.array_equal(ask.error, ask.mask)
+        }
+        self._first |= first
+        self.counts.first_maps += len(first)
+        self.counts.later_maps += len(found) - len(first)
+        self.counts.seconds += self._clock() - start
+        return [self._first[k] if k in self._first else found[k] for k in keys]
+
+    def _compute(self, asks: list[Ask]) -> list[ClickMap]:
+        lanes = self._lanes if self.model.card.batched else max(1, len(asks))
+        found: list[ClickMap] = []
+        for begin in range(0, len(asks), lanes):
+            batch = asks[begin : begin + lanes]
+            padded = batch + [batch[-1]] * (lanes - len(batch)) if self.model.card.batched else batch
+            answers = self.model.maps(self._prepared, padded)
+            self.counts.calls += 1
+            if len(answers) != len(padded):
+                raise ValueError(f"click model {self.model.card.name} got {len(padded)} asks, answered {len(answers)}")
+            for ask, answer in zip(batch, answers, strict=False):
+                found.append(_checked(answer, ask, self.model.card.name))
+        return found
+
+
+def _key(ask: Ask) -> bytes:
+    digest = blake2b(digest_size=16)
+    for part in (ask.mask, ask.error):
+        array: NDArray[Any] = np.packbits(part) if part.dtype == np.bool_ else np.ascontiguousarray(part)
+        digest.update(f"{part.dtype}{part.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.digest()
+
+
+def _checked(answer: ClickMap, ask: Ask, name: str) -> ClickMap:
+    if answer.shape != ask.error.shape:
+        raise ValueError(f"click model {name} answered a map of shape {answer.shape}, expected {ask.error.shape}")
+    low, total = float(answer.min()), float(answer.sum(dtype=np.float64))
+    if low < 0 or not np.isfinite(total):
+        raise ValueError(
+            f"click model {name} answered a map with {'negative' if low < 0 else 'infinite or NaN'} values"
+        )
+    return answer

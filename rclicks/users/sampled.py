@@ -1,0 +1,232 @@
+"""A user who clicks where people would: pixels drawn from a click model, whole or by groups of its probability mass.
+
+The base rule decides the sign of each click. The click model then draws a map for the errors of that sign; multiplied
+by the error and by the pixels not clicked yet, it is what the click is drawn from. With ``groups`` the drawing is
+confined to slices of the mass: one trajectory for G1 (the least likely tenth), one for G2, ... and G10 (the peaks).
+
+If a map has no mass on the error (it is 0 there), the click falls where the base rule would put it.
+
+Source: Antonov et al., RClicks: Realistic Click Simulation for Benchmarking Interactive Segmentation, NeurIPS 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from typing import Protocol as Interface
+
+import numpy as np
+
+from rclicks.cards import UserCard
+from rclicks.clickability.contract import Ask, ClickMap
+from rclicks.clickability.people import People
+from rclicks.clickability.slicing import Bounds, MassOrder, bounds_of, group_names, published_draw, published_slice
+from rclicks.clickability.source import MapSource
+from rclicks.errors import ProtocolError
+from rclicks.interaction import Click, Interaction, clicks_of
+from rclicks.metrics.facts import bounding_box
+from rclicks.protocol import Protocol
+from rclicks.sample import Mask, Sample, Target
+from rclicks.users.contract import Seat, User, View
+from rclicks.users.robot import next_click
+
+__all__ = ["CARDS", "Sampled", "load"]
+
+CARDS = (
+    UserCard(
+        name="sampled",
+        summary="draws clicks from a click model: the whole map, or groups G1..Gn of its mass",
+        stochastic=True,
+        options={
+            "model": "clickability-mini",
+            "checkpoint": None,
+            "groups": 10,
+            "replicates": 1,
+            "like": None,
+            "rounds": None,
+        },
+        source="emb-ai/rclicks",
+        citation="Antonov et al.: RClicks: Realistic Click Simulation, NeurIPS 2024",
+    ),
+)
+
+PUBLISHED_SEED = 42  # published code reseeds NumPy's global generator with it before each image
+
+
+class ClickModels(Interface):
+    """Whoever hands out click models by name, so that users share them."""
+
+    def __call__(self, name: str, checkpoint: str | None) -> MapSource:
+        """Return the source of maps of a registered click model."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Draw:
+    """A click to be drawn: the base rule's click, the error of its sign, and pixels that are taken."""
+
+    view: View
+    base: Click
+    error: Mask
+    clicked: tuple[tuple[int, int], ...]
+
+
+class Sampled(User):
+    """Draws clicks from a click model.
+
+    Parameters
+    ----------
+    source : MapSource
+    groups : int or sequence of float
+        1 draws from the whole map; n > 1 plays n equal slices of its mass; a list gives the bounds.
+    replicates : int
+        Trajectories of each group, with fresh random numbers.
+    like : People or None
+        Play as many trajectories as there were people who clicked on the object, instead of `replicates`.
+    rounds : int or None
+        Stop after as many clicks; None plays the whole budget (with `like`: 1).
+    """
+
+    def __init__(
+        self,
+        card: UserCard,
+        protocol: Protocol,
+        source: MapSource,
+        groups: int | Sequence[float],
+        replicates: int,
+        like: People | None,
+        rounds: int | None,
+    ) -> None:
+        self.card, self._protocol, self._like = card, protocol, like
+        self.source: MapSource = source
+        self._bounds = bounds_of(groups)
+        self._names = group_names(len(self._bounds)) if len(self._bounds) > 1 else ("",)
+        self._replicates = replicates
+        self.rounds: int = rounds if rounds is not None else 1 if like is not None else protocol.clicks
+
+    def identity(self) -> dict[str, Any]:
+        """Return the click model with its weights, and the digest of the file whose people are counted."""
+        return {"click_model": self.source.identity} | ({} if self._like is None else {"like": self._like.digest})
+
+    def seats(self, sample: Sample, target: Target) -> Sequence[Seat]:
+        """Return one seat a group and replicate (or person counted)."""
+        count = self._replicates if self._like is None else self._people(sample, target)
+        return [Seat(name, replicate) for name in self._names for replicate in range(count)]
+
+    def next(self, view: View) -> Interaction | None:
+        """Return the next click; see `next_batch`."""
+        return self.next_batch([view])[0]
+
+    def next_batch(self, views: Sequence[View]) -> list[Interaction | None]:
+        """Return the next click of each view: one batched call of the click model for all of them.
+
+        None if the round budget is spent or no error pixel is left (under the default rules).
+        """
+        draws = [self._look(view) for view in views]
+        asked = [d for d in draws if isinstance(d, _Draw)]
+        maps = self.source.maps(asked[0].view.sample, [Ask(d.view.facts.mask, d.error) for d in asked]) if asked else []
+        published = self._protocol.mass_slices == "published"
+        orders: dict[tuple[int, int], MassOrder] = {}
+        clicks: dict[int, Click] = {}
+        for d, found in zip(asked, maps, strict=True):
+            bounds = self._bounds[self._names.index(d.view.seat.group)]
+            at = self._draw_published(d, found, bounds) if published else self._draw(d, found, bounds, orders)
+            clicks[id(d)] = d.base if at is None else Click(at, d.base.positive)
+        return [clicks[id(d)] if isinstance(d, _Draw) else d for d in draws]
+
+    def _look(self, view: View) -> _Draw | Click | None:
+        """Find the sign of the next click and the error it is for; a click or None where nothing is drawn."""
+        if len(view.history) >= self.rounds:
+            return None
+        clicked = tuple((c.point[0], c.point[1]) for c in clicks_of(view.history))
+        base = next_click(view.facts, view.prediction, clicked)
+        if base is None:
+            return Click((0, 0), positive=False) if self._protocol.perfect_mask == "click-origin" else None
+        if not view.history and not view.prediction.any():
+            return _Draw(view, base, view.facts.mask, clicked)
+        error = view.facts.mask & ~view.prediction if base.positive else view.prediction & ~view.facts.mask
+        if not base.positive and view.facts.ignore is not None:
+            error &= ~view.facts.ignore
+        return _Draw(view, base, error, clicked)
+
+    def _draw(
+        self, d: _Draw, found: ClickMap, bounds: Bounds, orders: dict[tuple[int, int], MassOrder]
+    ) -> tuple[int, int] | None:
+        """Draw from the half-open slice of the mass; without clicked pixels, equal maps and errors are sorted once."""
+        window = bounding_box(d.error)
+        assert window is not None  # noqa: S101 - the base rule found a pixel to click
+        shared = (id(found), id(d.error))
+        if d.clicked or shared not in orders:
+            weights = found[window] * d.error[window]
+            for row, column in d.clicked:
+                if window[0].start <= row < window[0].stop and window[1].start <= column < window[1].stop:
+                    weights[row - window[0].start, column - window[1].start] = 0
+            order = MassOrder(weights)
+            if not d.clicked:
+                orders[shared] = order
+        else:
+            order = orders[shared]
+        if order.total == 0:
+            return None
+        row, column = order.draw(bounds, self._uniform(d.view))
+        return row + window[0].start, column + window[1].start
+
+    def _draw_published(self, d: _Draw, found: ClickMap, bounds: Bounds) -> tuple[int, int] | None:
+        """Draw from the published slice of the whole frame, in single precision."""
+        weights = np.asarray(found, np.float32) * d.error
+        for row, column in d.clicked:
+            weights[row, column] = 0
+        return published_draw(published_slice(weights, bounds), self._uniform(d.view))
+
+    def _uniform(self, view: View) -> float:
+        """Return the number in [0, 1) that decides the click.
+
+        Published code draws one number a click from a generator that is reseeded before each image and shared by the
+        image's objects in turn, so a number's place in that sequence follows from the clicks before it.
+        """
+        if self._protocol.draws == "keyed":
+            return float(view.rng.random())
+        places = [t.id for t in view.sample.targets].index(view.target.id)
+        if self._like is None:
+            place, seed = places * self.rounds + len(view.history), PUBLISHED_SEED + view.seat.replicate
+        else:
+            before = sum(self._people(view.sample, t) for t in view.sample.targets[:places])
+            place, seed = before + view.seat.replicate, PUBLISHED_SEED
+        return float(np.random.RandomState(seed).random_sample(place + 1)[-1])  # the published generator
+
+    def _people(self, sample: Sample, target: Target) -> int:
+        assert self._like is not None  # noqa: S101 - only asked then
+        return len(self._like.of(sample, target))
+
+
+def load(
+    card: UserCard,
+    *,
+    protocol: Protocol,
+    click_models: ClickModels,
+    model: str = "clickability-mini",
+    checkpoint: str | None = None,
+    groups: int | Sequence[float] = 10,
+    replicates: int = 1,
+    like: str | Path | None = None,
+    rounds: int | None = None,
+) -> Sampled:
+    """Return a user that samples from a click model.
+
+    Raises
+    ------
+    ProtocolError
+        If groups, replicates or rounds make no sense.
+    DataError
+        If the click file `like` cannot be read.
+    UnknownNameError, WeightsError
+        If there is no such click model or its weights are missing.
+    """
+    for name, value in (("replicates", replicates), ("rounds", 1 if rounds is None else rounds)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ProtocolError(f"user sampled: {name} is {value!r}; expected a whole number, at least 1")
+    if like is not None and replicates != 1:
+        raise ProtocolError("user sampled: `like` sets the number of trajectories; leave out `replicates`")
+    people = None if like is None else People(Path(like).expanduser())
+    return Sampled(card, protocol, click_models(model, checkpoint), groups, replicates, people, rounds)
