@@ -1,0 +1,230 @@
+"""The click model of RClicks (Antonov et al. 2024): a SegNeXt that has learnt from people's clicks.
+
+Options of `load`:
+
+* ``wrapper``: what the maps are scaled to. "benchmark" scales to [0, 1] over the network's square input, bars beside
+  the image included, as the published benchmark does; "simulator" scales once more over the image, as the published
+  simulator and evaluation of click models do. As a density over the whole image the two differ; the least likely
+  pixel of the image has exactly 0 in the second.
+* ``antialias``: see `rclicks.clickability.letterbox.Letterbox.take`; off as with the versions that the authors pin.
+
+The authors' ablations over the width of the clicks' blur are further files of the same network: pass their path as
+``checkpoint``. The smaller variants have no published weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import Checkpoint, ClickModelCard
+from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.clickability.letterbox import Letterbox
+from rclicks.errors import ProtocolError
+from rclicks.models.devices import translate_memory_errors
+from rclicks.models.weights import fill
+from rclicks.protocol import Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["BOX", "CARDS", "Clickability", "Prepared", "load", "network_image", "one_by_one"]
+
+CARDS = (
+    ClickModelCard(
+        name="clickability",
+        variant="b",
+        summary="RClicks' click model, SegNeXt-B, published weights",
+        source="https://github.com/emb-ai/rclicks",
+        licence="MIT",
+        citation="Antonov et al.: RClicks: realistic click simulation for benchmarking interactive segmentation, "
+        "NeurIPS 2024",
+        batched=True,
+        parameters=27604290,
+        checkpoint=Checkpoint(file="clickability_model.pth"),
+        trained_on=("TETRIS",),
+        extra="torch",
+    ),
+    ClickModelCard(
+        name="clickability-s",
+        variant="s",
+        summary="RClicks' click model with SegNeXt-S, for weights of your own",
+        source="https://github.com/emb-ai/rclicks",
+        licence="MIT",
+        citation="Antonov et al.: RClicks: realistic click simulation for benchmarking interactive segmentation, "
+        "NeurIPS 2024",
+        batched=True,
+        parameters=13922626,
+        checkpoint=Checkpoint(file="clickability_model_segnext_s.pth"),
+        extra="torch",
+    ),
+    ClickModelCard(
+        name="clickability-t",
+        variant="t",
+        summary="RClicks' click model with SegNeXt-T, for weights of your own",
+        source="https://github.com/emb-ai/rclicks",
+        licence="MIT",
+        citation="Antonov et al.: RClicks: realistic click simulation for benchmarking interactive segmentation, "
+        "NeurIPS 2024",
+        batched=True,
+        parameters=4240322,
+        checkpoint=Checkpoint(file="clickability_model_segnext_t.pth"),
+        extra="torch",
+    ),
+)
+
+BOX = (416, 416)
+MEAN, DEVIATION = np.array([(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)], np.float32)
+EPSILON = 1e-8  # of the published benchmark's min-max scaling
+WRAPPERS = ("benchmark", "simulator")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What depends on the image alone.
+
+    Attributes
+    ----------
+    letterbox : Letterbox
+    image : (1, 3, 416, 416) float32 tensor
+        Normalised, on the device.
+    """
+
+    letterbox: Letterbox
+    image: torch.Tensor
+
+
+def network_image(image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.float32]:
+    """Return the (3, 416, 416) input of the network; bars beside the image have ImageNet's mean colour.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8 array
+        RGB.
+    letterbox : Letterbox
+    """
+    normalised = (image.astype(np.float32) / 255 - MEAN) / DEVIATION
+    return np.ascontiguousarray(letterbox.put(normalised).transpose(2, 0, 1))
+
+
+def one_by_one(answer: Callable[[Ask], ClickMap], asks: Sequence[Ask]) -> list[ClickMap]:
+    """Return the answer to each ask, found alone; the same ask twice in the list is answered once.
+
+    This is how to run these networks on a CPU: on one thread, a batch of ten takes 1.2 (TranSalNet) to 1.8 times
+    (SegNeXt) as long as ten single passes. Copies that only fill up a batch need no work, and no map depends on its
+    neighbours in the batch.
+    """
+    distinct = {id(ask): ask for ask in asks}
+    found = {key: answer(ask) for key, ask in distinct.items()}
+    return [found[id(ask)] for ask in asks]
+
+
+class Clickability(ClickModel):
+    """A network of the click model behind the click models' contract.
+
+    Parameters
+    ----------
+    card : ClickModelCard
+    network : torch.nn.Module
+        A `ClickabilityNetwork`, in evaluation mode, on `device`.
+    device, checkpoint_id : str
+    wrapper, antialias
+        See the module.
+    together : bool or None
+        Answer all asks in one forward pass; None does so anywhere but on the CPU, see `one_by_one`.
+    """
+
+    def __init__(
+        self,
+        card: ClickModelCard,
+        network: nn.Module,
+        *,
+        device: str = "cpu",
+        checkpoint_id: str = "none",
+        wrapper: str = "benchmark",
+        antialias: bool = False,
+        together: bool | None = None,
+    ) -> None:
+        self.card, self.network, self.device, self.checkpoint_id = card, network, device, checkpoint_id
+        self.wrapper, self.antialias = wrapper, antialias
+        self.together = device != "cpu" if together is None else together
+
+    def prepare(self, image: NDArray[np.uint8]) -> Prepared:
+        """Return the (H, W, 3) uint8 RGB image, normalised, in the network's square and on its device."""
+        import torch
+
+        letterbox = Letterbox.of((image.shape[0], image.shape[1]), BOX)
+        with translate_memory_errors():
+            return Prepared(letterbox, torch.from_numpy(network_image(image, letterbox))[None].to(self.device))
+
+    def maps(self, prepared: Prepared, asks: Sequence[Ask]) -> list[ClickMap]:
+        """Return one (H, W) float32 map an ask, in [0, 1].
+
+        Raises
+        ------
+        OutOfMemory
+        """
+        if not self.together:
+            return one_by_one(lambda ask: self._batch(prepared, [ask])[0], asks)
+        return self._batch(prepared, asks)
+
+    def _batch(self, prepared: Prepared, asks: Sequence[Ask]) -> list[ClickMap]:
+        return [self._of_image(boxed, prepared.letterbox) for boxed in self._boxed(prepared, asks)]
+
+    def _boxed(self, prepared: Prepared, asks: Sequence[Ask]) -> NDArray[np.float32]:
+        """Return (B, 416, 416) maps of the network's square, each scaled to [0, 1]."""
+        import torch
+
+        from rclicks.clickability._segnext import min_max
+
+        masks = [[prepared.letterbox.put(np.asarray(m, np.float32)) for m in (a.mask, a.error)] for a in asks]
+        with translate_memory_errors(), torch.inference_mode():
+            found = self.network(prepared.image, torch.from_numpy(np.array(masks)).to(self.device))
+            boxed: NDArray[np.float32] = min_max(found, EPSILON)[:, 0].float().cpu().numpy()
+        return boxed
+
+    def _of_image(self, boxed: NDArray[np.float32], letterbox: Letterbox) -> NDArray[np.float32]:
+        found = np.clip(letterbox.take(boxed, antialias=self.antialias), 0, None)
+        if self.wrapper == "simulator":
+            found = (found - found.min()) / max(float(np.ptp(found)), EPSILON)
+        return found
+
+
+def load(
+    card: ClickModelCard,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    protocol: Protocol | None = None,
+    wrapper: str = "benchmark",
+    antialias: bool = False,
+) -> Clickability:
+    """Return the click model; its checkpoint is a plain state_dict.
+
+    Raises
+    ------
+    WeightsError
+        If the checkpoint is missing, unsafe or does not fit.
+    ProtocolError
+        If an option is invalid.
+    """
+    if wrapper not in WRAPPERS:
+        raise ProtocolError(f"click model {card.name}: option wrapper is {wrapper!r}; allowed: {', '.join(WRAPPERS)}")
+    if not isinstance(antialias, bool):
+        raise ProtocolError(f"click model {card.name}: option antialias is {antialias!r}; allowed: true, false")
+    import torch
+
+    from rclicks.clickability._segnext import ClickabilityNetwork
+
+    network = ClickabilityNetwork(card.variant)
+    identity = fill(network, card, checkpoint)
+    network = network.eval().requires_grad_(False).to(device)
+    if device == "cpu":
+        network = network.to(memory_format=torch.channels_last)  # faster there
+    return Clickability(card, network, device=device, checkpoint_id=identity, wrapper=wrapper, antialias=antialias)
