@@ -92,6 +92,8 @@ def _iou(runs: Runs) -> Table:
 
 def _time(runs: Runs) -> Table:
     """Seconds an image to encode and seconds a click, warm units only."""
+    if "wall_s" not in runs.units or runs.units["wall_s"].isna().all():
+        raise ProtocolError("these records were imported and have no times")
     warm = runs.units[~runs.units["cold"].astype(bool) & (runs.units["clicks"] > 0)]
     notes = ["first image of each worker left out (warm-up); encode is per image, the rest per click, in milliseconds"]
     if warm.empty:

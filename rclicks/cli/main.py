@@ -29,7 +29,8 @@ app = typer.Typer(
 )
 
 Plugins = Annotated[
-    list[Path] | None, typer.Option("--plugins", help="Extra folder with adapters/, datasets/, users/ or benchmarks/.")
+    list[Path] | None,
+    typer.Option("--plugins", help="Extra folder with adapters/, datasets/, users/, clickability/ or benchmarks/."),
 ]
 Names = Annotated[
     list[str] | None, typer.Option(help="Names, separated by commas or repeated; name:key=value for options.")
@@ -197,6 +198,111 @@ def _put_out(made: Any, kind: str | None, out: Path | None) -> None:
         sys.stdout.write(text)
     else:
         write_atomically(out, text.encode())
+
+
+@app.command("import")
+def import_published(
+    kind: Annotated[str, typer.Argument(help="rclicks")],
+    path: Annotated[Path, typer.Argument(help="A published result pickle, or a folder with any number of them below.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write; must not exist.")],
+) -> None:
+    """Read published results into a run folder; pickles are opened by a reader that runs no code."""
+    from rclicks.cli.reproducing import import_results
+
+    import_results(kind, path, out)
+
+
+@app.command()
+def reproduce(
+    what: Annotated[str, typer.Argument(help="all, click-models or robustness")] = "all",
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders to compare with published numbers.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Folder of published numbers: a checkout of emb-ai/rclicks [RCLICKS_REFERENCE].")
+    ] = None,
+    kind: TableFormat = None,
+) -> None:
+    """Rebuild published tables and compare them to the printed digit; say what is missing for the others."""
+    from rclicks.cli.reproducing import reproduce as rebuild
+
+    tables, agree = rebuild(what, reference, runs or [])
+    for made in tables:
+        _put_out(made, kind, None)
+    if not agree:
+        raise typer.Exit(9)
+
+
+clicks_app = typer.Typer(help="Score click models on real clicks, and compare groups of people.", no_args_is_help=True)
+app.add_typer(clicks_app, name="clicks")
+
+ClickFile = Annotated[
+    Path, typer.Option("--clicks", help="CSV of real clicks (plain or RClicks layout), or a What's the Point folder.")
+]
+ClickSets = Annotated[list[str] | None, typer.Option("--datasets", help="Data sets [all that the file names].")]
+Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of previous masks of later rounds.")]
+DataRoot = Annotated[Path | None, typer.Option("--data-root", help="Folder that holds the data sets' folders.")]
+Rules = Annotated[str, typer.Option("--protocol", help="default or compat")]
+
+
+@clicks_app.command("score")
+def clicks_score(
+    models: Annotated[list[str], typer.Argument(help="Click models, as `rclicks ls click-models` lists them.")],
+    clicks: ClickFile,
+    datasets: ClickSets = None,
+    masks: Masks = None,
+    data_root: DataRoot = None,
+    split: Annotated[str, typer.Option(help="Of a What's the Point folder: train or val.")] = "val",
+    by_kind: Annotated[bool, typer.Option("--by-kind", help="A row for each of first, fn and fp.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Items, the first ones.")] = None,
+    protocol: Rules = "default",
+    kind: TableFormat = None,
+    out: TableFile = None,
+    plugins: Plugins = None,
+) -> None:
+    """Score click models by PL1, KS, WD, NSS and PDE on real clicks."""
+    from rclicks.cli.clicks import score
+
+    made = score(
+        split_specs(models) or [],
+        clicks,
+        split_specs(datasets) or [],
+        masks=masks,
+        data_root=data_root,
+        split=split,
+        by_kind=by_kind,
+        limit=limit,
+        protocol=protocol,
+        plugins=plugins or [],
+    )
+    _put_out(made, kind, out)
+
+
+@clicks_app.command("devices")
+def clicks_devices(
+    clicks: ClickFile,
+    datasets: ClickSets = None,
+    masks: Masks = None,
+    data_root: DataRoot = None,
+    protocol: Rules = "default",
+    kind: TableFormat = None,
+) -> None:
+    """Compare clicks made on a PC with clicks made on a phone."""
+    from rclicks.cli.clicks import devices
+
+    made = devices(clicks, split_specs(datasets) or [], masks=masks, data_root=data_root, protocol=protocol)
+    _put_out(made, kind, None)
+
+
+@clicks_app.command("displays")
+def clicks_displays(
+    clicks: Annotated[Path, typer.Option("--clicks", help="previews.csv of the RClicks data.")],
+    root: Annotated[Path, typer.Option("--root", help="Folder with images/ and masks/ of the previews.")],
+    dataset: Annotated[str, typer.Option(help="Layout of that folder.")] = "TETRIS",
+    kind: TableFormat = None,
+) -> None:
+    """Compare clicks under each way of showing the target with those of people who read its description."""
+    from rclicks.cli.clicks import displays
+
+    _put_out(displays(clicks, root, dataset=dataset), kind, None)
 
 
 @app.command()

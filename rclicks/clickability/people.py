@@ -1,4 +1,4 @@
-"""Real clicks of people, read from a CSV file in one of two layouts.
+"""Real clicks of people, read from a CSV file in one of three layouts.
 
 *Plain*: the columns ``dataset, sample, object, user, round, y, x, positive`` and no others; `dataset`, `sample` and
 `object` are the names of our data sets, `round` counts from 1 without gaps, `y` and `x` are the pixel (row, column)
@@ -9,6 +9,9 @@ full_stem, object_stem, click_type, model_type, device, x, y, w, h``; further on
 person's single click: ``first`` on an object, ``fn`` or ``fp`` on an error of a previous mask. Coordinates refer to
 an image of w x h pixels; they are clipped to it and scaled to ours, cutting decimals, as published. Its name COCO is
 our COCO_MVal.
+
+*What's the Point* (``clicks.csv`` of the data set VOC_clicks): the columns ``image_id, cls, worker_set, rank, x, y``
+and others. Each row is one person's click on the object of a class; decimals are rounded.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ RCLICKS = (
     "w",
     "h",
 )
+POINTS = ("image_id", "cls", "worker_set", "rank", "x", "y")
 _KINDS = ("first", "fn", "fp")
 _OUR_NAMES = {"COCO": "COCO_MVal"}
 
@@ -85,6 +89,8 @@ def read_table(file: Path) -> pd.DataFrame:
         raise DataError(f"click file {file} is not a readable CSV: {error}") from error
     if "full_stem" in frame.columns:
         return _rclicks(frame, file)
+    if "worker_set" in frame.columns:
+        return _whats_the_point(frame, file)
     return _plain(frame, file)
 
 
@@ -143,15 +149,26 @@ def _rclicks(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     )
 
 
-def _numbers(frame: pd.DataFrame, column: str, file: Path) -> NDArray[np.int64]:
+def _whats_the_point(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
+    missing = [c for c in POINTS if c not in frame.columns]
+    if missing:
+        raise DataError(f"click file {file}: missing columns {missing}; What's the Point has {', '.join(POINTS)}")
+    numbers = {c: _numbers(frame, c, file, whole=False) for c in ("x", "y")}
+    person = frame.groupby(["image_id", "cls"], sort=False).cumcount() + 1
+    same = {"dataset": "VOC_clicks", "round": 1, "kind": "first", "device": "", "positive": True}
+    same |= {"height": 0, "width": 0, "stem": ""}
+    names = {"sample": frame["image_id"], "object": frame["cls"], "person": "p" + person.astype(str)}
+    return pd.DataFrame(names | numbers).assign(**same)
+
+
+def _numbers(frame: pd.DataFrame, column: str, file: Path, *, whole: bool = True) -> NDArray[np.int64]:
     numbers = pd.to_numeric(frame[column], errors="coerce")
-    allowed = (numbers.notna() & np.isfinite(numbers) & (numbers % 1 == 0)).to_numpy(bool)
+    allowed = (numbers.notna() & np.isfinite(numbers) & ((numbers % 1 == 0) | (not whole))).to_numpy(bool)
     if not allowed.all():
         line = int(allowed.argmin())
-        raise DataError(
-            f"click file {file}, line {line + 2}: {column} is {frame[column][line]!r}; expected a whole number"
-        )
-    return numbers.to_numpy(np.int64)
+        wanted = "a whole number" if whole else "a number"
+        raise DataError(f"click file {file}, line {line + 2}: {column} is {frame[column][line]!r}; expected {wanted}")
+    return np.rint(numbers.to_numpy(np.float64)).astype(np.int64)
 
 
 class People:

@@ -1,0 +1,141 @@
+"""``rclicks clicks``: score click models on real clicks, and compare groups of people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
+from rclicks.analysis.runs import Table
+from rclicks.cards import ClickModelCard, DatasetCard
+from rclicks.clickability.evaluation import SCORES, compare_devices, compare_displays, evaluate
+from rclicks.clickability.human import human_items
+from rclicks.clickability.items import ClickItem
+from rclicks.clickability.people import read_table
+from rclicks.clickability.voc import NAME as VOC
+from rclicks.clickability.voc import voc_items
+from rclicks.config import load_config
+from rclicks.data.roots import resolve
+from rclicks.engine.loading import load_click_model, load_dataset
+from rclicks.errors import DataError
+from rclicks.protocol import Protocol
+from rclicks.registry import Registry
+from rclicks.specs import Spec, parse
+
+__all__ = ["devices", "displays", "score"]
+
+_DIGITS = {"pl1": 3, "ks": 2, "wd": 3, "nss": 2, "on_error": 3}
+_BETTER = {"pl1": "lower", "wd": "lower", "ks": "higher", "nss": "higher", "pde": "higher"}
+
+
+def score(
+    models: Sequence[str],
+    clicks: Path,
+    datasets: Sequence[str],
+    *,
+    masks: Path | None,
+    data_root: Path | None,
+    split: str,
+    by_kind: bool,
+    limit: int | None,
+    protocol: str,
+    plugins: Sequence[Path],
+) -> Table:
+    """Return a table of click-model scores, one row a data set (and click type) and model."""
+    registry = Registry.discover(plugins)
+    items = _items(registry, clicks, datasets, masks, data_root, split)[:limit]
+    rules = Protocol.named(protocol)
+    parts, notes = [], []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        for spec in map(parse, models):
+            task = progress.add_task(spec.label, total=len(items))
+            model = load_click_model(registry, spec, protocol=rules)
+            rows = evaluate(model, items, draws=rules.draws, on_item=partial(_advance, progress, task))
+            parts.append(rows.assign(model=spec.label))
+            if model.checkpoint_id == "synthetic":
+                notes.append(f"SYNTHETIC WEIGHTS, not a result: {spec.label}")
+            card = registry.find("click-model", spec.name).card
+            assert isinstance(card, ClickModelCard)  # noqa: S101 - the registry's own promise
+            if seen := sorted({i.dataset for i in items} & set(card.trained_on)):
+                notes.append(f"{spec.label} was trained on clicks of {', '.join(seen)}")
+    rows = pd.concat(parts, ignore_index=True)
+    keys = ["dataset", *(["kind"] if by_kind else []), "model"]
+    frame = rows.groupby(keys, sort=False).agg(items=("key", "size"), clicks=("clicks", "sum"), **_means(rows))
+    frame = frame.reset_index()
+    frame["pde"] = [f"{v:.2e}" for v in frame["pde"]]
+    notes.append("means over items; 100 sampled sets an item; WD in units of the diagonal of the object's box")
+    return Table("Click models on real clicks", frame, _DIGITS, _BETTER, tuple(notes))
+
+
+def _advance(progress: Progress, task: TaskID, item: ClickItem) -> None:
+    progress.advance(task)
+
+
+def devices(
+    clicks: Path, datasets: Sequence[str], *, masks: Path | None, data_root: Path | None, protocol: str
+) -> Table:
+    """Return a table that compares clicks on a PC with clicks on a phone."""
+    items = _items(Registry.discover([]), clicks, datasets, masks, data_root, "val")
+    rows = compare_devices(items, published=protocol == "compat")
+    if rows.empty:
+        raise DataError(f"{clicks}: no item has 10 clicks or more of both pc and mobile")
+    frame = rows.groupby("dataset", sort=False).agg(items=("key", "size"), **_means(rows)).reset_index()
+    note = (
+        "published form: the column stands for the row of PC clicks, so PL1 and WD are wrong"
+        if protocol == "compat"
+        else ""
+    )
+    return Table("PC against mobile", frame, _DIGITS, notes=tuple(filter(None, ["items with 10 clicks of each", note])))
+
+
+def displays(clicks: Path, root: Path, *, dataset: str) -> Table:
+    """Return a table that compares the ways of showing a target with a description of it."""
+    registry = Registry.discover([])
+    table = read_table(clicks)
+    pictures = load_dataset(registry, parse(dataset), root)
+    by_display = {
+        str(display): human_items(rows.assign(dataset=pictures.card.name), pictures)
+        for display, rows in table.groupby("dataset", sort=False)
+    }
+    rows = compare_displays(by_display)
+    frame = rows.groupby("display", sort=False).agg(items=("key", "size"), **_means(rows)).reset_index()
+    return Table("Ways of showing the target, against its description", frame, _DIGITS)
+
+
+def _means(rows: pd.DataFrame) -> Mapping[str, Any]:
+    return {name: (name, "mean") for name in (*SCORES, "on_error") if name in rows}
+
+
+def _items(
+    registry: Registry,
+    clicks: Path,
+    datasets: Sequence[str],
+    masks: Path | None,
+    data_root: Path | None,
+    split: str,
+) -> list[ClickItem]:
+    """Read the real clicks: a What's the Point folder, or a CSV file on registered data sets."""
+    if clicks.is_dir():
+        return voc_items(clicks, split)
+    table = read_table(clicks)
+    names = list(datasets) or [d for d in table["dataset"].unique() if d in registry.datasets and d != VOC]
+    if not names:
+        raise DataError(
+            f"{clicks} has no clicks on a registered data set; it has {', '.join(table['dataset'].unique())}"
+        )
+    items: list[ClickItem] = []
+    for spec in map(parse, names):
+        items += human_items(table, _open(registry, spec, data_root), masks)
+    return items
+
+
+def _open(registry: Registry, spec: Spec, data_root: Path | None) -> Any:
+    card = registry.find("dataset", spec.name).card
+    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
+    root = resolve(card, None if spec.root is None else Path(spec.root), data_root, load_config())
+    return load_dataset(registry, spec, root)

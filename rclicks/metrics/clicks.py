@@ -1,0 +1,228 @@
+"""How well a click map, or clicks drawn from it, agree with the clicks of real people.
+
+Points are (n, 2) arrays of (row, column) in pixels; sets of sampled points are (B, m, 2). Distances between points are
+given in units of the object's box (height, width), so that objects of all sizes count alike. The definitions are those
+of RClicks (Antonov et al., NeurIPS 2024), computed exactly but without its loops and linear programs.
+
+>>> real = np.array([[0, 0], [2, 2]])
+>>> pl1(real, real[None] + 1, box=(4, 4)).tolist()
+[0.75]
+>>> wasserstein(real, real[None] + 1, box=(3, 4)).round(4).tolist()
+[0.2828]
+"""
+
+from __future__ import annotations
+
+from math import lcm
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import linear_sum_assignment, linprog
+from scipy.spatial.distance import cdist
+from scipy.stats import kstwobign
+
+__all__ = ["ks2d", "nss", "pde", "pl1", "wasserstein"]
+
+Floats = NDArray[np.float64]
+
+# Sets of unequal size become an assignment problem by repeating points; beyond this size a linear program is faster.
+_MOST_REPEATED = 400
+_CHUNK = 4_000_000  # comparisons held in memory at once
+
+
+def pl1(real: ArrayLike, sets: ArrayLike, box: tuple[float, float]) -> Floats:
+    """Return the mean L1 distance between all pairs of a real and a sampled point, each axis in units of the box.
+
+    Parameters
+    ----------
+    real : (n, 2) array
+        (row, column); n >= 1.
+    sets : (B, m, 2) array
+        m >= 1.
+    box : (height, width)
+        In pixels, above 0.
+
+    Returns
+    -------
+    (B,) float64 array
+        Lower is better; 0 only if all points are one.
+
+    Raises
+    ------
+    ValueError
+        If there are no points or the box is empty.
+    """
+    points, drawn = _checked(real, sets)
+    size = _box(box)
+    return np.asarray(np.array([(cdist(points / size, s / size, "cityblock")).mean() for s in drawn]))
+
+
+def wasserstein(real: ArrayLike, sets: ArrayLike, box: tuple[float, float] | None = None) -> Floats:
+    """Return the exact Wasserstein-1 distance between a real set and each sampled set, Euclidean, uniform weights.
+
+    Parameters
+    ----------
+    real : (n, 2) array
+        (row, column); n >= 1.
+    sets : (B, m, 2) array
+        m >= 1. With m = n this is an assignment problem (Birkhoff), which is solved exactly and fast.
+    box : (height, width) or None
+        Distances are divided by its diagonal; None leaves them in pixels.
+
+    Returns
+    -------
+    (B,) float64 array
+        Lower is better.
+
+    Raises
+    ------
+    ValueError
+        If there are no points or the box is empty.
+    """
+    points, drawn = _checked(real, sets)
+    unit = 1.0 if box is None else float(np.hypot(*_box(box)))
+    return np.asarray(np.array([_transport(cdist(points, s)) for s in drawn]) / unit)
+
+
+def _transport(cost: Floats) -> float:
+    n, m = cost.shape
+    common = lcm(n, m)
+    if common <= max(n, m, _MOST_REPEATED):
+        repeated = np.repeat(np.repeat(cost, common // n, axis=0), common // m, axis=1)
+        return float(repeated[linear_sum_assignment(repeated)].mean())
+    rows, columns = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
+    weights = np.concatenate([np.full(n, 1 / n), np.full(m, 1 / m)])
+    return float(linprog(cost.ravel(), A_eq=np.vstack([rows, columns]), b_eq=weights, method="highs").fun)
+
+
+def ks2d(real: ArrayLike, sets: ArrayLike) -> tuple[Floats, Floats]:
+    """Return p value and statistic of the two-sample Kolmogorov-Smirnov test in two dimensions.
+
+    The statistic is the largest difference of the shares of both samples in the four quadrants around each point of one
+    sample, averaged over both roles (Peacock 1983; Fasano and Franceschini 1987); p is their approximation through the
+    Kolmogorov distribution and the correlations of the coordinates. As in the published code, the first quadrant leaves
+    out the point itself.
+
+    Parameters
+    ----------
+    real : (n, 2) array
+        n >= 2.
+    sets : (B, m, 2) array
+        m >= 2.
+
+    Returns
+    -------
+    p, statistic : (B,) float64 arrays
+        p is NaN if a coordinate is the same in all points of a sample, for then it has no correlation; published code
+        counts that as rejected (NaN > .05 is false).
+
+    Raises
+    ------
+    ValueError
+        If a sample has fewer than two points.
+    """
+    points, drawn = _checked(real, sets)
+    n, m = len(points), drawn.shape[1]
+    if min(n, m) < 2:
+        raise ValueError(f"the test needs two points or more in each sample, got {n} and {m}")
+    step = max(1, _CHUNK // (max(n, m) * (n + m)))
+    both = [
+        (_quadrants(points[None].repeat(len(part), 0), part) + _quadrants(part, points[None].repeat(len(part), 0))) / 2
+        for part in (drawn[i : i + step] for i in range(0, len(drawn), step))
+    ]
+    statistic = np.concatenate(both)
+    scale = np.sqrt(n * m / (n + m))
+    shared = np.sqrt(1 - 0.5 * (_correlation(points[None]) ** 2 + _correlation(drawn) ** 2))
+    p = kstwobign.sf(statistic * scale / (1 + shared * (0.25 - 0.75 / scale)))
+    return np.asarray(p), statistic
+
+
+def _quadrants(own: Floats, other: Floats) -> Floats:
+    """Return, a set, the largest difference of shares in the quadrants around the points of `own`."""
+    n = own.shape[1]
+    around_own, around_other = (_shares(own, points) for points in (own, other))
+    difference = around_own - around_other
+    difference[..., 0] -= 1 / n
+    return np.maximum(-difference.min(axis=(1, 2)), difference.max(axis=(1, 2)) + 1 / n)
+
+
+def _shares(centres: Floats, points: Floats) -> Floats:
+    """Return the shares (B, n, 4) of `points` in the quadrants around each of `centres`; columns before rows."""
+    left = points[:, None, :, 1] <= centres[:, :, None, 1]
+    above = points[:, None, :, 0] <= centres[:, :, None, 0]
+    count = points.shape[1]
+    a = (left & above).sum(axis=2)
+    b = left.sum(axis=2) - a
+    c = above.sum(axis=2) - a
+    return np.stack([a, b, c, count - a - b - c], axis=2) / count
+
+
+def _correlation(sets: Floats) -> Floats:
+    """Return Pearson's r between rows and columns of each set; NaN if either is constant."""
+    centred = sets - sets.mean(axis=1, keepdims=True)
+    rows, columns = centred[..., 0], centred[..., 1]
+    product = np.sqrt((rows**2).sum(axis=1) * (columns**2).sum(axis=1))
+    constant = (np.ptp(sets, axis=1) == 0).any(axis=1)
+    covered = np.where(constant, 1.0, product)
+    r = np.clip((rows * columns).sum(axis=1) / covered, -1.0, 1.0)
+    return np.where(constant, np.nan, r)
+
+
+def pde(click_map: ArrayLike, points: ArrayLike) -> float:
+    """Return the mean of a click map, normalised to sum 1, at real clicks: a probability, higher is better.
+
+    Parameters
+    ----------
+    click_map : (H, W) array
+        Not negative. A map of zeros has the value 0.
+    points : (n, 2) int array
+        (row, column) inside the map, n >= 1.
+
+    >>> pde([[0, 1], [1, 2]], [[1, 1], [0, 1]])
+    0.375
+    """
+    share, at = _at(click_map, points)
+    return float(at.mean()) if share.size else 0.0
+
+
+def nss(click_map: ArrayLike, points: ArrayLike) -> float:
+    """Return the mean z score of a click map at real clicks (normalised scanpath saliency); higher is better.
+
+    Parameters
+    ----------
+    click_map : (H, W) array
+        Not negative. An even map has the value 0.
+    points : (n, 2) int array
+        (row, column) inside the map, n >= 1.
+
+    >>> round(nss([[0, 1], [1, 2]], [[1, 1]]), 4)
+    1.4142
+    """
+    share, at = _at(click_map, points)
+    return float(((at - share.mean()) / (share.std() + 1e-9)).mean())
+
+
+def _at(click_map: ArrayLike, points: ArrayLike) -> tuple[Floats, Floats]:
+    values, where = np.asarray(click_map, np.float64), np.asarray(points)
+    if where.ndim != 2 or where.shape[1] != 2 or not len(where):
+        raise ValueError(f"points have shape {where.shape}, expected (n, 2) with n >= 1")
+    if (where < 0).any() or (where >= values.shape).any():
+        raise ValueError(f"a point lies outside the {values.shape[0]} x {values.shape[1]} map")
+    share = values / (values.sum() + 1e-9)
+    return share, share[where[:, 0], where[:, 1]]
+
+
+def _checked(real: ArrayLike, sets: ArrayLike) -> tuple[Floats, Floats]:
+    points, drawn = np.asarray(real, np.float64), np.asarray(sets, np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or drawn.ndim != 3 or drawn.shape[2] != 2:
+        raise ValueError(f"points and sets have shapes {points.shape} and {drawn.shape}, expected (n, 2) and (B, m, 2)")
+    if not len(points) or not drawn.shape[1]:
+        raise ValueError("there are no points to compare")
+    return points, drawn
+
+
+def _box(box: tuple[float, float]) -> Floats:
+    size = np.asarray(box, np.float64)
+    if size.shape != (2,) or not (size > 0).all():
+        raise ValueError(f"the object's box is {box}, expected a height and a width above 0")
+    return size

@@ -1,0 +1,346 @@
+"""Read the published RClicks results into a run folder, so that published tables can be rebuilt from their rows.
+
+The published archive holds a folder a model and mode, ``<checkpoint>_<mode>/plots/<Data set>_<...>_<clicks>.pickle``,
+with mode ``Base``, ``Trajectory_BOUNDS_0.000_0.100`` (and so on), ``User`` or ``SamplingUsersCount``. Each file is a
+pickled dict of data set, model and, for each object, an array with a row a click (a person, in the last two modes):
+IoU, boundary IoU and the click.
+
+Pickles can run code when they are opened. Here they are read by an unpickler that knows NumPy arrays, plain containers
+and a stand-in for the published click class, and refuses everything else.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import pickletools
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from rclicks import __version__
+from rclicks.errors import DataError, RunError
+from rclicks.protocol import Protocol
+from rclicks.records.schema import SCHEMA_VERSION
+from rclicks.records.store import RunStore
+
+__all__ = ["Imported", "import_published", "read_published"]
+
+_MODES = re.compile(
+    r"^(?P<model>.+?)_(?P<mode>Base|User|SamplingUsersCount|Trajectory_BOUNDS_(?P<low>[\d.]+)_(?P<high>[\d.]+))$"
+)
+_FILE = re.compile(r"^(?P<dataset>GrabCut|Berkeley|DAVIS|COCO_MVal|COCO|TETRIS)_.*?(?P<clicks>\d+)$")
+_OUR_NAMES = {"COCO": "COCO_MVal"}
+_USERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "Base": ("robot", "robot", {}),
+    "Trajectory": ("groups", "sampled", {"model": "published", "groups": 10}),
+    "User": ("people", "recorded", {"file": "published"}),
+    "SamplingUsersCount": ("people-sampled", "sampled", {"model": "published", "groups": 1, "like": "published"}),
+}
+
+
+class PublishedClick:
+    """Stand-in for the published click class: what a pickle sets on it, and no behaviour."""
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
+            raise pickle.UnpicklingError("a click has no plain attributes")
+        self.__dict__.update(state)
+
+
+def _reconstruct(kind: object, shape: object, typecode: object) -> np.ndarray:
+    if kind is not np.ndarray:
+        raise pickle.UnpicklingError("an array of a class other than numpy.ndarray")
+    return np.ndarray.__new__(np.ndarray, (0,), "b")
+
+
+def _scalar(dtype: object, data: object = None) -> Any:
+    if not isinstance(dtype, np.dtype) or dtype.hasobject or not isinstance(data, bytes):
+        raise pickle.UnpicklingError("a scalar that is no plain number")
+    return np.frombuffer(data, dtype, 1)[0]
+
+
+def _latin1(text: object, encoding: object) -> bytes:
+    if not isinstance(text, str) or encoding != "latin1":
+        raise pickle.UnpicklingError("bytes in an unknown encoding")
+    return text.encode("latin1")
+
+
+_ARRAYS: dict[str, Any] = {"_reconstruct": _reconstruct, "scalar": _scalar}
+_KNOWN: dict[tuple[str, str], Any] = {
+    **{(m, n): f for m in ("numpy.core.multiarray", "numpy._core.multiarray") for n, f in _ARRAYS.items()},
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _latin1,
+    ("pathlib", "PosixPath"): PurePosixPath,
+    ("pathlib", "PurePosixPath"): PurePosixPath,
+    ("isegm.inference.clicker", "Click"): PublishedClick,
+}
+
+
+class _Restricted(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _KNOWN[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it wants {module}.{name}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """One published file.
+
+    Attributes
+    ----------
+    model, dataset, mode : str
+    group : str
+        G1..G10, or the bounds of another slice; "" outside of trajectories.
+    clicks : int
+        Budget.
+    rows : list of dict
+        Record columns that the file knows.
+    """
+
+    model: str
+    dataset: str
+    mode: str
+    group: str
+    clicks: int
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was imported: the run folder, numbers of files and rows, and the models."""
+
+    path: Path
+    files: int
+    rows: int
+    models: tuple[str, ...]
+
+
+def read_published(file: Path) -> Published:
+    """Read one published file.
+
+    Raises
+    ------
+    DataError
+        If its name or content is not the published form, or it holds anything but arrays, containers and clicks.
+    """
+    folder = file.parent.parent.name if file.parent.name == "plots" else file.parent.name
+    named, mode = _FILE.match(file.stem), _MODES.match(folder)
+    if named is None or mode is None:
+        raise DataError(
+            f"{file} is not named as published: expected <checkpoint>_<mode>/plots/<data set>_..._<clicks>.pickle with "
+            "mode Base, User, SamplingUsersCount or Trajectory_BOUNDS_<low>_<high>"
+        )
+    content = _load(file)
+    if not isinstance(content, dict) or not {"dataset_name", "model_name", "all_ious"} <= set(content):
+        raise DataError(f"{file}: expected a dict with dataset_name, model_name and all_ious")
+    kind = mode["mode"].partition("_")[0]
+    group = _group(float(mode["low"]), float(mode["high"])) if mode["low"] else ""
+    rows: list[dict[str, Any]] = []
+    for position, entry in enumerate(content["all_ious"]):
+        rows += _object_rows(entry, kind, group, f"{file}, object {position}")
+    dataset = _OUR_NAMES.get(named["dataset"], named["dataset"])
+    return Published(mode["model"], dataset, kind, group, int(named["clicks"]), rows)
+
+
+def _load(file: Path) -> Any:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
+    try:
+        for code, argument, _ in pickletools.genops(data):  # refuse before anything is built
+            if code.name in ("EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"):
+                raise pickle.UnpicklingError(f"it uses {code.name} {argument!r}")
+        return _Restricted(io.BytesIO(data)).load()
+    except pickle.UnpicklingError as error:
+        if "it wants" in str(error) or "it uses" in str(error):
+            raise DataError(
+                f"{file} was not opened further: {error}, which could run code; published results hold only NumPy "
+                "arrays, plain containers and isegm.inference.clicker.Click"
+            ) from error
+        raise DataError(f"{file} is damaged or no published result: {error}") from error
+    except (EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, MemoryError, ImportError) as error:
+        raise DataError(f"{file} is damaged or no published result: {error!r}") from error
+
+
+def _group(low: float, high: float) -> str:
+    number = round(high * 10)
+    tenth = abs(high - number / 10) < 1e-6 and abs(low - (number - 1) / 10) < 1e-6
+    return f"G{number}" if tenth else f"{low:.3f}-{high:.3f}"
+
+
+def _object_rows(entry: Any, kind: str, group: str, where: str) -> Iterator[dict[str, Any]]:
+    if not isinstance(entry, (list, tuple)) or len(entry) != 3 or not isinstance(entry[1], np.ndarray):
+        raise DataError(f"{where}: expected [image, array, mask id]")
+    name, array, mask_id = entry
+    if array.ndim != 2 or array.shape[1] != 3:
+        raise DataError(f"{where}: the array has shape {array.shape}, expected (clicks, 3)")
+    sample = PurePosixPath(str(name)).stem
+    for k, (iou, biou, click) in enumerate(array.tolist() if array.dtype != object else array):
+        try:
+            scores = {"iou": float(iou), "biou": float(biou)}
+            y, x, positive = _place(click, kind)
+        except (TypeError, ValueError, KeyError, IndexError) as error:
+            raise DataError(f"{where}, row {k}: {error!r}; expected IoU, boundary IoU and a click") from error
+        if not 0 <= scores["iou"] <= 1:
+            raise DataError(f"{where}, row {k}: IoU is {scores['iou']}, expected 0 to 1")
+        single = kind in ("User", "SamplingUsersCount")
+        yield {
+            "sample": sample,
+            "object": str(mask_id),
+            "group": f"p{k + 1}" if kind == "User" else group,
+            "replicate": k if kind == "SamplingUsersCount" else 0,
+            "round": 1 if single else k + 1,
+            "kind": "click",
+            "positive": positive,
+            "y": y,
+            "x": x,
+            **scores,
+        }
+
+
+def _place(click: Any, kind: str) -> tuple[int, int, bool]:
+    """Return row, column and sign; people's clicks are stored as (x, y), all others as (row, column)."""
+    if isinstance(click, PublishedClick):
+        facts = click.__dict__
+        y, x = facts["coords"]
+        return int(y), int(x), bool(facts["is_positive"])
+    first, second = (int(v) for v in click)
+    return (second, first, True) if kind == "User" else (first, second, True)
+
+
+def import_published(path: Path, out: Path, on_file: Callable[[Path, int], None] = lambda file, rows: None) -> Imported:
+    """Write all published files at or below `path` as one run folder.
+
+    Either the whole import succeeds or `out` is left as it was.
+
+    Parameters
+    ----------
+    path : Path
+        A published file, or a folder with any number of them below.
+    out : Path
+        The run folder; must not exist yet.
+    on_file : callable
+        Told each file and its number of rows.
+
+    Raises
+    ------
+    DataError
+        If there are no files, one is not readable, two say the same, or their budgets differ.
+    RunError
+        If `out` exists or cannot be written.
+    """
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*.pickle") if f.is_file())
+    if not files:
+        raise DataError(f"{path} has no published results (<checkpoint>_<mode>/plots/*.pickle)")
+    if out.exists():
+        raise RunError(f"{out} exists; imported results need a folder of their own")
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        done = _write_all(files, partial, path, on_file)
+        os.replace(partial, out)
+    except OSError as error:
+        raise RunError(f"cannot write {out}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Imported(out, len(files), done[0], done[1])
+
+
+def _write_all(
+    files: list[Path], partial: Path, source: Path, on_file: Callable[[Path, int], None]
+) -> tuple[int, tuple[str, ...]]:
+    rules = Protocol.named("compat")
+    store = RunStore(partial)
+    seen: dict[tuple[str, str, str, str], Path] = {}
+    budgets: dict[int, Path] = {}
+    total = 0
+    for file in files:
+        found = read_published(file)
+        key = (found.model, found.dataset, found.mode, found.group)
+        if key in seen:
+            raise DataError(f"{file} and {seen[key]} hold the same: {', '.join(k for k in key if k)}")
+        seen[key] = file
+        if found.mode in ("Base", "Trajectory"):
+            budgets.setdefault(found.clicks, file)
+        unit = f"import-{len(seen):05d}"
+        base: dict[str, Any] = {
+            "model": found.model,
+            "checkpoint": "published",
+            "dataset": found.dataset,
+            "rater": "gt",
+        }
+        base |= {"protocol": rules.hash, "user": _USERS[found.mode][0], "flags": "", "cold": True, "unit": unit}
+        facts = {"model": found.model, "dataset": found.dataset, "sample": unit, "data_sha256": "", "cold": True}
+        facts |= {"clicks": len(found.rows), "file": str(file)}
+        store.write_unit(unit, [base | row for row in found.rows], [], facts)
+        total += len(found.rows)
+        on_file(file, len(found.rows))
+    if len(budgets) > 1:
+        raise DataError(f"the budgets of clicks differ: {', '.join(f'{n} in {f}' for n, f in budgets.items())}")
+    rules = Protocol.named("compat", clicks=next(iter(budgets), 1))
+    store.write_header(_header(seen, rules, source))
+    store.compact([f"import-{i:05d}" for i in range(1, len(seen) + 1)])
+    return total, tuple(sorted({k[0] for k in seen}))
+
+
+def _header(seen: Mapping[tuple[str, str, str, str], Path], rules: Protocol, source: Path) -> dict[str, Any]:
+    def spec(name: str, label: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {"name": name, "options": dict(options), "checkpoint": None, "root": None, "label": label}
+
+    models, datasets = (sorted({k[i] for k in seen}) for i in (0, 1))
+    users = [
+        spec(name, label, options) for mode, (label, name, options) in _USERS.items() if mode in {k[2] for k in seen}
+    ]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    machine = {"processor": "unknown", "devices": ["unknown"]}
+    return {
+        "schema": SCHEMA_VERSION,
+        "benchmark": "published results",
+        "identity": f"import {source.name}",
+        "effective": {
+            "name": "published results",
+            "summary": f"imported from {source.name}",
+            "models": [spec(m, m, {}) for m in models],
+            "datasets": [spec(d, d, {}) for d in datasets],
+            "users": users,
+            "metrics": ["iou", "biou"],
+            "protocol": asdict(rules),
+            "seed": 42,
+            "limit": None,
+            "skip_missing": False,
+            "lanes": 1,
+            "threads": 1,
+            "devices": ["unknown"],
+            "players": {m: [u["label"] for u in users] for m in models},
+            "roots": {},
+        },
+        "protocol_hash": rules.hash,
+        "checkpoints": dict.fromkeys(models, "published"),
+        "users": {},
+        "missing": [],
+        "notes": ["these rows were imported from published results and not played here; they have no times"],
+        "sessions": [
+            {
+                "started": now,
+                "workers": 0,
+                "arguments": {"import": str(source)},
+                "packages": {"rclicks": __version__},
+                "machine": machine,
+                "source": {},
+            }
+        ],
+        "finished": now,
+        "data": {},
+    }
