@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from rclicks.analysis.runs import Table
 from rclicks.cards import ClickModelCard, DatasetCard
-from rclicks.clickability.evaluation import SCORES, compare_devices, compare_displays, evaluate
+from rclicks.clickability.contract import Ask
+from rclicks.clickability.evaluation import SCORES, compare_devices, compare_displays, draw_points, evaluate
 from rclicks.clickability.human import human_items
 from rclicks.clickability.items import ClickItem
 from rclicks.clickability.people import read_table
@@ -25,9 +28,11 @@ from rclicks.engine.loading import load_click_model, load_dataset
 from rclicks.errors import DataError
 from rclicks.protocol import Protocol
 from rclicks.registry import Registry
+from rclicks.reports.clickmaps import click_map_figure
+from rclicks.reports.figures import save_figure
 from rclicks.specs import Spec, parse
 
-__all__ = ["devices", "displays", "score"]
+__all__ = ["devices", "displays", "draw", "score"]
 
 _DIGITS = {"pl1": 3, "ks": 2, "wd": 3, "nss": 2, "on_error": 3}
 _BETTER = {"pl1": "lower", "wd": "lower", "ks": "higher", "nss": "higher", "pde": "higher"}
@@ -105,6 +110,46 @@ def displays(clicks: Path, root: Path, *, dataset: str) -> Table:
     rows = compare_displays(by_display)
     frame = rows.groupby("display", sort=False).agg(items=("key", "size"), **_means(rows)).reset_index()
     return Table("Ways of showing the target, against its description", frame, _DIGITS)
+
+
+def draw(
+    model: str,
+    clicks: Path,
+    key: str,
+    datasets: Sequence[str],
+    *,
+    masks: Path | None,
+    data_root: Path | None,
+    split: str,
+    out: Path,
+    photo: bool,
+    count: int,
+) -> list[Path]:
+    """Draw one item's click map with sampled and real clicks; return the files written.
+
+    Raises
+    ------
+    DataError
+        If no item has that key, or the map has no mass on the error.
+    """
+    registry = Registry.discover([])
+    items = {item.key: item for item in _items(registry, clicks, datasets, masks, data_root, split)}
+    if key not in items:
+        near = get_close_matches(key, items) or list(items)[:5]
+        raise DataError(f"{clicks} has no item {key!r} among {len(items)}; similar ones: {', '.join(near)}")
+    item = items[key]
+    scene = item.load()
+    spec = parse(model)
+    built = load_click_model(registry, spec)
+    (found,) = built.maps(built.prepare(scene.image), [Ask(scene.mask, scene.error)])
+    weights = np.cumsum((found * np.asarray(scene.error, float)).ravel())
+    if not weights[-1] > 0:
+        raise DataError(f"{item.dataset}, {key}: click model {spec.label} has no mass on the error")
+    points = draw_points(weights, np.random.default_rng(42).random(count), found.shape[1])
+    figure = click_map_figure(
+        scene, found, points, item.points, title=f"{item.dataset} {key}, {spec.label}", photo=photo
+    )
+    return save_figure(figure, out.with_suffix("") if out.suffix in (".png", ".svg") else out)
 
 
 def _means(rows: pd.DataFrame) -> Mapping[str, Any]:

@@ -305,6 +305,37 @@ def clicks_displays(
     _put_out(displays(clicks, root, dataset=dataset), kind, None)
 
 
+@clicks_app.command("draw")
+def clicks_draw(
+    model: Annotated[str, typer.Argument(help="A click model.")],
+    key: Annotated[str, typer.Argument(help="The item, such as 2009_002216/8.")],
+    clicks: ClickFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG and SVG are written.")] = Path("clicks.png"),
+    datasets: ClickSets = None,
+    masks: Masks = None,
+    data_root: DataRoot = None,
+    split: Annotated[str, typer.Option(help="Of a What's the Point folder: train or val.")] = "val",
+    photo: Annotated[bool, typer.Option(help="Show the image, or only the object's outline.")] = True,
+    count: Annotated[int, typer.Option(help="Clicks drawn from the map.")] = 50,
+) -> None:
+    """Draw one object's click map with clicks drawn from it, beside the clicks of real people."""
+    from rclicks.cli.clicks import draw
+
+    files = draw(
+        model,
+        clicks,
+        key,
+        split_specs(datasets) or [],
+        masks=masks,
+        data_root=data_root,
+        split=split,
+        out=out,
+        photo=photo,
+        count=count,
+    )
+    typer.echo("\n".join(map(str, files)))
+
+
 @app.command()
 def plot(
     runs: RunFolders,

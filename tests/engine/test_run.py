@@ -18,7 +18,7 @@ from rclicks.engine.loading import load_dataset, load_model, load_user
 from rclicks.engine.plan import make_plan
 from rclicks.engine.pool import run_here
 from rclicks.engine.run import run_plan
-from rclicks.errors import OutOfMemory, ProtocolError, RunError
+from rclicks.errors import DataError, OutOfMemory, ProtocolError, RunError
 from rclicks.protocol import Protocol
 from rclicks.records.schema import KEYS
 from rclicks.records.store import RunStore, load_failures, load_records, load_run, load_units, same_records
@@ -401,3 +401,62 @@ def test_a_run_killed_before_merging_is_merged_by_the_next_call(registry: Regist
     (tmp_path / "s" / ".run.json.1.tmp").write_text("half")
     run_plan(plan, tmp_path / "s")
     assert same_records(load_records(tmp_path / "r"), load_records(tmp_path / "s"))
+
+
+def people_file(folder: Path) -> Path:
+    file = folder / "people.csv"
+    data = load_dataset(Registry.discover([PLUGINS]), parse("toy-set"), None)
+    lines = ["dataset,sample,object,user,round,y,x,positive"]
+    for sample in data:
+        for target in sample.targets:
+            inside = np.argwhere(target.masks[0])
+            lines += [
+                f"toy-set,{sample.id},{target.id},p{i},1,{y},{x},1"
+                for i, (y, x) in enumerate(inside[:: len(inside) // 3])
+            ]
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def test_click_groups_in_one_pass(registry: Registry, tmp_path: Path) -> None:
+    file = people_file(tmp_path)
+    users = (
+        "robot",
+        "sampled:model=centroid,groups=10,label=groups",
+        "sampled:model=centroid,groups=1,replicates=2,label=whole",
+        f"recorded:file={file},label=people",
+        f"sampled:model=centroid,groups=1,like={file},label=like",
+    )
+    one = run(registry, tmp_path / "one", study(users=users))
+    units = load_units(tmp_path / "one")
+    assert load_failures(tmp_path / "one").empty
+    assert units["encoder_calls"].tolist() == [1] * 6
+    assert units["click_maps_first"].tolist() == [2] * 6  # once an object, for all twelve trajectories and all people
+    assert (units["click_maps_later"] <= 2 * 12 * 3).all()
+    assert one.groupby("user")["group"].nunique()["groups"] == 10
+    played = {user: rows.groupby(["sample", "object"]).size().tolist() for user, rows in one.groupby("user")}
+    assert played["like"] == played["people"]
+    assert same_records(one, run(registry, tmp_path / "two", study(users=users), workers=2))
+
+
+def test_the_click_model_and_its_files_are_part_of_the_plan(registry: Registry, tmp_path: Path) -> None:
+    file = people_file(tmp_path)
+    like = f"sampled:model=uniform,groups=1,like={file},label=like"
+    plans = {name: make_plan(study(users=(f"sampled:model={name}",)), registry) for name in ("uniform", "distance")}
+    assert plans["uniform"].identity != plans["distance"].identity
+    before = make_plan(study(users=(like,)), registry)
+    assert before.users["like"]["click_model"] == {"name": "uniform", "weights": "none"}
+    file.write_text(file.read_text() + "toy-set,s0,0,late,1,20,20,1\n")
+    after = make_plan(study(users=(like,)), registry)
+    assert before.identity != after.identity
+    assert {u.key for u in before.units}.isdisjoint(u.key for u in after.units)
+
+
+def test_users_without_their_files_are_left_out_and_said_to_be(registry: Registry, tmp_path: Path) -> None:
+    users = ("robot", "recorded:file=absent.csv,label=people", "sampled:model=clickability,groups=2,label=groups")
+    with pytest.raises(DataError, match="absent.csv does not exist"):
+        make_plan(study(users=users), registry)
+    plan = make_plan(study(users=users), registry, skip_missing=True)
+    assert [s.label for s in plan.benchmark.users] == ["robot"]
+    assert [(m.kind, m.name) for m in plan.missing] == [("user", "people"), ("user", "groups")]
+    assert "clickability_model.pth" in plan.missing[1].reason
