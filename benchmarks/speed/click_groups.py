@@ -2,11 +2,12 @@
 
     python benchmarks/speed/click_groups.py --data-root DATA --model sam-vit-b:checkpoint=synthetic --limit 3
     python benchmarks/speed/click_groups.py --data-root DATA --model ritm-h18s:checkpoint=synthetic --limit 3 \
-        --click-models distance clickability-mini clickability:checkpoint=synthetic
+        --click-models distance clickability-mini clickability:checkpoint=random
 
 Loading a model is not counted. One JSON line a run: the base rule alone, then base and
 groups for each click model. `ratio` is to the base rule alone; `beside_networks` is the share of the time that is spent
-neither in the segmentation network nor in the click model.
+neither in the segmentation network nor in the click model. ``checkpoint=random`` gives a SegNeXt click model weights as
+built (those made from names overflow in the deepest one); times do not depend on the values.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from rclicks.benchmark import load_benchmark
@@ -60,6 +62,18 @@ def measure(arguments: argparse.Namespace, users: list, folder: Path) -> dict:
     }
 
 
+def random_weights(name: str, folder: Path) -> Path:
+    """Write a SegNeXt click model's weights as built, and return the file."""
+    import torch
+
+    from rclicks.clickability._segnext import ClickabilityNetwork
+
+    torch.manual_seed(0)
+    file = folder / f"{name}.pth"
+    torch.save(ClickabilityNetwork(Registry.discover().find("click-model", name).card.variant).state_dict(), file)
+    return file
+
+
 def main() -> None:
     """Print one JSON object a run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,6 +93,8 @@ def main() -> None:
         print(json.dumps({"users": "robot"} | base, default=float), flush=True)
         for number, name in enumerate(arguments.click_models):
             spec = parse(name)
+            if spec.checkpoint == "random":
+                spec = replace(spec, checkpoint=str(random_weights(spec.name, Path(temporary))))
             options = {"model": spec.label, "groups": arguments.groups}
             sampled = {"name": "sampled", "options": options, "checkpoint": spec.checkpoint, "label": "groups"}
             found = measure(arguments, ["robot", sampled], Path(temporary) / f"groups{number}")

@@ -7,6 +7,7 @@ Options of `load`:
   simulator and evaluation of click models do. As a density over the whole image the two differ; the least likely
   pixel of the image has exactly 0 in the second.
 * ``antialias``: see `rclicks.clickability.letterbox.Letterbox.take`; off as with the versions that the authors pin.
+* ``blocks``: "own", or "mmsegmentation" to build the same network from that package's blocks, if it is installed.
 
 The authors' ablations over the width of the clicks' blur are further files of the same network: pass their path as
 ``checkpoint``. The smaller variants have no published weights.
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from rclicks.cards import Checkpoint, ClickModelCard
 from rclicks.clickability.contract import Ask, ClickMap, ClickModel
 from rclicks.clickability.letterbox import Letterbox
-from rclicks.errors import ProtocolError
+from rclicks.errors import PluginError, ProtocolError
 from rclicks.models.devices import translate_memory_errors
 from rclicks.models.weights import fill
 from rclicks.protocol import Protocol
@@ -83,6 +84,7 @@ BOX = (416, 416)
 MEAN, DEVIATION = np.array([(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)], np.float32)
 EPSILON = 1e-8  # of the published benchmark's min-max scaling
 WRAPPERS = ("benchmark", "simulator")
+BLOCKS = ("own", "mmsegmentation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,11 +206,14 @@ def load(
     protocol: Protocol | None = None,
     wrapper: str = "benchmark",
     antialias: bool = False,
+    blocks: str = "own",
 ) -> Clickability:
     """Return the click model; its checkpoint is a plain state_dict.
 
     Raises
     ------
+    PluginError
+        If mmsegmentation is asked for and not installed.
     WeightsError
         If the checkpoint is missing, unsafe or does not fit.
     ProtocolError
@@ -218,13 +223,29 @@ def load(
         raise ProtocolError(f"click model {card.name}: option wrapper is {wrapper!r}; allowed: {', '.join(WRAPPERS)}")
     if not isinstance(antialias, bool):
         raise ProtocolError(f"click model {card.name}: option antialias is {antialias!r}; allowed: true, false")
+    if blocks not in BLOCKS:
+        raise ProtocolError(f"click model {card.name}: option blocks is {blocks!r}; allowed: {', '.join(BLOCKS)}")
     import torch
 
-    from rclicks.clickability._segnext import ClickabilityNetwork
-
-    network = ClickabilityNetwork(card.variant)
+    network = _network(card, blocks)
     identity = fill(network, card, checkpoint)
     network = network.eval().requires_grad_(False).to(device)
     if device == "cpu":
         network = network.to(memory_format=torch.channels_last)  # faster there
     return Clickability(card, network, device=device, checkpoint_id=identity, wrapper=wrapper, antialias=antialias)
+
+
+def _network(card: ClickModelCard, blocks: str) -> nn.Module:
+    if blocks == "own":
+        from rclicks.clickability._segnext import ClickabilityNetwork
+
+        return ClickabilityNetwork(card.variant)
+    from rclicks.clickability._mmseg import MmsegNetwork
+
+    try:
+        return MmsegNetwork(card.variant)
+    except ImportError as error:
+        raise PluginError(
+            f"click model {card.name} with blocks=mmsegmentation: {error}. Install mmsegmentation 1.2.2, mmengine "
+            "0.10, mmcv-lite 2.1, ftfy and regex, or leave the option out"
+        ) from error
