@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rclicks import __version__
-from rclicks.cards import DatasetCard, ModelCard
+from rclicks.cards import ClickModelCard, DatasetCard, ModelCard
 from rclicks.config import Config, config_files, load_config
 from rclicks.data.roots import resolve
 from rclicks.engine.loading import load_dataset
@@ -150,8 +150,8 @@ def _weights(registry: Registry, config: Config) -> dict[str, tuple[bool, str]]:
     found: dict[str, tuple[bool, str]] = {}
     folder = config.checkpoint_folder()
     where = f"below {folder}" if folder else "no checkpoint folder is set (RCLICKS_CHECKPOINTS, or rclicks.yaml)"
-    for name, entry in registry.models.items():
-        assert isinstance(entry.card, ModelCard)  # noqa: S101 - the registry's own promise
+    for name, entry in (*registry.models.items(), *registry.click_models.items()):
+        assert isinstance(entry.card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry's own promise
         if entry.card.checkpoint is None:
             continue
         try:
