@@ -106,6 +106,13 @@ def test_published_group_maps_of_the_fixture() -> None:
                 assert published_draw(published_slice(weights, (0, 1)), uniform) == tuple(cases[f"fullclick_{c}"][1:])
 
 
+def test_published_slices_keep_both_threshold_values_even_where_sums_meet_the_bounds() -> None:
+    weights = np.array([[1, 2, 3, 4]], np.float32)  # cumulative: 1 3 6 10
+    assert published_slice(weights, (0.1, 0.3)).tolist() == [[1, 2, 3, 0]]
+    assert published_slice(weights, (0.3, 0.6)).tolist() == [[0, 2, 3, 4]]
+    assert published_slice(weights, (0.6, 1.0)).tolist() == [[0, 0, 3, 4]]
+
+
 MAPS = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.floats(0, 1, width=32))
 
 
