@@ -2,29 +2,41 @@
 
 The reference folder is a checkout of the RClicks repository or a copy of its ``experiments`` folder; nothing of it
 comes with this package. Printed tables are compared to the last printed digit.
+
+Tables that come from playing (robustness, base rule) are rebuilt from run folders, imported or played, and need the
+printed numbers in two files of the reference folder: ``benchmark_results.csv`` and
+``base_strategy_results_third_party.csv``, one printed cell a row: table, dataset, checkpoint, metric, value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from rclicks.analysis.robustness import measures
-from rclicks.analysis.robustness_table import gather
+from rclicks.analysis.effort import auc, curves, noc
+from rclicks.analysis.robustness import Played, measures
+from rclicks.analysis.robustness_table import gather, roles
 from rclicks.analysis.runs import Runs, Table
 from rclicks.errors import DataError
 
-__all__ = ["Status", "click_models", "click_models_by_kind", "overview", "robustness"]
+__all__ = ["Status", "as_table", "base_rule", "click_models", "click_models_by_kind", "overview", "robustness"]
 
 _SETS = {"GrabCut": "GrabCut", "Berkeley": "Berkeley", "DAVIS": "DAVIS", "COCO-MVal": "COCO", "TETRIS (Val)": "TETRIS"}
 _MODELS = {"UD": "ud", "DT": "dt", "SI": "si", "SM": "sm", "Ours": "cm"}
 _SCORES = {"KS": "ks2d", "PL$_1$": "l1", "WD": "wasserstien", "NSS": "nss", "PDE": "pde"}  # sic
 _CELLS = ["table", "dataset", "model", "score", "printed", "rebuilt", "equal"]
-_ROBUSTNESS = {
+_TABLE_4 = "robustness (table 4)"
+_FIGURE_6 = "area under the IoU curves (fig. 6)"
+_FIGURE_7 = "noise-to-signal ratio of data sets (fig. 7)"
+_BASE = "base rule (RITM and ClickSEG)"
+_GROUPS = 10
+_TABLE_4_MEASURES = {
     "noc20_90_sample_mean": "sample_noc",
     "noc20_90_sample_std": "sample_noc_std",
     "delta_sb_noc_pct": "delta_sb_noc_pct",
@@ -110,13 +122,16 @@ def click_models_by_kind(reference: Path) -> pd.DataFrame:
 
 
 def robustness(runs: Runs, reference: Path) -> pd.DataFrame:
-    """Compare the robustness measures of runs (imported or played) with the published ones, cell by cell.
+    """Compare robustness in run folders, imported or played, with the published tables and figures, cell by cell.
+
+    Table 4 and figure 6 take ten groups of clicks; figure 7 takes people's clicks on all models of table 4.
 
     Parameters
     ----------
     runs : Runs
+        A model is known by the name of its checkpoint file.
     reference : Path
-        Has ``benchmark_results.csv`` with columns dataset, checkpoint, metric, value, table.
+        Has ``benchmark_results.csv``.
 
     Returns
     -------
@@ -126,17 +141,91 @@ def robustness(runs: Runs, reference: Path) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the file is missing.
+        If the file or a column is missing.
+    ProtocolError
+        If the base rule or the groups were not played.
     """
-    published = _read(reference / "benchmark_results.csv", ["table", "dataset", "checkpoint", "metric", "value"])
-    cells = []
-    for (_, dataset, model, _), played in gather(runs)[0].items():
-        values = measures(played, nof_rule=runs.protocol["nof"])
-        own = published[(published["dataset"] == dataset) & (published["checkpoint"] == model)]
-        for row in own[own["metric"].isin(_ROBUSTNESS)].to_dict("records"):
-            rebuilt = values[_ROBUSTNESS[row["metric"]]]
-            cells.append([row["table"], dataset, model, row["metric"], *_cell(str(row["value"]), rebuilt)])
+    published = _read(reference / "benchmark_results.csv", ["table", "dataset", "checkpoint", "metric", "value"], str)
+    published = published.drop_duplicates(["dataset", "checkpoint", "metric", "value"])
+    stems = _stems(runs)
+    cells, people = [], {}
+    for (run, dataset, model, _), played in gather(runs)[0].items():
+        stem = stems[run, model]
+        people[dataset, stem] = played.people
+        values = _figure_6(played) | _table_4(played, runs.protocol["nof"]) if len(played.groups) == _GROUPS else {}
+        own = published[(published["dataset"] == dataset) & (published["checkpoint"] == stem)]
+        for row in own[own["metric"].isin(values)].to_dict("records"):
+            table = _TABLE_4 if row["metric"] in _TABLE_4_MEASURES else _FIGURE_6
+            cells.append([table, dataset, stem, row["metric"], *_cell(row["value"], values[row["metric"]])])
+    everyone = set(published.loc[published["metric"].isin(_TABLE_4_MEASURES), "checkpoint"])
+    for row in published[published["metric"] == "nsr_user_iou1"].to_dict("records"):
+        own_people = [people.get((row["dataset"], stem), ()) for stem in everyone]
+        if own_people and all(own_people) and len({len(p) for p in own_people}) == 1:
+            cell = _cell(row["value"], _dataset_nsr(own_people))
+            cells.append([_FIGURE_7, row["dataset"], "all", row["metric"], *cell])
     return pd.DataFrame(cells, columns=_CELLS)
+
+
+def _table_4(played: Played, nof_rule: str) -> dict[str, float]:
+    values = measures(played, nof_rule=nof_rule)
+    return {name: values[key] for name, key in _TABLE_4_MEASURES.items()}
+
+
+def _figure_6(played: Played) -> dict[str, float]:
+    parts = {"G1": played.groups[0].mean(axis=0), "G10": played.groups[-1].mean(axis=0), "base": played.base}
+    return {f"iou_auc20_pct_{name}": 100 * float(auc(ious).mean()) for name, ious in parts.items()}
+
+
+def _dataset_nsr(people: Sequence[Sequence[NDArray[np.float64]]]) -> float:
+    """Return the mean over objects of deviation over people / mean over people, both first averaged over models."""
+    means = np.mean([[p.mean() for p in own] for own in people], axis=0)
+    deviations = np.mean([[p.std() for p in own] for own in people], axis=0)
+    return float((deviations / means).mean())
+
+
+def base_rule(runs: Runs, reference: Path) -> pd.DataFrame:
+    """Compare NoC@85 and NoC@90 of the base rule with the tables of RITM and ClickSEG, cell by cell.
+
+    Parameters
+    ----------
+    runs : Runs
+        A model is known by the name of its checkpoint file.
+    reference : Path
+        Has ``base_strategy_results_third_party.csv``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `click_models`; only cells for which both sides exist. Empty if the budget is not 20 clicks.
+
+    Raises
+    ------
+    DataError
+        If the file or a column is missing.
+    """
+    file = reference / "base_strategy_results_third_party.csv"
+    published = _read(file, ["table", "dataset", "checkpoint", "metric", "value"], str)
+    base = [user for user, role in roles(runs.header).items() if role == "base"]
+    records = runs.records[runs.records["user"].isin(base)]
+    cells: list[list[Any]] = []
+    if runs.clicks == 20 and not records.empty:
+        stems = _stems(runs)
+        for key, part in curves(records, 20).groupby(level=["run", "dataset", "model"], sort=False):
+            run, dataset, model = key
+            own = published[(published["dataset"] == dataset) & (published["checkpoint"] == stems[run, model])]
+            for row in own.to_dict("records"):
+                value = float(noc(part.to_numpy(), int(row["metric"].removeprefix("noc20_")) / 100).mean())
+                cells.append([_BASE, dataset, row["checkpoint"], row["metric"], *_cell(row["value"], value)])
+    return pd.DataFrame(cells, columns=_CELLS)
+
+
+def _stems(runs: Runs) -> dict[tuple[str, str], str]:
+    """Return the stem of the checkpoint of each (run, model); imported models are named by it."""
+    pairs = runs.records[["run", "model", "checkpoint"]].drop_duplicates()
+    return {
+        (run, model): model if checkpoint == "published" else Path(checkpoint.partition("@")[0]).stem
+        for run, model, checkpoint in pairs.itertuples(index=False)
+    }
 
 
 def overview(reference: Path, runs: Runs | None = None) -> list[Status]:
@@ -144,7 +233,7 @@ def overview(reference: Path, runs: Runs | None = None) -> list[Status]:
     found = []
     try:
         cells = click_models(reference)
-        found += [_status(str(name), part) for name, part in cells.groupby("table", sort=False)]
+        found += [_status(str(name), part, "") for name, part in cells.groupby("table", sort=False)]
         kinds = click_models_by_kind(reference)
         sets = ", ".join(kinds["dataset"].unique())
         found.append(
@@ -152,22 +241,30 @@ def overview(reference: Path, runs: Runs | None = None) -> list[Status]:
         )
     except DataError as error:
         found.append(Status("click models", "missing", str(error)))
+    played = pd.DataFrame(columns=_CELLS)
+    if runs is not None:
+        parts = [base_rule(runs, reference)]
+        if {"base", "groups"} <= set(roles(runs.header).values()):
+            parts.append(robustness(runs, reference))
+        played = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
     archive = "evaluation_results.zip of the RClicks repository, to be read by `rclicks import`; or the models' weights"
-    names = [f"robustness on {name} (table 4)" for name in ("GrabCut", "Berkeley", "DAVIS", "COCO-MVal", "TETRIS")]
-    cells = pd.DataFrame(columns=_CELLS) if runs is None else robustness(runs, reference)
-    for name in names:
-        dataset = name.split()[2].replace("-", "_")
-        own = cells[cells["dataset"] == dataset]
-        found.append(_status(name, own) if len(own) else Status(name, "missing", archive))
+    for dataset in ("GrabCut", "Berkeley", "DAVIS", "COCO_MVal", "TETRIS"):
+        own = played[(played["table"] == _TABLE_4) & (played["dataset"] == dataset)]
+        printed = "" if dataset in ("DAVIS", "COCO_MVal", "TETRIS") else "; its printed numbers are not at hand either"
+        found.append(_status(f"{_TABLE_4}, {dataset}", own, archive + printed))
     found += [
-        Status("area under the IoU curves (fig. 6)", "missing", archive),
-        Status("noise-to-signal ratio of data sets (fig. 7)", "missing", f"for all 33 models, {archive}"),
+        _status(_FIGURE_6, played[played["table"] == _FIGURE_6], archive),
+        _status(_FIGURE_7, played[played["table"] == _FIGURE_7], f"people's clicks, for all 33 models: {archive}"),
         Status("correlation of measures (fig. 14)", "missing", f"for all 33 models, {archive}"),
         Status("PC against mobile", "missing", "clicks.csv: `rclicks clicks devices --clicks clicks.csv`"),
         Status(
             "display modes", "missing", "previews.csv and its images: `rclicks clicks displays --clicks previews.csv`"
         ),
-        Status("NoC of the base rule (RITM and ClickSEG)", "missing", "the published weights: `rclicks run paper`"),
+        _status(
+            _BASE,
+            played[played["table"] == _BASE],
+            "the published weights and `rclicks run paper`, then `rclicks reproduce base RUN`",
+        ),
     ]
     return found
 
@@ -181,8 +278,11 @@ def as_table(cells: pd.DataFrame, title: str) -> Table:
     )
 
 
-def _status(name: str, cells: pd.DataFrame) -> Status:
-    wrong = cells[~cells["equal"]]
+def _status(name: str, cells: pd.DataFrame, missing: str) -> Status:
+    """Return what can be said of a table of which these cells could be rebuilt; `missing` if there are none."""
+    if cells.empty:
+        return Status(name, "missing", missing)
+    wrong = cells[~cells["equal"].astype(bool)]
     if wrong.empty:
         return Status(name, "reproduced", f"{len(cells)} of {len(cells)} cells equal to the printed digit")
     worst = wrong.iloc[0]

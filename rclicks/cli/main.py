@@ -214,7 +214,7 @@ def import_published(
 
 @app.command()
 def reproduce(
-    what: Annotated[str, typer.Argument(help="all, click-models or robustness")] = "all",
+    what: Annotated[str, typer.Argument(help="all, click-models, robustness or base")] = "all",
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders to compare with published numbers.")] = None,
     reference: Annotated[
         Path | None, typer.Option(help="Folder of published numbers: a checkout of emb-ai/rclicks [RCLICKS_REFERENCE].")

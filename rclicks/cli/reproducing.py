@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from rclicks.analysis.reproduce import as_table, click_models, click_models_by_kind, overview, robustness
+from rclicks.analysis.reproduce import as_table, base_rule, click_models, click_models_by_kind, overview, robustness
 from rclicks.analysis.runs import Table, load_runs
 from rclicks.errors import DataError, UnknownNameError
 from rclicks.records.published import import_published
 
 __all__ = ["WHAT", "import_results", "reproduce"]
 
-WHAT = ("all", "click-models", "robustness")
+WHAT = ("all", "click-models", "robustness", "base")
 
 
 def import_results(kind: str, path: Path, out: Path) -> None:
@@ -60,11 +60,17 @@ def reproduce(what: str, reference: Path | None, runs: Sequence[Path]) -> tuple[
         digits = {"ks": 2, "l1": 3, "wd": 3, "nss": 2, "pde": 7}
         by_kind = Table("Click models by click type (rebuilt from the scores of items)", kinds, digits)
         return [as_table(cells, "Published click-model tables"), by_kind], bool(cells["equal"].all())
-    if what == "robustness":
+    if what in ("robustness", "base"):
         if played is None:
-            raise DataError("name the run folders to compare: rclicks reproduce robustness RUN (see rclicks import)")
-        cells = robustness(played, folder)
-        return [as_table(cells, "Published robustness")], bool(cells["equal"].all())
+            raise DataError(f"name the run folders to compare: rclicks reproduce {what} RUN (see rclicks import)")
+        compare, title = (robustness, "Published robustness") if what == "robustness" else (base_rule, "Base rule")
+        cells = compare(played, folder)
+        if cells.empty:
+            raise DataError(
+                f"{folder} has no printed number for {', '.join(sorted(set(played.records['model'])))} on "
+                f"{', '.join(sorted(set(played.records['dataset'])))} with {played.clicks} clicks"
+            )
+        return [as_table(cells, title)], bool(cells["equal"].all())
     found = overview(folder, played)
     frame = pd.DataFrame([(s.table, s.state, s.why) for s in found], columns=["table", "state", "why"])
     return [Table("Published tables", frame)], all(s.state != "differs" for s in found)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from rclicks.clickability.contract import Ask, ClickMap, ClickModel
 from rclicks.clickability.items import ClickItem, Scene
-from rclicks.errors import DataError
+from rclicks.errors import DataError, PluginError, ProtocolError
 from rclicks.metrics.clicks import ks2d, nss, pde, pl1, wasserstein
 from rclicks.metrics.facts import bounding_box
 
@@ -52,7 +52,7 @@ def evaluate(
         Sampled sets an item.
     seed : int
     draws : {"keyed", "published"}
-        See the module's text; the rows depend on the order of the items only if published.
+        See the module's text; the rows depend on the order of the items only if published. Protocols name it `draws`.
     on_item : callable
         Told each item when it is done.
 
@@ -60,13 +60,21 @@ def evaluate(
     -------
     pandas.DataFrame
         dataset, key, kind, clicks (number of real ones), pl1, ks, wd, nss, pde, on_error (share of the map's mass on
-        the error).
+        the error). ks is NaN for an item with a single click, which no mean over items counts; other sets without a
+        p value count as rejected.
 
     Raises
     ------
     DataError
-        If an item has no clicks, its object is empty, or the model answers a map without any mass; names the item.
+        If an item has no clicks or one outside the image, its object is empty, or the model answers a map without any
+        mass; names the item.
+    PluginError
+        If the map has another shape than the image, negative values or values that are not finite.
+    ProtocolError
+        If `draws` or `sets` is none of those allowed.
     """
+    if draws not in ("keyed", "published") or sets < 1:
+        raise ProtocolError(f"draws is {draws!r} and sets {sets}; allowed: keyed or published, and at least 1")
     stream = np.random.RandomState(seed) if draws == "published" else None
     rows = []
     prepared: Any = None
@@ -78,6 +86,7 @@ def evaluate(
         if image != (item.dataset, item.sample):
             prepared, image = model.prepare(scene.image), (item.dataset, item.sample)
         (found,) = model.maps(prepared, [Ask(scene.mask, scene.error)])
+        _check(found, item, scene, model.card.name)
         row = {"dataset": item.dataset, "key": item.key, "kind": item.kind, "clicks": len(item.points)}
         rows.append(row | _scores(found, item, _box_of(scene, item), sets, seed, stream, model.card.name))
         rows[-1]["on_error"] = float(
@@ -85,6 +94,16 @@ def evaluate(
         )
         on_item(item)
     return pd.DataFrame(rows, columns=["dataset", "key", "kind", "clicks", *SCORES, "on_error"])
+
+
+def _check(found: ClickMap, item: ClickItem, scene: Scene, name: str) -> None:
+    shape, where = scene.image.shape[:2], f"{item.dataset}, {item.key}"
+    if (item.points < 0).any() or (item.points >= shape).any():
+        raise DataError(f"{where}: a click lies outside of the image of {shape[0]} x {shape[1]} pixels")
+    if found.shape != shape:
+        raise PluginError(f"{where}: click model {name} answered a map of shape {found.shape}, expected {shape}")
+    if not np.isfinite(found).all() or found.min() < 0:
+        raise PluginError(f"{where}: click model {name} answered a map with negative or other than finite values")
 
 
 def _scores(

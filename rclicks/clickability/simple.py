@@ -16,9 +16,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from rclicks.cards import ClickModelCard
 from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.metrics.facts import bounding_box
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "DistanceTransform", "Uniform", "distance_map", "load"]
@@ -53,15 +55,29 @@ def distance_map(error: NDArray[Any], *, border_is_outside: bool = True) -> NDAr
     (H, W) float32 array
         In [0, 1]; all 0 if the error is empty.
     """
-    inside = (np.asarray(error, np.float64) * 255).astype(np.uint8) if error.dtype != np.bool_ else error.view(np.uint8)
+    inside = error if error.dtype == np.bool_ else (np.asarray(error, np.float64) * 255).astype(np.uint8) > 0
+    window = bounding_box(inside) if border_is_outside else None
     if border_is_outside:
-        framed = cv2.copyMakeBorder(inside, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-        found = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+        found = np.zeros(inside.shape, np.float32)
+        if window is not None:
+            found[window] = _distances(np.pad(inside[window], 1))[1:-1, 1:-1]
     elif inside.all():
         found = np.ones(inside.shape, np.float32)
     else:
-        found = cv2.distanceTransform(np.ascontiguousarray(inside), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.asarray(found / max(float(found.max()), 1e-9), np.float32)
+        found = _distances(inside)
+    return found / np.float32(max(float(found.max()), 1e-9))
+
+
+def _distances(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return exact Euclidean distances to the outside as float32.
+
+    OpenCV's square roots differ in the last bit with the place of the array in memory; squares of distances are whole
+    numbers, so rounding those undoes it. That is sure up to about a thousand pixels, beyond which SciPy takes over.
+    """
+    found = cv2.distanceTransform(np.ascontiguousarray(inside).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    if found.max() > 1000:
+        return np.asarray(ndimage.distance_transform_edt(inside), np.float32)
+    return np.sqrt(np.rint(found.astype(np.float64) ** 2)).astype(np.float32)
 
 
 class Uniform(ClickModel):

@@ -1,8 +1,9 @@
 """How well a click map, or clicks drawn from it, agree with the clicks of real people.
 
-Points are (n, 2) arrays of (row, column) in pixels; sets of sampled points are (B, m, 2). Distances between points are
-given in units of the object's box (height, width), so that objects of all sizes count alike. The definitions are those
-of RClicks (Antonov et al., NeurIPS 2024), computed exactly but without its loops and linear programs.
+Points are (n, 2) arrays of (row, column) in pixels, while published files have (x, y); sets of sampled points are
+(B, m, 2). Distances between points are given in units of the object's box (height, width), so that objects of all
+sizes count alike. The definitions are those of RClicks (Antonov et al., NeurIPS 2024), computed exactly but without
+its loops and, for sets of equal size, without its linear programs.
 
 >>> real = np.array([[0, 0], [2, 2]])
 >>> pl1(real, real[None] + 1, box=(4, 4)).tolist()
@@ -17,6 +18,7 @@ from math import lcm
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from scipy.optimize import linear_sum_assignment, linprog
 from scipy.spatial.distance import cdist
 from scipy.stats import kstwobign
@@ -50,7 +52,10 @@ def pl1(real: ArrayLike, sets: ArrayLike, box: tuple[float, float]) -> Floats:
     Raises
     ------
     ValueError
-        If there are no points or the box is empty.
+        If there are no points, one is not finite, or the box is empty.
+
+    >>> pl1([[0, 0], [4, 8]], [[[2, 2]], [[0, 0]]], box=(4, 8)).tolist()
+    [1.0, 1.0]
     """
     points, drawn = _checked(real, sets)
     size = _box(box)
@@ -77,7 +82,10 @@ def wasserstein(real: ArrayLike, sets: ArrayLike, box: tuple[float, float] | Non
     Raises
     ------
     ValueError
-        If there are no points or the box is empty.
+        If there are no points, one is not finite, or the box is empty.
+
+    >>> wasserstein([[0, 0], [0, 6]], [[[0, 3], [0, 4]], [[0, 6], [0, 0]]]).tolist()
+    [2.5, 0.0]
     """
     points, drawn = _checked(real, sets)
     unit = 1.0 if box is None else float(np.hypot(*_box(box)))
@@ -90,9 +98,11 @@ def _transport(cost: Floats) -> float:
     if common <= max(n, m, _MOST_REPEATED):
         repeated = np.repeat(np.repeat(cost, common // n, axis=0), common // m, axis=1)
         return float(repeated[linear_sum_assignment(repeated)].mean())
-    rows, columns = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
+    rows = sparse.kron(sparse.eye_array(n), np.ones((1, m)))
+    columns = sparse.kron(np.ones((1, n)), sparse.eye_array(m))
     weights = np.concatenate([np.full(n, 1 / n), np.full(m, 1 / m)])
-    return float(linprog(cost.ravel(), A_eq=np.vstack([rows, columns]), b_eq=weights, method="highs").fun)
+    found = linprog(cost.ravel(), A_eq=sparse.vstack([rows, columns], "csr"), b_eq=weights, method="highs")
+    return float(found.fun)
 
 
 def ks2d(real: ArrayLike, sets: ArrayLike) -> tuple[Floats, Floats]:
@@ -119,7 +129,11 @@ def ks2d(real: ArrayLike, sets: ArrayLike) -> tuple[Floats, Floats]:
     Raises
     ------
     ValueError
-        If a sample has fewer than two points.
+        If a sample has fewer than two points, or one is not finite.
+
+    >>> p, statistic = ks2d([[0, 0], [1, 3], [2, 1]], [[[0, 0], [1, 3], [2, 1]], [[7, 8], [8, 7], [9, 9]]])
+    >>> p.round(3).tolist(), statistic.round(3).tolist()
+    ([0.836, 0.003], [0.333, 1.0])
     """
     points, drawn = _checked(real, sets)
     n, m = len(points), drawn.shape[1]
@@ -178,11 +192,16 @@ def pde(click_map: ArrayLike, points: ArrayLike) -> float:
     points : (n, 2) int array
         (row, column) inside the map, n >= 1.
 
-    >>> pde([[0, 1], [1, 2]], [[1, 1], [0, 1]])
+    Raises
+    ------
+    ValueError
+        If there are no points, one lies outside, or the map has negative or other than finite values.
+
+    >>> round(pde([[0, 1], [1, 2]], [[1, 1], [0, 1]]), 6)
     0.375
     """
-    share, at = _at(click_map, points)
-    return float(at.mean()) if share.size else 0.0
+    _, at = _at(click_map, points)
+    return float(at.mean())
 
 
 def nss(click_map: ArrayLike, points: ArrayLike) -> float:
@@ -195,6 +214,11 @@ def nss(click_map: ArrayLike, points: ArrayLike) -> float:
     points : (n, 2) int array
         (row, column) inside the map, n >= 1.
 
+    Raises
+    ------
+    ValueError
+        If there are no points, one lies outside, or the map has negative or other than finite values.
+
     >>> round(nss([[0, 1], [1, 2]], [[1, 1]]), 4)
     1.4142
     """
@@ -204,6 +228,8 @@ def nss(click_map: ArrayLike, points: ArrayLike) -> float:
 
 def _at(click_map: ArrayLike, points: ArrayLike) -> tuple[Floats, Floats]:
     values, where = np.asarray(click_map, np.float64), np.asarray(points)
+    if values.ndim != 2 or not values.size or not (np.isfinite(values.sum()) and values.min() >= 0):
+        raise ValueError(f"the map, of shape {values.shape}, is not (H, W), finite and free of negative values")
     if where.ndim != 2 or where.shape[1] != 2 or not len(where):
         raise ValueError(f"points have shape {where.shape}, expected (n, 2) with n >= 1")
     if (where < 0).any() or (where >= values.shape).any():
@@ -218,6 +244,8 @@ def _checked(real: ArrayLike, sets: ArrayLike) -> tuple[Floats, Floats]:
         raise ValueError(f"points and sets have shapes {points.shape} and {drawn.shape}, expected (n, 2) and (B, m, 2)")
     if not len(points) or not drawn.shape[1]:
         raise ValueError("there are no points to compare")
+    if not (np.isfinite(points).all() and np.isfinite(drawn).all()):
+        raise ValueError("a point is not finite")
     return points, drawn
 
 

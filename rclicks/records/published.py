@@ -12,13 +12,13 @@ and a stand-in for the published click class, and refuses everything else.
 from __future__ import annotations
 
 import io
+import math
 import os
 import pickle
-import pickletools
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -47,24 +47,80 @@ _USERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 class PublishedClick:
-    """Stand-in for the published click class: what a pickle sets on it, and no behaviour."""
+    """Stand-in for the published click class: three attributes that a pickle may set, and no behaviour."""
+
+    __slots__ = ("coords", "indx", "is_positive")
+    coords: Any
+    is_positive: Any
 
     def __setstate__(self, state: object) -> None:
-        if not isinstance(state, dict) or not all(isinstance(k, str) for k in state):
+        if not isinstance(state, dict):
             raise pickle.UnpicklingError("a click has no plain attributes")
-        self.__dict__.update(state)
+        for name in self.__slots__:
+            if name in state:
+                setattr(self, name, state[name])
+
+
+class _Dtype:
+    """Stand-in for numpy.dtype: plain kinds only, made anew from their code.
+
+    NumPy's own __setstate__ believes what it is told of sizes, fields and flags, so that a forged state makes it take
+    numbers from the file for addresses.
+    """
+
+    def __init__(self, code: object, align: object = False, copy: object = True) -> None:
+        if not isinstance(code, str) or not _PLAIN.fullmatch(code):
+            raise pickle.UnpicklingError(f"an array of {code!r}")
+        self.real: np.dtype[Any] = np.dtype(code)
+
+    def __setstate__(self, state: object) -> None:
+        if not isinstance(state, tuple) or len(state) != 8 or state[2:5] != (None, None, None):
+            raise pickle.UnpicklingError("an array of records")
+        if state[1] in ("<", ">"):
+            self.real = self.real.newbyteorder(state[1])
+
+
+class _Array(np.ndarray[Any, Any]):
+    """An array that takes its content from a pickle only if kind, shape and content fit each other."""
+
+    def __setstate__(self, state: Any) -> None:
+        version, shape, kind, fortran, content = state
+        sizes = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+        if version != 1 or not sizes or not isinstance(kind, _Dtype):
+            raise pickle.UnpicklingError("an array of an unknown form")
+        count = math.prod(shape)
+        if kind.real.hasobject:
+            fits = isinstance(content, list) and len(content) == count
+        else:
+            fits = isinstance(content, bytes) and len(content) == count * kind.real.itemsize
+        if not fits:
+            raise pickle.UnpicklingError(f"an array of shape {shape} whose content has another size")
+        super().__setstate__((1, shape, kind.real, bool(fortran), content))  # type: ignore[arg-type]
+
+
+_PLAIN = re.compile(r"[<>=|]?(?:[biufc]\d{1,2}|[SU]\d{1,6}|O\d?)")
+_NDARRAY = object()  # stands for the class, which the file may name but not call
 
 
 def _reconstruct(kind: object, shape: object, typecode: object) -> np.ndarray:
-    if kind is not np.ndarray:
+    if kind is not _NDARRAY:
         raise pickle.UnpicklingError("an array of a class other than numpy.ndarray")
-    return np.ndarray.__new__(np.ndarray, (0,), "b")
+    return _Array.__new__(_Array, (0,), "b")
 
 
-def _scalar(dtype: object, data: object = None) -> Any:
-    if not isinstance(dtype, np.dtype) or dtype.hasobject or not isinstance(data, bytes):
+def _frombuffer(data: object, kind: object, shape: object, order: object) -> np.ndarray:
+    """Answer the form of pickle protocol 5."""
+    if not isinstance(kind, _Dtype) or kind.real.hasobject or not isinstance(data, (bytes, bytearray)):
+        raise pickle.UnpicklingError("an array that is not plain numbers")
+    if not isinstance(shape, tuple) or order not in ("C", "F"):
+        raise pickle.UnpicklingError("an array of an unknown form")
+    return np.frombuffer(data, kind.real).reshape(shape, order="F" if order == "F" else "C").view(_Array)
+
+
+def _scalar(kind: object, data: object = None) -> Any:
+    if not isinstance(kind, _Dtype) or kind.real.hasobject or not isinstance(data, bytes):
         raise pickle.UnpicklingError("a scalar that is no plain number")
-    return np.frombuffer(data, dtype, 1)[0]
+    return np.frombuffer(data, kind.real, 1)[0]
 
 
 def _latin1(text: object, encoding: object) -> bytes:
@@ -73,14 +129,23 @@ def _latin1(text: object, encoding: object) -> bytes:
     return text.encode("latin1")
 
 
-_ARRAYS: dict[str, Any] = {"_reconstruct": _reconstruct, "scalar": _scalar}
+def _no_bytes() -> bytes:
+    """Answer the form that empty bytes have in pickle protocol 2."""
+    return b""
+
+
+# NumPy 1 pickles name numpy.core, those of NumPy 2 numpy._core.
+_ARRAYS = {("multiarray", "_reconstruct"): _reconstruct, ("multiarray", "scalar"): _scalar}
+_ARRAYS[("numeric", "_frombuffer")] = _frombuffer
 _KNOWN: dict[tuple[str, str], Any] = {
-    **{(m, n): f for m in ("numpy.core.multiarray", "numpy._core.multiarray") for n, f in _ARRAYS.items()},
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    **{(f"numpy.{core}.{m}", n): f for core in ("core", "_core") for (m, n), f in _ARRAYS.items()},
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _latin1,
+    ("__builtin__", "bytes"): _no_bytes,
     ("pathlib", "PosixPath"): PurePosixPath,
     ("pathlib", "PurePosixPath"): PurePosixPath,
+    ("pathlib._local", "PosixPath"): PurePosixPath,
     ("isegm.inference.clicker", "Click"): PublishedClick,
 }
 
@@ -92,27 +157,31 @@ class _Restricted(pickle.Unpickler):
         except KeyError:
             raise pickle.UnpicklingError(f"it wants {module}.{name}") from None
 
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("it wants something that lies outside of the file")
 
-@dataclass(frozen=True, eq=False)
-class Published:
-    """One published file.
 
-    Attributes
-    ----------
-    model, dataset, mode : str
-    group : str
-        G1..G10, or the bounds of another slice; "" outside of trajectories.
-    clicks : int
-        Budget.
-    rows : list of dict
-        Record columns that the file knows.
-    """
+@dataclass(frozen=True)
+class _Name:
+    """What a file's name says; group is G1..G10, or the bounds of another slice, and "" outside of trajectories."""
 
     model: str
     dataset: str
     mode: str
     group: str
-    clicks: int
+    clicks: int = field(compare=False)
+
+    @property
+    def plays(self) -> bool:
+        """Whether each object is played to the end, not clicked once a person."""
+        return self.mode in ("Base", "Trajectory")
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """One published file: what its name says, and its rows as the record columns that it knows."""
+
+    name: _Name
     rows: list[dict[str, Any]]
 
 
@@ -134,6 +203,27 @@ def read_published(file: Path) -> Published:
     DataError
         If its name or content is not the published form, or it holds anything but arrays, containers and clicks.
     """
+    name = _name(file)
+    content = _load(file)
+    if not isinstance(content, dict) or not {"dataset_name", "model_name", "all_ious"} <= set(content):
+        raise DataError(f"{file}: expected a dict with dataset_name, model_name and all_ious")
+    if not isinstance(content["all_ious"], (list, tuple)):
+        raise DataError(f"{file}: all_ious is no list of objects")
+    rows: list[dict[str, Any]] = []
+    places: dict[tuple[str, str], int] = {}
+    for position, entry in enumerate(content["all_ious"]):
+        where = f"{file}, object {position}"
+        own = list(_object_rows(entry, name.mode, name.group, where))
+        if name.plays and len(own) > name.clicks:
+            raise DataError(f"{where}: {len(own)} clicks, more than the {name.clicks} that the file is named for")
+        if own and (first := places.setdefault((own[0]["sample"], own[0]["object"]), position)) != position:
+            raise DataError(f"{where} is the same as object {first}: {own[0]['sample']}, mask {own[0]['object']}")
+        rows += own
+    return Published(name, rows)
+
+
+def _name(file: Path) -> _Name:
+    """Return what a file's name and folder say."""
     folder = file.parent.parent.name if file.parent.name == "plots" else file.parent.name
     named, mode = _FILE.match(file.stem), _MODES.match(folder)
     if named is None or mode is None:
@@ -141,16 +231,9 @@ def read_published(file: Path) -> Published:
             f"{file} is not named as published: expected <checkpoint>_<mode>/plots/<data set>_..._<clicks>.pickle with "
             "mode Base, User, SamplingUsersCount or Trajectory_BOUNDS_<low>_<high>"
         )
-    content = _load(file)
-    if not isinstance(content, dict) or not {"dataset_name", "model_name", "all_ious"} <= set(content):
-        raise DataError(f"{file}: expected a dict with dataset_name, model_name and all_ious")
-    kind = mode["mode"].partition("_")[0]
     group = _group(float(mode["low"]), float(mode["high"])) if mode["low"] else ""
-    rows: list[dict[str, Any]] = []
-    for position, entry in enumerate(content["all_ious"]):
-        rows += _object_rows(entry, kind, group, f"{file}, object {position}")
     dataset = _OUR_NAMES.get(named["dataset"], named["dataset"])
-    return Published(mode["model"], dataset, kind, group, int(named["clicks"]), rows)
+    return _Name(mode["model"], dataset, mode["mode"].partition("_")[0], group, int(named["clicks"]))
 
 
 def _load(file: Path) -> Any:
@@ -158,19 +241,20 @@ def _load(file: Path) -> Any:
         data = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error}") from error
+    if not data:
+        raise DataError(f"{file} is empty, not a published result")
     try:
-        for code, argument, _ in pickletools.genops(data):  # refuse before anything is built
-            if code.name in ("EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"):
-                raise pickle.UnpicklingError(f"it uses {code.name} {argument!r}")
         return _Restricted(io.BytesIO(data)).load()
     except pickle.UnpicklingError as error:
-        if "it wants" in str(error) or "it uses" in str(error):
+        if "it wants" in str(error):
             raise DataError(
                 f"{file} was not opened further: {error}, which could run code; published results hold only NumPy "
                 "arrays, plain containers and isegm.inference.clicker.Click"
             ) from error
         raise DataError(f"{file} is damaged or no published result: {error}") from error
-    except (EOFError, ValueError, TypeError, AttributeError, IndexError, KeyError, MemoryError, ImportError) as error:
+    except (ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
+        raise DataError(f"{file} is damaged or no published result: {error!r}") from error
+    except (EOFError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise DataError(f"{file} is damaged or no published result: {error!r}") from error
 
 
@@ -184,6 +268,8 @@ def _object_rows(entry: Any, kind: str, group: str, where: str) -> Iterator[dict
     if not isinstance(entry, (list, tuple)) or len(entry) != 3 or not isinstance(entry[1], np.ndarray):
         raise DataError(f"{where}: expected [image, array, mask id]")
     name, array, mask_id = entry
+    if not isinstance(name, (str, PurePosixPath)) or not isinstance(mask_id, (str, int, np.integer)):
+        raise DataError(f"{where}: expected the image's name and a mask id, got {type(name)} and {type(mask_id)}")
     if array.ndim != 2 or array.shape[1] != 3:
         raise DataError(f"{where}: the array has shape {array.shape}, expected (clicks, 3)")
     sample = PurePosixPath(str(name)).stem
@@ -191,7 +277,7 @@ def _object_rows(entry: Any, kind: str, group: str, where: str) -> Iterator[dict
         try:
             scores = {"iou": float(iou), "biou": float(biou)}
             y, x, positive = _place(click, kind)
-        except (TypeError, ValueError, KeyError, IndexError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise DataError(f"{where}, row {k}: {error!r}; expected IoU, boundary IoU and a click") from error
         if not 0 <= scores["iou"] <= 1:
             raise DataError(f"{where}, row {k}: IoU is {scores['iou']}, expected 0 to 1")
@@ -213,9 +299,8 @@ def _object_rows(entry: Any, kind: str, group: str, where: str) -> Iterator[dict
 def _place(click: Any, kind: str) -> tuple[int, int, bool]:
     """Return row, column and sign; people's clicks are stored as (x, y), all others as (row, column)."""
     if isinstance(click, PublishedClick):
-        facts = click.__dict__
-        y, x = facts["coords"]
-        return int(y), int(x), bool(facts["is_positive"])
+        y, x = click.coords
+        return int(y), int(x), bool(click.is_positive)
     first, second = (int(v) for v in click)
     return (second, first, True) if kind == "User" else (first, second, True)
 
@@ -223,7 +308,8 @@ def _place(click: Any, kind: str) -> tuple[int, int, bool]:
 def import_published(path: Path, out: Path, on_file: Callable[[Path, int], None] = lambda file, rows: None) -> Imported:
     """Write all published files at or below `path` as one run folder.
 
-    Either the whole import succeeds or `out` is left as it was.
+    Either the whole import succeeds or `out` is left as it was. The whole archive has some 28 million rows; imported a
+    model at a time (each model's folders gathered in one) it stays small, and tables take many runs.
 
     Parameters
     ----------
@@ -261,50 +347,46 @@ def import_published(path: Path, out: Path, on_file: Callable[[Path, int], None]
 def _write_all(
     files: list[Path], partial: Path, source: Path, on_file: Callable[[Path, int], None]
 ) -> tuple[int, tuple[str, ...]]:
-    rules = Protocol.named("compat")
-    store = RunStore(partial)
-    seen: dict[tuple[str, str, str, str], Path] = {}
+    names: dict[_Name, Path] = {}
     budgets: dict[int, Path] = {}
-    total = 0
     for file in files:
-        found = read_published(file)
-        key = (found.model, found.dataset, found.mode, found.group)
-        if key in seen:
-            raise DataError(f"{file} and {seen[key]} hold the same: {', '.join(k for k in key if k)}")
-        seen[key] = file
-        if found.mode in ("Base", "Trajectory"):
-            budgets.setdefault(found.clicks, file)
-        unit = f"import-{len(seen):05d}"
-        base: dict[str, Any] = {
-            "model": found.model,
-            "checkpoint": "published",
-            "dataset": found.dataset,
-            "rater": "gt",
-        }
-        base |= {"protocol": rules.hash, "user": _USERS[found.mode][0], "flags": "", "cold": True, "unit": unit}
-        facts = {"model": found.model, "dataset": found.dataset, "sample": unit, "data_sha256": "", "cold": True}
-        facts |= {"clicks": len(found.rows), "file": str(file)}
-        store.write_unit(unit, [base | row for row in found.rows], [], facts)
-        total += len(found.rows)
-        on_file(file, len(found.rows))
+        name = _name(file)
+        if (other := names.setdefault(name, file)) is not file:
+            shown = ", ".join(filter(None, (name.model, name.dataset, name.mode, name.group)))
+            raise DataError(f"{file} and {other} hold the same: {shown}")
+        if name.plays:
+            budgets.setdefault(name.clicks, file)
     if len(budgets) > 1:
         raise DataError(f"the budgets of clicks differ: {', '.join(f'{n} in {f}' for n, f in budgets.items())}")
     rules = Protocol.named("compat", clicks=next(iter(budgets), 1))
-    store.write_header(_header(seen, rules, source))
-    store.compact([f"import-{i:05d}" for i in range(1, len(seen) + 1)])
-    return total, tuple(sorted({k[0] for k in seen}))
+    store = RunStore(partial)
+    units, total = [], 0
+    for number, (name, file) in enumerate(names.items(), start=1):
+        rows = read_published(file).rows
+        unit = f"import-{number:05d}"
+        base: dict[str, Any] = {"model": name.model, "checkpoint": "published", "dataset": name.dataset, "rater": "gt"}
+        base |= {"protocol": rules.hash, "user": _USERS[name.mode][0], "flags": "", "cold": True, "unit": unit}
+        facts = {"model": name.model, "dataset": name.dataset, "sample": unit, "data_sha256": "", "cold": True}
+        facts |= {"clicks": len(rows), "file": str(file)}
+        store.write_unit(unit, [base | row for row in rows], [], facts)
+        units.append(unit)
+        total += len(rows)
+        on_file(file, len(rows))
+    store.write_header(_header(names, rules, source))
+    store.compact(units)
+    return total, tuple(sorted({name.model for name in names}))
 
 
-def _header(seen: Mapping[tuple[str, str, str, str], Path], rules: Protocol, source: Path) -> dict[str, Any]:
+def _header(names: Collection[_Name], rules: Protocol, source: Path) -> dict[str, Any]:
     def spec(name: str, label: str, options: Mapping[str, Any]) -> dict[str, Any]:
         return {"name": name, "options": dict(options), "checkpoint": None, "root": None, "label": label}
 
-    models, datasets = (sorted({k[i] for k in seen}) for i in (0, 1))
-    users = [
-        spec(name, label, options) for mode, (label, name, options) in _USERS.items() if mode in {k[2] for k in seen}
-    ]
+    models, datasets = sorted({n.model for n in names}), sorted({n.dataset for n in names})
+    modes = {n.mode for n in names}
+    users = [spec(name, label, options) for mode, (label, name, options) in _USERS.items() if mode in modes]
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    machine = {"processor": "unknown", "devices": ["unknown"]}
+    machine: dict[str, Any] = dict.fromkeys(("system", "processor", "cores", "memory_gib"), "unknown")
+    machine["devices"] = ["unknown"]
     return {
         "schema": SCHEMA_VERSION,
         "benchmark": "published results",

@@ -11,7 +11,7 @@ from rclicks.clickability.evaluation import compare_devices, compare_displays, d
 from rclicks.clickability.items import ClickItem, Scene
 from rclicks.clickability.simple import CARDS, load
 from rclicks.clickability.voc import voc_items
-from rclicks.errors import DataError
+from rclicks.errors import DataError, PluginError, ProtocolError
 from rclicks.metrics.clicks import ks2d, nss, pde, pl1, wasserstein
 from support import SHARED, needs_shared
 
@@ -32,36 +32,47 @@ def item(seed: int, n: int = 12, devices: tuple[str, ...] | None = None, key: st
     )
 
 
-def distance() -> ClickModel:
-    return load(CARDS[1])
+class Bell(ClickModel):
+    """Clicks around the centre of the error, the same numbers in each call."""
+
+    card = ClickModelCard(name="bell", summary="a Gaussian around the centre of the error")
+
+    def maps(self, prepared, asks):
+        return [self.bell(np.asarray(ask.error, bool)) for ask in asks]
+
+    @staticmethod
+    def bell(error: np.ndarray) -> np.ndarray:
+        (cy, cx), (yy, xx) = np.argwhere(error).mean(axis=0), np.indices(error.shape)
+        return np.exp(-((yy - cy) ** 2 + (xx - cx) ** 2) / 50).astype(np.float32)
 
 
 def test_published_draws_are_one_stream_in_script_order() -> None:
     items = [item(0), item(1)]
-    rows = evaluate(distance(), items, draws="published", sets=20)
+    rows = evaluate(Bell(), items, draws="published", sets=20)
     stream = np.random.RandomState(42)
     for one, row in zip(items, rows.to_dict("records"), strict=True):
-        found = distance().maps(None, [one.load()])[0]  # a scene has a mask and an error, as an ask has
+        found = Bell.bell(one.load().error)
         cumulative = np.cumsum(found.ravel(), dtype=np.float64)
         sets = [draw_points(cumulative, stream.random_sample((20, 12)), SHAPE[1]) for _ in range(3)]
         assert row["pl1"] == pl1(one.points, sets[0], (31, 25)).mean()
         assert row["ks"] == (ks2d(one.points, sets[1])[0] > 0.05).mean()
         assert row["wd"] == wasserstein(one.points, sets[2], (31, 25)).mean()
         assert (row["nss"], row["pde"]) == (nss(found, one.points), pde(found, one.points))
-        assert row["on_error"] == pytest.approx(1)
+        assert row["on_error"] == pytest.approx(found[one.load().error].sum() / found.sum(), abs=1e-6)
+        assert 0.5 < row["on_error"] < 1  # the map is scored as it is, not confined to the error
 
 
 def test_keyed_rows_do_not_depend_on_order_or_company() -> None:
     items = [item(k) for k in range(4)]
-    there = evaluate(distance(), items, sets=10).set_index("key")
-    back = evaluate(distance(), items[::-1], sets=10).set_index("key")
+    there = evaluate(Bell(), items, sets=10).set_index("key")
+    back = evaluate(Bell(), items[::-1], sets=10).set_index("key")
     assert there.sort_index().equals(back.sort_index())
-    assert evaluate(distance(), items[2:3], sets=10).set_index("key").loc["i2"].equals(there.loc["i2"])
-    assert not evaluate(distance(), items, sets=10, seed=1)["wd"].equals(there.reset_index()["wd"])
+    assert evaluate(Bell(), items[2:3], sets=10).set_index("key").loc["i2"].equals(there.loc["i2"])
+    assert not evaluate(Bell(), items, sets=10, seed=1)["wd"].equals(there.reset_index()["wd"])
 
 
 def test_one_click_has_no_ks() -> None:
-    (row,) = evaluate(distance(), [item(0, n=1)], sets=5).to_dict("records")
+    (row,) = evaluate(Bell(), [item(0, n=1)], sets=5).to_dict("records")
     assert np.isnan(row["ks"])
     assert row["wd"] > 0
 
@@ -96,15 +107,43 @@ class Nothing(ClickModel):
         return [np.zeros(a.error.shape) for a in asks]
 
 
+class Wrong(Nothing):
+    def __init__(self, answer: np.ndarray) -> None:
+        self.answer = answer
+
+    def maps(self, prepared, asks):
+        return [self.answer]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (np.ones((50, 59)), r"i0: click model nothing answered a map of shape \(50, 59\), expected \(50, 60\)"),
+        (np.full(SHAPE, np.nan), "i0: click model nothing answered a map with negative"),
+        (-np.ones(SHAPE), "i0: click model nothing answered a map with negative"),
+    ],
+)
+def test_maps_that_break_the_contract_are_the_models_fault(answer: np.ndarray, words: str) -> None:
+    with pytest.raises(PluginError, match=words):
+        evaluate(Wrong(answer), [item(0)])
+
+
 def test_what_is_refused() -> None:
+    with pytest.raises(ProtocolError, match="draws is 'legacy'"):
+        evaluate(Bell(), [item(0)], draws="legacy")
+    with pytest.raises(ProtocolError, match="sets 0"):
+        evaluate(Bell(), [item(0)], sets=0)
+    aside = ClickItem("aside", "toy", "s", "0", "first", np.array([[50, 3]]), ("",), lambda: scene(0))
+    with pytest.raises(DataError, match="toy, aside: a click lies outside of the image of 50 x 60 pixels"):
+        evaluate(Bell(), [aside])
     with pytest.raises(DataError, match="toy, i0: click model nothing answered a map of zeros"):
         evaluate(Nothing(), [item(0)])
     with pytest.raises(DataError, match="toy, i0: nobody clicked"):
-        evaluate(distance(), [item(0, n=0)])
+        evaluate(Bell(), [item(0, n=0)])
     empty = Scene(np.zeros((*SHAPE, 3), np.uint8), np.zeros(SHAPE, bool), scene(0).mask)
     one = item(0)
     with pytest.raises(DataError, match="the object has no pixel"):
-        evaluate(distance(), [ClickItem(one.key, "toy", "s", "0", "first", one.points, one.devices, lambda: empty)])
+        evaluate(Bell(), [ClickItem(one.key, "toy", "s", "0", "first", one.points, one.devices, lambda: empty)])
 
 
 @needs_shared

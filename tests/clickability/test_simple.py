@@ -29,6 +29,19 @@ def test_distance_is_scipys(error: np.ndarray) -> None:
         np.testing.assert_allclose(inside, expected / max(expected.max(), 1e-9), rtol=1e-6)
 
 
+def test_distances_are_the_same_wherever_the_array_lies_in_memory() -> None:
+    rng = np.random.default_rng(0)
+    for k in range(60):
+        mask = ndimage.binary_dilation(rng.random((90, 110 + k)) < 0.01, iterations=9)
+        expected = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1].astype(np.float32)
+        for offset in range(5):
+            buffer = np.zeros(mask.size + 64, bool)
+            placed = buffer[offset : offset + mask.size].reshape(mask.shape)
+            placed[:] = mask
+            found = simple.distance_map(placed)
+            np.testing.assert_array_equal(found, expected / np.float32(expected.max()))
+
+
 def test_an_error_that_fills_the_image_is_even_without_a_border() -> None:
     full = np.ones((4, 6), bool)
     assert (model("distance", "compat").maps(None, [Ask(full, full)])[0] == 1).all()

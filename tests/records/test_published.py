@@ -13,9 +13,10 @@ from rclicks.analysis.robustness import Played, measures
 from rclicks.analysis.robustness_table import robustness_table
 from rclicks.analysis.runs import load_runs
 from rclicks.analysis.tables import make_table
-from rclicks.errors import DataError, RunError
+from rclicks.errors import DataError, ProtocolError, RunError
 from rclicks.records.published import import_published, read_published
 from rclicks.records.store import load_failures, load_records
+from rclicks.reports.site import write_site
 
 OBJECTS = 4
 
@@ -76,7 +77,7 @@ def published(root: Path, protocol: int = 4) -> Path:
     return root
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_tables_are_rebuilt_from_published_rows(tmp_path: Path, protocol: int) -> None:
     done = import_published(published(tmp_path / "archive", protocol), tmp_path / "run")
     assert (done.files, done.models) == (13, ("model_h18",))
@@ -91,6 +92,10 @@ def test_tables_are_rebuilt_from_published_rows(tmp_path: Path, protocol: int) -
     assert row["User IoU@1"] == pytest.approx(100 * expected["user_iou1"])
     assert row["NSR Sample %"] == pytest.approx(100 * expected["user_sample_iou1_nsr"])
     assert make_table(runs, "noc").frame["n"].tolist() == [OBJECTS] * 11
+    with pytest.raises(ProtocolError, match="no times"):
+        make_table(runs, "time")
+    assert "published results" in write_site(runs, tmp_path / "site").read_text()
+    assert set(runs.records["protocol"]) == {runs.header["protocol_hash"]}
     assert load_failures(tmp_path / "run").empty
 
 
@@ -107,6 +112,15 @@ def test_rows_keep_place_sign_and_person(tmp_path: Path) -> None:
     assert like["replicate"].tolist() == [0, 1, 2, 3, 4]
     assert like[["y", "x"]].to_numpy().tolist() == [[k, 7] for k in range(5)]  # (y, x) in the file
     assert set(records["dataset"]) == {"COCO_MVal"}
+
+
+def test_names_of_numpy_1_and_numpy_2_read_the_same(tmp_path: Path) -> None:
+    file = published(tmp_path, protocol=2) / "model_h18_User" / "plots" / "COCO_MVal_cvpr_NoBRS_1.pickle"
+    new, data = read_published(file).rows, file.read_bytes()
+    old, other = (b"numpy.core.", b"numpy._core.") if b"numpy._core." in data else (b"numpy._core.", b"numpy.core.")
+    assert other in data
+    file.write_bytes(data.replace(other, old))
+    assert read_published(file).rows == new
 
 
 class Evil:
@@ -150,14 +164,25 @@ def test_what_could_run_code_is_refused_before_it_runs(tmp_path: Path, name: str
 def test_allowed_names_cannot_be_turned_into_something_else(tmp_path: Path) -> None:
     scalar = np.float64(1).__reduce__()[0]
     reconstruct = np.zeros(1).__reduce__()[0]
-    for evil in (
-        Evil(scalar, (np.dtype(object), b"cos\nsystem\n.")),
-        Evil(reconstruct, (Click, (0,), b"b")),
-        Evil(scalar, (np.dtype(float), "text")),
+    forged = Evil(np.dtype, ("V8", False, True), (3, "|", None, ("f",), {"f": (np.dtype(object), 0)}, 8, 1, 0))
+    flagless = Evil(np.dtype, ("f8", False, True), (3, "<", None, ("f",), {"f": (np.dtype(object), 0)}, 8, 8, 0))
+    empty = (np.ndarray, (0,), b"b")
+    for evil, words in (
+        (Evil(scalar, (np.dtype(object), b"cos\nsystem\n.")), "a scalar that is no plain number"),
+        (Evil(scalar, (np.dtype(float), "text")), "a scalar that is no plain number"),
+        (Evil(reconstruct, (Click, (0,), b"b")), "an array of a class other than numpy.ndarray"),
+        (Evil(np.ndarray, ((1 << 40,), np.dtype(float))), "not callable"),  # named by every array, but not to be called
+        (Evil(reconstruct, empty, (1, (1,), np.dtype("V8"), False, b"\x41" * 8)), "an array of 'V8'"),
+        (Evil(reconstruct, empty, (1, (1,), forged, False, b"\x41" * 8)), "an array of 'V8'"),  # addresses in the file
+        (Evil(reconstruct, empty, (1, (1,), flagless, False, b"\x41" * 8)), "an array of records"),
+        (Evil(reconstruct, empty, (1, (1,), np.dtype(object), False, b"\x41" * 8)), "content has another size"),
+        (Evil(reconstruct, empty, (1, (3,), np.dtype(float), False, b"\x41" * 8)), "content has another size"),
+        (Evil(reconstruct, empty, (1, (-1,), np.dtype(float), False, b"")), "an array of an unknown form"),
     ):
         write(tmp_path, "m_Base", "GrabCut_cvpr_NoBRS_20", [["a.jpg", evil, 1]])
-        with pytest.raises(DataError, match="damaged or no published result"):
+        with pytest.raises(DataError, match=f"damaged or no published result.*{words}"):
             import_published(tmp_path / "m_Base", tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 GOOD = rows_of(np.linspace(0.1, 0.9, 20), lambda k: Click(True, (1, 2), k))
@@ -170,6 +195,9 @@ GOOD = rows_of(np.linspace(0.1, 0.9, 20), lambda k: Click(True, (1, 2), k))
         (["a.jpg", GOOD.tolist(), 1], r"expected \[image, array, mask id\]"),
         (["a.jpg", GOOD], r"expected \[image, array, mask id\]"),
         (["a.jpg", rows_of(np.array([1.5]), lambda k: (1, 2)), 1], "row 0: IoU is 1.5"),
+        ([b"a.jpg", GOOD, 1], "expected the image's name and a mask id"),
+        (["a.jpg", GOOD, 1], "same as object 0: a, mask 1"),
+        (["b.jpg", np.concatenate([GOOD, GOOD[:1]]), 1], "21 clicks, more than the 20"),
         (["a.jpg", rows_of(np.array([np.nan]), lambda k: (1, 2)), 1], "IoU is nan"),
         (
             ["a.jpg", rows_of(np.array([0.5]), lambda k: "no click"), 1],
@@ -197,7 +225,7 @@ def test_truncated_doubled_misnamed_and_mixed_files(tmp_path: Path) -> None:
         (tmp_path / "c").mkdir(exist_ok=True)
         broken = write(tmp_path / "c", "m_Base", "GrabCut_cvpr_NoBRS_20", [])
         broken.write_bytes(whole[:cut])
-        with pytest.raises(DataError, match="damaged or no published result"):
+        with pytest.raises(DataError, match="empty" if cut == 0 else "damaged or no published result"):
             read_published(broken)
     with pytest.raises(DataError, match="not named as published"):
         read_published(file.rename(file.with_name("results.pickle")))
