@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from rclicks.cli.options import Names, Plugins, RunFolders, TableFile, TableFormat, put_out
+from rclicks.cli.subcommands import clicks_app, train_app
 from rclicks.cli.words import split_specs
 from rclicks.errors import RclicksError
 
@@ -27,20 +29,8 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option("--plugins", help="Extra folder with adapters/, datasets/, users/, clickability/ or benchmarks/."),
-]
-Names = Annotated[
-    list[str] | None, typer.Option(help="Names, separated by commas or repeated; name:key=value for options.")
-]
-TableFormat = Annotated[
-    str | None,
-    typer.Option("--format", help="md, csv, latex or json [by the ending of --out; else a view in a terminal, or md]."),
-]
-TableFile = Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")]
-RunFolders = Annotated[list[Path], typer.Argument(help="Run folders.")]
+app.add_typer(clicks_app, name="clicks")
+app.add_typer(train_app, name="train")
 
 
 def _version(wanted: bool) -> None:
@@ -163,7 +153,7 @@ def table(
     from rclicks.analysis.runs import load_runs
     from rclicks.analysis.tables import make_table
 
-    _put_out(make_table(load_runs(runs, mix=mix), preset), kind, out)
+    put_out(make_table(load_runs(runs, mix=mix), preset), kind, out)
 
 
 @app.command()
@@ -177,27 +167,7 @@ def compare(
     from rclicks.analysis.robustness_table import compare_models
     from rclicks.analysis.runs import load_runs
 
-    _put_out(compare_models(load_runs(runs, mix=mix)), kind, out)
-
-
-def _put_out(made: Any, kind: str | None, out: Path | None) -> None:
-    """Print a table, or write it to a file."""
-    from rclicks.analysis.formats import render
-    from rclicks.records.store import write_atomically
-
-    if kind is None and out is None and sys.stdout.isatty():
-        from rich.console import Console
-
-        from rclicks.cli.tables import print_table
-
-        print_table(made, Console(highlight=False))
-        return
-    ending = "" if out is None else out.suffix.removeprefix(".")
-    text = render(made, kind or {"tex": "latex", "csv": "csv", "json": "json"}.get(ending, "md"))
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        write_atomically(out, text.encode())
+    put_out(compare_models(load_runs(runs, mix=mix)), kind, out)
 
 
 @app.command("import")
@@ -226,114 +196,9 @@ def reproduce(
 
     tables, agree = rebuild(what, reference, runs or [])
     for made in tables:
-        _put_out(made, kind, None)
+        put_out(made, kind, None)
     if not agree:
         raise typer.Exit(9)
-
-
-clicks_app = typer.Typer(help="Score click models on real clicks, and compare groups of people.", no_args_is_help=True)
-app.add_typer(clicks_app, name="clicks")
-
-ClickFile = Annotated[
-    Path, typer.Option("--clicks", help="CSV of real clicks (plain or RClicks layout), or a What's the Point folder.")
-]
-ClickSets = Annotated[list[str] | None, typer.Option("--datasets", help="Data sets [all that the file names].")]
-Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of previous masks of later rounds.")]
-DataRoot = Annotated[Path | None, typer.Option("--data-root", help="Folder that holds the data sets' folders.")]
-Rules = Annotated[str, typer.Option("--protocol", help="default or compat")]
-
-
-@clicks_app.command("score")
-def clicks_score(
-    models: Annotated[list[str], typer.Argument(help="Click models, as `rclicks ls click-models` lists them.")],
-    clicks: ClickFile,
-    datasets: ClickSets = None,
-    masks: Masks = None,
-    data_root: DataRoot = None,
-    split: Annotated[str, typer.Option(help="Of a What's the Point folder: train or val.")] = "val",
-    by_kind: Annotated[bool, typer.Option("--by-kind", help="A row for each of first, fn and fp.")] = False,
-    limit: Annotated[int | None, typer.Option(help="Items, the first ones.")] = None,
-    protocol: Rules = "default",
-    kind: TableFormat = None,
-    out: TableFile = None,
-    plugins: Plugins = None,
-) -> None:
-    """Score click models by PL1, KS, WD, NSS and PDE on real clicks."""
-    from rclicks.cli.clicks import score
-
-    made = score(
-        split_specs(models) or [],
-        clicks,
-        split_specs(datasets) or [],
-        masks=masks,
-        data_root=data_root,
-        split=split,
-        by_kind=by_kind,
-        limit=limit,
-        protocol=protocol,
-        plugins=plugins or [],
-    )
-    _put_out(made, kind, out)
-
-
-@clicks_app.command("devices")
-def clicks_devices(
-    clicks: ClickFile,
-    datasets: ClickSets = None,
-    masks: Masks = None,
-    data_root: DataRoot = None,
-    protocol: Rules = "default",
-    kind: TableFormat = None,
-) -> None:
-    """Compare clicks made on a PC with clicks made on a phone."""
-    from rclicks.cli.clicks import devices
-
-    made = devices(clicks, split_specs(datasets) or [], masks=masks, data_root=data_root, protocol=protocol)
-    _put_out(made, kind, None)
-
-
-@clicks_app.command("displays")
-def clicks_displays(
-    clicks: Annotated[Path, typer.Option("--clicks", help="previews.csv of the RClicks data.")],
-    root: Annotated[Path, typer.Option("--root", help="Folder with images/ and masks/ of the previews.")],
-    dataset: Annotated[str, typer.Option(help="Layout of that folder.")] = "TETRIS",
-    kind: TableFormat = None,
-) -> None:
-    """Compare clicks under each way of showing the target with those of people who read its description."""
-    from rclicks.cli.clicks import displays
-
-    _put_out(displays(clicks, root, dataset=dataset), kind, None)
-
-
-@clicks_app.command("draw")
-def clicks_draw(
-    model: Annotated[str, typer.Argument(help="A click model.")],
-    key: Annotated[str, typer.Argument(help="The item, such as 2009_002216/8.")],
-    clicks: ClickFile,
-    out: Annotated[Path, typer.Option("--out", "-o", help="PNG and SVG are written.")] = Path("clicks.png"),
-    datasets: ClickSets = None,
-    masks: Masks = None,
-    data_root: DataRoot = None,
-    split: Annotated[str, typer.Option(help="Of a What's the Point folder: train or val.")] = "val",
-    photo: Annotated[bool, typer.Option(help="Show the image, or only the object's outline.")] = True,
-    count: Annotated[int, typer.Option(help="Clicks drawn from the map.")] = 50,
-) -> None:
-    """Draw one object's click map with clicks drawn from it, beside the clicks of real people."""
-    from rclicks.cli.clicks import draw
-
-    files = draw(
-        model,
-        clicks,
-        key,
-        split_specs(datasets) or [],
-        masks=masks,
-        data_root=data_root,
-        split=split,
-        out=out,
-        photo=photo,
-        count=count,
-    )
-    typer.echo("\n".join(map(str, files)))
 
 
 @app.command()

@@ -19,6 +19,20 @@ __all__ = ["best_cells", "print_table"]
 _NAMES = ("run", "dataset", "model", "user", "group")
 # What a narrow terminal can do without, the first to go first.
 _DISPENSABLE = (
+    r"Δ(SB|GR|HH) NoF",
+    r"± NoF",
+    r"ΔHH IoU",
+    r"± (User|Sample@1)|NSR (User|Sample) %",
+    r"(SB|GR) ratio %",
+    r"ΔSB IoU",
+    r"Sample NoC CI|ΔSB NoC % CI",
+    r"NSR %",
+    r"(Base|Sample) NoF",
+    r"ΔHH NoC %",
+    r"± IoU|ΔGR IoU",
+    r"(Base|User|Sample) IoU@1",
+    r"(Base|Sample) IoU",
+    r"ΔGR NoC % CI",
     r"NoF@(80|95)",
     r"IoU@5",
     r".* p95",
@@ -57,7 +71,7 @@ def print_table(table: Table, console: Console) -> None:
         frame, gone = frame.drop(columns=out), gone + out
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in frame.columns:
-        if column in _NAMES:
+        if column in _NAMES or _is_prose(frame, column):
             grid.add_column(Text(column), overflow="fold")
         else:
             grid.add_column(Text(column), justify="right", no_wrap=True, min_width=_width(frame, column))
@@ -85,11 +99,19 @@ def best_cells(table: Table) -> set[tuple[Any, str]]:
     return best
 
 
+def _is_prose(frame: Any, column: str) -> bool:
+    """Tell whether a column holds words, which may fold, and not numbers."""
+    return bool(frame[column].str.contains("[A-Za-z]{3}").any())
+
+
 def _width(frame: Any, column: str) -> int:
     return max([len(column), *(len(v) for v in frame[column])])
 
 
 def _needed(frame: Any) -> int:
     """Return the columns of the terminal that a table needs if long names fold."""
-    widths = [(min(_width(frame, c), _SHORTEST_NAME) if c in _NAMES else _width(frame, c)) for c in frame.columns]
+    folding = [c in _NAMES or _is_prose(frame, c) for c in frame.columns]
+    widths = [
+        min(_width(frame, c), _SHORTEST_NAME) if f else _width(frame, c) for c, f in zip(frame, folding, strict=True)
+    ]
     return sum(widths) + 3 * len(widths)

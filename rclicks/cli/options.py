@@ -1,0 +1,46 @@
+"""Options that several verbs share, and how a table leaves the command line; nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["DataRoot", "Names", "Plugins", "RunFolders", "TableFile", "TableFormat", "put_out"]
+
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugins", help="Extra folder with adapters/, datasets/, users/, clickability/ or benchmarks/."),
+]
+Names = Annotated[
+    list[str] | None, typer.Option(help="Names, separated by commas or repeated; name:key=value for options.")
+]
+TableFormat = Annotated[
+    str | None,
+    typer.Option("--format", help="md, csv, latex or json [by the ending of --out; else a view in a terminal, or md]."),
+]
+TableFile = Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")]
+RunFolders = Annotated[list[Path], typer.Argument(help="Run folders.")]
+DataRoot = Annotated[Path | None, typer.Option("--data-root", help="Folder that holds the data sets' folders.")]
+
+
+def put_out(made: Any, kind: str | None, out: Path | None) -> None:
+    """Print a table, or write it to a file."""
+    from rclicks.analysis.formats import render
+    from rclicks.records.store import write_atomically
+
+    if kind is None and out is None and sys.stdout.isatty():
+        from rich.console import Console
+
+        from rclicks.cli.tables import print_table
+
+        print_table(made, Console(highlight=False))
+        return
+    ending = "" if out is None else out.suffix.removeprefix(".")
+    text = render(made, kind or {"tex": "latex", "csv": "csv", "json": "json"}.get(ending, "md"))
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_atomically(out, text.encode())

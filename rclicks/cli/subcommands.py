@@ -1,0 +1,171 @@
+"""The verbs that have verbs of their own: ``rclicks clicks ...`` and ``rclicks train ...``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rclicks.cli.options import DataRoot, Plugins, TableFile, TableFormat, put_out
+from rclicks.cli.words import split_specs
+
+__all__ = ["clicks_app", "train_app"]
+
+train_app = typer.Typer(help="Train networks; every training can be resumed.", no_args_is_help=True)
+
+
+@train_app.command("clickability")
+def train_clickability(
+    clicks: Annotated[Path, typer.Option("--clicks", help="A What's the Point folder, or a CSV of real clicks.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the training.")],
+    architecture: Annotated[
+        str, typer.Option(help="mini (cues, seconds), mini-cnn, segnext-t, segnext-s or segnext-b.")
+    ] = "mini",
+    protocol: Annotated[str, typer.Option(help="default, or compat for the published recipe.")] = "default",
+    sigma: Annotated[float, typer.Option(help="Blur of the clicks, in pixels of a 1920 x 1080 image.")] = 5.0,
+    datasets: Annotated[list[str] | None, typer.Option("--datasets", help="Data sets that a CSV refers to.")] = None,
+    data_root: DataRoot = None,
+    masks: Annotated[Path | None, typer.Option("--masks", help="Folder of previous masks of later rounds.")] = None,
+    held_out: Annotated[Path | None, typer.Option(help="List of images that are for validation.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[of the recipe]")] = None,
+    batch: Annotated[int, typer.Option(help="Items a step.")] = 16,
+    rate: Annotated[float | None, typer.Option(help="Peak learning rate [of the recipe].")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without gain before it stops [of the recipe].")] = None,
+    folds: Annotated[int, typer.Option(help="Of the cross-validation of mini; 0 for none.")] = 5,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    workers: Annotated[int, typer.Option(help="Processes that decode.")] = 2,
+    backbone: Annotated[Path | None, typer.Option(help="Pretrained backbone weights.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
+    plugins: Plugins = None,
+) -> None:
+    """Train a click model on the clicks of people."""
+    from rclicks.cli.training import train_clickability as train
+
+    file = train(
+        clicks,
+        out,
+        architecture=architecture,
+        protocol=protocol,
+        sigma=sigma,
+        datasets=split_specs(datasets) or [],
+        data_root=data_root,
+        masks=masks,
+        held_out=held_out,
+        epochs=epochs,
+        batch=batch,
+        rate=rate,
+        patience=patience,
+        folds=folds,
+        seed=seed,
+        device=device,
+        workers=workers,
+        backbone=backbone,
+        resume=resume,
+        plugins=plugins or [],
+    )
+    typer.echo(str(file))
+
+
+clicks_app = typer.Typer(help="Score click models on real clicks, and compare groups of people.", no_args_is_help=True)
+
+ClickFile = Annotated[
+    Path, typer.Option("--clicks", help="CSV of real clicks (plain or RClicks layout), or a What's the Point folder.")
+]
+ClickSets = Annotated[list[str] | None, typer.Option("--datasets", help="Data sets [all that the file names].")]
+Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of previous masks of later rounds.")]
+Rules = Annotated[str, typer.Option("--protocol", help="default or compat")]
+
+
+@clicks_app.command("score")
+def clicks_score(
+    models: Annotated[list[str], typer.Argument(help="Click models, as `rclicks ls click-models` lists them.")],
+    clicks: ClickFile,
+    datasets: ClickSets = None,
+    masks: Masks = None,
+    data_root: DataRoot = None,
+    split: Annotated[str, typer.Option(help="Of a What's the Point folder: train or val.")] = "val",
+    by_kind: Annotated[bool, typer.Option("--by-kind", help="A row for each of first, fn and fp.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Items, the first ones.")] = None,
+    protocol: Rules = "default",
+    kind: TableFormat = None,
+    out: TableFile = None,
+    plugins: Plugins = None,
+) -> None:
+    """Score click models by PL1, KS, WD, NSS and PDE on real clicks."""
+    from rclicks.cli.clicks import score
+
+    made = score(
+        split_specs(models) or [],
+        clicks,
+        split_specs(datasets) or [],
+        masks=masks,
+        data_root=data_root,
+        split=split,
+        by_kind=by_kind,
+        limit=limit,
+        protocol=protocol,
+        plugins=plugins or [],
+    )
+    put_out(made, kind, out)
+
+
+@clicks_app.command("devices")
+def clicks_devices(
+    clicks: ClickFile,
+    datasets: ClickSets = None,
+    masks: Masks = None,
+    data_root: DataRoot = None,
+    protocol: Rules = "default",
+    kind: TableFormat = None,
+) -> None:
+    """Compare clicks made on a PC with clicks made on a phone."""
+    from rclicks.cli.clicks import devices
+
+    made = devices(clicks, split_specs(datasets) or [], masks=masks, data_root=data_root, protocol=protocol)
+    put_out(made, kind, None)
+
+
+@clicks_app.command("displays")
+def clicks_displays(
+    clicks: Annotated[Path, typer.Option("--clicks", help="previews.csv of the RClicks data.")],
+    root: Annotated[Path, typer.Option("--root", help="Folder with images/ and masks/ of the previews.")],
+    dataset: Annotated[str, typer.Option(help="Layout of that folder.")] = "TETRIS",
+    kind: TableFormat = None,
+) -> None:
+    """Compare clicks under each way of showing the target with those of people who read its description."""
+    from rclicks.cli.clicks import displays
+
+    put_out(displays(clicks, root, dataset=dataset), kind, None)
+
+
+@clicks_app.command("draw")
+def clicks_draw(
+    model: Annotated[str, typer.Argument(help="A click model.")],
+    key: Annotated[str, typer.Argument(help="The item, such as 2009_002216/8.")],
+    clicks: ClickFile,
+    out: Annotated[Path, typer.Option("--out", "-o", help="PNG and SVG are written.")] = Path("clicks.png"),
+    datasets: ClickSets = None,
+    masks: Masks = None,
+    data_root: DataRoot = None,
+    split: Annotated[str, typer.Option(help="Of a What's the Point folder: train or val.")] = "val",
+    photo: Annotated[bool, typer.Option(help="Show the image, or only the object's outline.")] = True,
+    count: Annotated[int, typer.Option(help="Clicks drawn from the map.")] = 50,
+) -> None:
+    """Draw one object's click map with clicks drawn from it, beside the clicks of real people."""
+    from rclicks.cli.clicks import draw
+
+    files = draw(
+        model,
+        clicks,
+        key,
+        split_specs(datasets) or [],
+        masks=masks,
+        data_root=data_root,
+        split=split,
+        out=out,
+        photo=photo,
+        count=count,
+    )
+    typer.echo("\n".join(map(str, files)))
