@@ -67,7 +67,8 @@ def score(
             card = registry.find("click-model", spec.name).card
             assert isinstance(card, ClickModelCard)  # noqa: S101 - the registry's own promise
             if seen := sorted({i.dataset for i in items} & set(card.trained_on)):
-                notes.append(f"{spec.label} was trained on clicks of {', '.join(seen)}")
+                which = " (its train split; these are val)" if clicks.is_dir() and split == "val" else ""
+                notes.append(f"{spec.label} was trained on clicks of {', '.join(seen)}{which}")
     rows = pd.concat(parts, ignore_index=True)
     keys = ["dataset", *(["kind"] if by_kind else []), "model"]
     frame = rows.groupby(keys, sort=False).agg(items=("key", "size"), clicks=("clicks", "sum"), **_means(rows))

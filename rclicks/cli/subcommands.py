@@ -35,7 +35,7 @@ def train_clickability(
     folds: Annotated[int, typer.Option(help="Of the cross-validation of mini; 0 for none.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    workers: Annotated[int, typer.Option(help="Processes that decode.")] = 2,
+    workers: Annotated[int, typer.Option(help="Threads that decode.")] = 2,
     backbone: Annotated[Path | None, typer.Option(help="Pretrained backbone weights.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
     plugins: Plugins = None,

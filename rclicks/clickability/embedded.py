@@ -1,0 +1,207 @@
+"""The click model that comes with the package: five cues, weighted as people's clicks say.
+
+The probability of a pixel x of the error E is E(x) exp(w . cues(x)), normalised over the error. The cues know nothing
+of the image's content but its frame:
+
+* ``depth``: log(0.05 + d), d the distance to the outside of the error divided by its maximum;
+* ``spread``: distance to the error's centroid in units of its extent in that direction (Mahalanobis distance);
+* ``height``: signed height below the centroid in units of the vertical extent (people click the upper part);
+* ``row``, ``column``: distance to the middle row and column of the image, in image heights and widths.
+
+The weights were fitted by maximum likelihood to clicks of the first round; clicks of later rounds were not to be had,
+so an error of a later round is treated as if it were an object. docs/click-models.md has data, recipe and figures.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import ClickModelCard
+from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.errors import WeightsError
+from rclicks.models.weights import checkpoint_id
+from rclicks.protocol import Protocol
+
+__all__ = ["CARDS", "CUES", "FORMAT", "WEIGHTS", "CueModel", "Cues", "cues", "load", "read_weights", "shipped_weights"]
+
+CARDS = (
+    ClickModelCard(
+        name="clickability-mini",
+        summary="five geometric cues, weighted as 1,677 human clicks on VOC objects say; comes with the package",
+        source="trained here on the What's the Point clicks",
+        licence="Apache-2.0; the clicks have no stated licence, their authors ask for the citation",
+        citation="Bearman et al.: What's the point: semantic segmentation with point supervision, ECCV 2016",
+        parameters=5,
+        trained_on=("VOC_clicks",),
+    ),
+)
+
+CUES = ("depth", "spread", "height", "row", "column")
+FORMAT = "rclicks cue model 1"
+WEIGHTS = Path(__file__).parents[1] / "assets" / "clickability" / "clickability-mini.json"
+DEPTH_FLOOR = 0.05
+PIXEL_VARIANCE = 1 / 12  # of a point within its pixel; keeps the extent of a one-pixel-wide error above 0
+INSIDE = 0.5  # a soft error's pixels above it count as inside for the distance transform
+
+
+@dataclass(frozen=True, eq=False)
+class Cues:
+    """The pixels of one error and what is known of them.
+
+    Attributes
+    ----------
+    rows, columns : (n,) int arrays
+    weight : (n,) float64 array
+        How much each belongs to the error, in (0, 1].
+    values : (n, 5) float32 array
+        In the order of `CUES`.
+    """
+
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    weight: NDArray[np.float64]
+    values: NDArray[np.float32]
+
+    def scores(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the weighted sum of the cues, an (n,) array: the log-density up to a constant."""
+        total = np.zeros(len(self.values))
+        for column, weight in zip(self.values.T, weights, strict=True):
+            total += weight * column
+        return total
+
+    def density(self, scores: NDArray[np.floating[Any]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return the (H, W) map in proportion to weight times exp(score), of sum 1; all 0 if there are no pixels."""
+        made = np.zeros(shape, np.float32)
+        if len(self.weight):
+            mass = self.weight * np.exp(scores - scores.max())
+            made[self.rows, self.columns] = mass / mass.sum()
+        return made
+
+
+def cues(error: NDArray[Any]) -> Cues:
+    """Return the cues of each pixel of an (H, W) error, bool or float in [0, 1]; none for an empty one."""
+    height, width = error.shape
+    box = _box(error > 0)
+    part = error[box]
+    rows, columns = np.nonzero(part > 0)
+    weight = part[rows, columns].astype(np.float64)
+    values = np.empty((len(rows), len(CUES)), np.float32)
+    if not len(rows):
+        return Cues(rows, columns, weight, values)
+    inside = part if part.dtype == np.bool_ else part > INSIDE
+    depth = _depth(inside if inside.any() else part > 0)[rows, columns]
+    rows, columns = rows + box[0].start, columns + box[1].start
+    share = weight / weight.sum()
+    # No matrix products here: their last bits depend on where in memory the operands lie.
+    down, right = rows - (share * rows).sum(), columns - (share * columns).sum()
+    down_var = (share * down**2).sum() + PIXEL_VARIANCE
+    right_var = (share * right**2).sum() + PIXEL_VARIANCE
+    both = (share * down * right).sum()
+    square = (right_var * down**2 - 2 * both * down * right + down_var * right**2) / (down_var * right_var - both**2)
+    values[:, 0] = np.log(depth + DEPTH_FLOOR)
+    values[:, 1] = np.sqrt(np.maximum(square, 0))
+    values[:, 2] = down / math.sqrt(down_var)
+    values[:, 3] = np.abs((rows + 0.5) / height - 0.5)
+    values[:, 4] = np.abs((columns + 0.5) / width - 0.5)
+    return Cues(rows, columns, weight, values)
+
+
+def _depth(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the distance to the outside, in which the border counts, divided by its maximum.
+
+    OpenCV's roots differ in the last bits with where in memory they are computed; squared distances are whole numbers.
+    """
+    framed = cv2.copyMakeBorder(inside.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    rough = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1].astype(np.float64)
+    exact = np.sqrt(np.rint(rough**2))
+    return np.asarray(exact / exact.max())
+
+
+def _box(inside: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Return the smallest rectangle that holds all true pixels; empty if there is none."""
+    left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
+    return slice(top, top + height), slice(left, left + width)
+
+
+def read_weights(path: Path) -> NDArray[np.float64]:
+    """Return the weights of the cues, in the order of `CUES`.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or of another format.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WeightsError(f"weights {path} of clickability-mini cannot be read: {error}") from error
+    except ValueError as error:
+        raise WeightsError(f"weights {path} are damaged: no JSON ({error})") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise WeightsError(f"{path} is no weight file of a cue model: expected JSON with format {FORMAT!r}")
+    weights = content.get("weights")
+    if not isinstance(weights, dict) or set(weights) != set(CUES):
+        raise WeightsError(f"{path}: weights must be given for exactly {', '.join(CUES)}; found {weights!r}")
+    values = [weights[name] for name in CUES]
+    if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values):
+        raise WeightsError(f"{path}: weights must be finite numbers; found {weights!r}")
+    return np.array(values, np.float64)
+
+
+class CueModel(ClickModel):
+    """A log-linear density over the error's pixels.
+
+    Parameters
+    ----------
+    card : ClickModelCard
+    weights : (5,) float64 array
+        In the order of `CUES`.
+    identity : str
+        Of the weight file.
+    """
+
+    def __init__(self, card: ClickModelCard, weights: NDArray[np.float64], identity: str = "none") -> None:
+        self.card, self.weights, self.checkpoint_id = card, weights, identity
+
+    def maps(self, prepared: Any, asks: Sequence[Ask]) -> list[ClickMap]:
+        """Return one (H, W) float32 density an ask: of sum 1 and 0 outside the error; all 0 if that is empty."""
+        found = [cues(ask.error) for ask in asks]
+        return [c.density(c.scores(self.weights), a.error.shape) for c, a in zip(found, asks, strict=True)]
+
+
+def load(
+    card: ClickModelCard,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    protocol: Protocol | None = None,
+) -> CueModel:
+    """Return the click model; it needs no network library and runs on the CPU.
+
+    Parameters
+    ----------
+    checkpoint : path or None
+        A file that `rclicks train clickability --architecture mini` wrote; None takes the package's own.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or of another format.
+    """
+    path = WEIGHTS if checkpoint is None else Path(checkpoint).expanduser()
+    weights = read_weights(path)
+    return CueModel(card, weights, checkpoint_id(path, card))
+
+
+def shipped_weights(card: ClickModelCard) -> str:
+    """Return the identity of the package's own weights, for provenance."""
+    return checkpoint_id(WEIGHTS, card)

@@ -1,0 +1,211 @@
+"""Click models that you train with ``rclicks train clickability``: a network on top of the embedded model's cues.
+
+The density of a pixel x of the error E is E(x) exp(w . cues(x) + r(x)), normalised over the error, where r is the
+network's output. A checkpoint says itself which network it is for. Checkpoints of the published recipe
+(``--protocol compat``) are plain state_dicts: give them to `clickability` and its smaller siblings instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import Checkpoint, ClickModelCard
+from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.clickability.embedded import WEIGHTS, Cues, cues, read_weights
+from rclicks.clickability.letterbox import Letterbox
+from rclicks.errors import WeightsError
+from rclicks.models.devices import translate_memory_errors
+from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint, load_into, read_checkpoint
+from rclicks.protocol import Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = [
+    "ARCHITECTURES",
+    "CARDS",
+    "FORMAT",
+    "Trained",
+    "build_network",
+    "load",
+    "network_image",
+    "prior_map",
+    "scores",
+]
+
+CARDS = (
+    ClickModelCard(
+        name="clickability-trained",
+        variant="mini-cnn",
+        summary="a network that you trained with `rclicks train clickability`, on top of the embedded model's cues",
+        source="your own training",
+        licence="yours; mind that of the clicks",
+        batched=True,
+        parameters=710417,
+        checkpoint=Checkpoint(file="clickability-trained.pth"),
+        extra="torch",
+    ),
+)
+
+FORMAT = "rclicks trained click model 1"
+ARCHITECTURES = {"mini-cnn": (256, 256), "segnext-t": (416, 416), "segnext-s": (416, 416), "segnext-b": (416, 416)}
+MEAN, DEVIATION = np.array([(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)], np.float32)
+
+
+def build_network(architecture: str) -> nn.Module:
+    """Return an untrained network of `ARCHITECTURES`."""
+    if architecture == "mini-cnn":
+        from rclicks.clickability._embedded import ResidualNetwork
+
+        return ResidualNetwork()
+    from rclicks.clickability._segnext import ClickabilityNetwork
+
+    return ClickabilityNetwork(architecture.rpartition("-")[2])
+
+
+def network_image(image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.float32]:
+    """Return an (H, W, 3) image as (3, h, w), normalised, in its box, whose bars have the mean colour."""
+    pixels = (image.astype(np.float32) / np.float32(255) - MEAN) / DEVIATION
+    return np.ascontiguousarray(letterbox.put(pixels).transpose(2, 0, 1))
+
+
+def prior_map(found: Cues, weights: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return the cues' scores as an (H, W) map: at most 0 on the error, -10 at least, 0 outside."""
+    made = np.zeros(shape, np.float32)
+    if len(found.weight):
+        score = found.scores(weights)
+        made[found.rows, found.columns] = np.maximum(score - score.max(), -10)
+    return made
+
+
+def scores(network: nn.Module, image: torch.Tensor, masks: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
+    """Return the (B, 1, h, w) residual of any architecture; only the small one looks at the prior."""
+    from rclicks.clickability._embedded import ResidualNetwork
+
+    if isinstance(network, ResidualNetwork):
+        return network(image, masks, prior)
+    return network(image, masks)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What depends on the image alone: its place in the box, and the (1, 3, h, w) image there."""
+
+    letterbox: Letterbox
+    image: torch.Tensor
+
+
+class Trained(ClickModel):
+    """A density from cues and a network.
+
+    Parameters
+    ----------
+    card : ClickModelCard
+    network : torch.nn.Module
+        In evaluation mode, on `device`.
+    box : (height, width)
+        What the network sees the image in.
+    weights : (5,) float64 array
+        Of the cues.
+    device, checkpoint_id : str
+    """
+
+    def __init__(
+        self,
+        card: ClickModelCard,
+        network: nn.Module,
+        box: tuple[int, int],
+        weights: NDArray[np.float64],
+        *,
+        device: str = "cpu",
+        checkpoint_id: str = "none",
+    ) -> None:
+        self.card, self.network, self.box, self.cue_weights = card, network, box, weights
+        self.device, self.checkpoint_id = device, checkpoint_id
+
+    def prepare(self, image: NDArray[np.uint8]) -> Prepared:
+        """Return the (H, W, 3) uint8 RGB image, normalised, in the network's box and on its device."""
+        import torch
+
+        letterbox = Letterbox.of((image.shape[0], image.shape[1]), self.box)
+        with translate_memory_errors():
+            return Prepared(letterbox, torch.from_numpy(network_image(image, letterbox))[None].to(self.device))
+
+    def maps(self, prepared: Prepared, asks: Sequence[Ask]) -> list[ClickMap]:
+        """Return one (H, W) float32 density an ask: its sum is 1 and it is 0 outside the error; all 0 if that is empty.
+
+        Raises
+        ------
+        OutOfMemory
+        """
+        import torch
+
+        put = prepared.letterbox.put
+        found = [cues(ask.error) for ask in asks]
+        masks = np.array([[put(np.asarray(m, np.float32)) for m in (a.mask, a.error)] for a in asks])
+        priors = [prior_map(c, self.cue_weights, a.error.shape) for c, a in zip(found, asks, strict=True)]
+        boxed = np.array([[put(prior)] for prior in priors])
+        with translate_memory_errors(), torch.inference_mode():
+            given = (torch.from_numpy(x).to(self.device) for x in (masks, boxed))
+            residuals = scores(self.network, prepared.image, *given)[:, 0].float().cpu().numpy()
+        maps: list[ClickMap] = []
+        for pixels, residual, ask in zip(found, residuals, asks, strict=True):
+            added = prepared.letterbox.take(residual)[pixels.rows, pixels.columns]
+            maps.append(pixels.density(pixels.scores(self.cue_weights) + added, ask.error.shape))
+        return maps
+
+
+def load(
+    card: ClickModelCard,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    protocol: Protocol | None = None,
+) -> Trained:
+    """Return the click model of a ``best.pth`` that the default recipe wrote.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged, unsafe, or not such a checkpoint.
+    """
+    if checkpoint == SYNTHETIC:
+        from rclicks.models.weights import synthetic_state
+
+        network = build_network(card.variant)
+        network.load_state_dict(synthetic_state(network))
+        return _ready(card, network, card.variant, read_weights(WEIGHTS), device, SYNTHETIC)
+    path = find_checkpoint(card, checkpoint)
+    identity = checkpoint_id(path, card)
+    content: Any = read_checkpoint(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} is no checkpoint of `rclicks train clickability` (format {FORMAT!r}); plain state_dicts, such as "
+            "those of the published recipe, belong to the click models clickability, clickability-s and clickability-t"
+        )
+    architecture = str(content.get("architecture"))
+    if architecture not in ARCHITECTURES:
+        raise WeightsError(f"{path} is for the network {architecture!r}; known: {', '.join(ARCHITECTURES)}")
+    network = build_network(architecture)
+    load_into(network, content["state"], str(path))
+    return _ready(card, network, architecture, np.array(content["cues"], np.float64), device, identity)
+
+
+def _ready(
+    card: ClickModelCard,
+    network: nn.Module,
+    architecture: str,
+    weights: NDArray[np.float64],
+    device: str,
+    identity: str,
+) -> Trained:
+    network = network.eval().requires_grad_(False).to(device)
+    box = ARCHITECTURES[architecture]
+    return Trained(card, network, box, weights, device=device, checkpoint_id=identity)
