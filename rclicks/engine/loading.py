@@ -137,6 +137,11 @@ def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
         _refuse_weights(card, spec)
     if spec.checkpoint == SYNTHETIC:
         return SYNTHETIC
+    if card.checkpoint is None and spec.checkpoint is not None and isinstance(card, ClickModelCard):
+        file = Path(spec.checkpoint).expanduser()  # weights of the user's own; there are no published ones
+        if not file.is_file():
+            raise WeightsError(f"checkpoint {file} of {card.name} does not exist")
+        return checkpoint_id(file, card)
     find = getattr(module, "checkpoint_path", find_checkpoint)
     return checkpoint_id(find(card, spec.checkpoint), card)
 

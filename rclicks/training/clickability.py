@@ -391,7 +391,7 @@ def train_cues(
         facts["held_out_gain"] = round(cue_fit.log_gain(others, fitted.weights), 4)
     content = {
         "format": CUE_FORMAT,
-        "weights": {name: round(float(w), 6) for name, w in zip(CUES, fitted.weights, strict=True)},
+        "weights": {name: float(w) for name, w in zip(CUES, fitted.weights, strict=True)},
         "trained": facts,
     }
     folder.mkdir(parents=True, exist_ok=True)

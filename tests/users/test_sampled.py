@@ -1,10 +1,12 @@
 """The sampled user: published trajectories to the bit, groups, replicates, shared maps, and odd maps."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rclicks.clickability.contract import Ask
 from rclicks.engine.episode import Rules, play
 from rclicks.engine.loading import ClickModelPool, load_model, load_user
 from rclicks.errors import DataError, ProtocolError, UnknownNameError, WeightsError
@@ -168,3 +170,18 @@ def test_an_error_pixel_is_never_clicked_twice_and_ignored_pixels_never(registry
         points = [(r["y"], r["x"]) for r in rows if r["group"] == group]
         assert len(points) == len(set(points)) > 1
         assert all(mask[p] and not band[p] for p in points)
+
+
+def test_weights_of_ones_own_are_used_and_recorded(registry: Registry, tmp_path: Path) -> None:
+    shipped = load_user(registry, parse("sampled"), Protocol())
+    assert shipped.identity()["click_model"]["weights"].startswith("clickability-mini.json@")
+    own = tmp_path / "own.json"
+    cues = dict.fromkeys(("depth", "spread", "height", "row", "column"), 0.0)
+    own.write_text(json.dumps({"format": "rclicks cue model 1", "weights": cues}))
+    user = load_user(registry, parse(f"sampled:checkpoint={own}"), Protocol())
+    assert user.identity()["click_model"]["weights"].startswith("own.json@")
+    mask = two_discs().targets[0].masks[0]
+    (even,) = user.source.maps(two_discs(), [Ask(mask, mask)])
+    assert np.ptp(even[mask]) == 0  # without weights every pixel is as likely
+    with pytest.raises(WeightsError, match=r"absent.json of clickability-mini does not exist"):
+        load_user(registry, parse("sampled:checkpoint=absent.json"), Protocol())
