@@ -159,6 +159,8 @@ def _resolve(registry: Registry, kind: str, spec: Spec) -> tuple[Entry, ModuleTy
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         known = {p.name for p in parameters} - {"card", "root", "checkpoint", "device", "protocol", "click_models"}
         for option in spec.options:
+            if option in ("checkpoint", "root"):
+                raise ProtocolError(f"{kind} {spec.name!r}: `{option}` stands beside `options`, not in it")
             if option not in known:
                 allowed = ", ".join(sorted(known)) or "none"
                 raise ProtocolError(f"{kind} {spec.name!r} has no option {option!r}; allowed: {allowed}")

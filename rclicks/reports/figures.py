@@ -186,6 +186,8 @@ def group_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
         axes.set_visible(False)
     for axes in grid.flat:
         axes.label_outer()
+    lowest = min(float(np.min(line.get_ydata())) for axes in grid.flat for line in axes.lines)
+    grid.flat[0].set_ylim(max(0.0, lowest - 0.03), 1.0)  # shared: the first panel's limits would cut the others
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(numbers[0], numbers[-1]), colours)
     bar = figure.colorbar(scale, ax=list(grid.flat), pad=0.02, ticks=[numbers[0], numbers[-1]])
     bar.ax.set_yticklabels([f"G{numbers[0]}\nunlikely\nclicks", f"G{numbers[-1]}\npeaks"], fontsize=8, color=INK)
