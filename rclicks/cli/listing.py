@@ -172,6 +172,11 @@ def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
         for m, u in effective["players"].items()
     ]
     facts += [
+        ("user", f"{label}: click model {f['click_model']['name']}, weights {f['click_model']['weights']}")
+        for label, f in header.get("users", {}).items()
+        if "click_model" in f
+    ]
+    facts += [
         ("data", f"{name}: {d['samples']} samples, SHA-256 {d['sha256'][:12]}")
         for name, d in header.get("data", {}).items()
     ]

@@ -30,6 +30,7 @@ def test_robustness_table_comparison_and_figures(run: Path, tmp_path: Path) -> N
     assert "toy:radius=9" in compared
     files = rclicks("plot", run, "--out", tmp_path).split()
     assert {Path(f).name for f in files} >= {"iou_toy-set.png", "groups_iou_toy-set.svg"}
+    assert "groups: click model uniform, weights none" in rclicks("show", run)
     rclicks("report", run, "-o", tmp_path / "site")
     assert "ΔSB" in (tmp_path / "site" / "index.html").read_text()
 
