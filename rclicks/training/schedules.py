@@ -1,7 +1,7 @@
 """Learning rates as pure functions of the step.
 
->>> f"{published(100 - 1, 100, 0.01):.6f}"
-'0.000263'
+>>> f"{published(100, 100, 0.01):.6f}"
+'0.000245'
 >>> warm_cosine(99, 100, 1.0)
 0.0
 """
