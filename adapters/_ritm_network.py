@@ -11,23 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from rclicks.adapters._hrnet import HRNet, resize
+from rclicks.models._layers import ScaleLayer
 from rclicks.models.clickmaps import disk_maps, tanh_maps
 
 __all__ = ["HRNetModel"]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-class ScaleLayer(nn.Module):
-    """Multiplies by the absolute value of one learned number."""
-
-    def __init__(self, value: float = 0.05) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.full((1,), value))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return |scale| * x."""
-        return x * self.scale.abs()
 
 
 class HRNetModel(nn.Module):

@@ -35,6 +35,7 @@ NOUNS = {
     "specs",
     "registry",
     "benchmark",
+    "seeds",
 }
 HEAVY = {"torch", "torchvision", "segment_anything", "sam2", "timm", "maxflow", "pycocotools", "monai", "matplotlib"}
 

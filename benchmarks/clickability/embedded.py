@@ -24,10 +24,10 @@ from rclicks.clickability.trained import CARDS as TRAINED
 from rclicks.clickability.trained import load as load_trained
 from rclicks.clickability.voc import voc_items
 from rclicks.engine.loading import load_dataset
-from rclicks.engine.seeds import keyed_rng
 from rclicks.errors import DataError
 from rclicks.metrics.clicks import nss, pl1, wasserstein
 from rclicks.registry import Registry
+from rclicks.seeds import keyed_rng
 from rclicks.specs import Spec
 from rclicks.training.cues import cross_validate, evidence_of, fit
 

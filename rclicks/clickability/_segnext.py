@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, gelu, interpolate, normalize, relu
 
+from rclicks.models._layers import ScaleLayer
+
 __all__ = ["VARIANTS", "ClickabilityNetwork", "Variant", "min_max"]
 
 MLP_RATIOS = (8, 8, 4, 4)
@@ -287,18 +289,6 @@ class EncoderDecoder(nn.Module):
     def forward(self, image: Tensor, extra: Tensor) -> Tensor:
         """Return a (B, 1, h / 4, w / 4) map; see `Backbone.forward`."""
         return self.decode_head[0](self.backbone(image, extra))
-
-
-class ScaleLayer(nn.Module):
-    """Multiplies by the absolute value of one learned number."""
-
-    def __init__(self, value: float = 0.05) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.full((1,), value))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return |scale| * x."""
-        return x * self.scale.abs()
 
 
 class ClickabilityNetwork(nn.Module):

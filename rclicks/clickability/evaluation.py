@@ -11,7 +11,6 @@ anew for each of the three measures from one generator that all items share in o
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from rclicks.clickability.items import ClickItem, Scene
 from rclicks.errors import DataError, PluginError, ProtocolError
 from rclicks.metrics.clicks import ks2d, nss, pde, pl1, wasserstein
 from rclicks.metrics.facts import bounding_box
+from rclicks.seeds import keyed_rng
 
 __all__ = ["SCORES", "compare_devices", "compare_displays", "draw_points", "evaluate"]
 
@@ -124,7 +124,7 @@ def _scores(
         uniform = stream.random_sample((sets, n)) if stream is not None else keyed.random((sets, n))
         return draw_points(shares, uniform, found.shape[1])
 
-    keyed = _rng(seed, item)
+    keyed = keyed_rng(seed, item.dataset, item.key)
     first = drawn()
     second, third = (drawn(), drawn()) if stream is not None else (first, first)
     accepted = ks2d(item.points, second)[0] > ACCEPTED if n > 1 else np.array([np.nan])
@@ -155,13 +155,6 @@ def draw_points(cumulative: NDArray[np.float64], uniform: NDArray[np.float64], w
     """
     at = np.searchsorted(cumulative / cumulative[-1], uniform, side="right")
     return np.stack(np.divmod(at, width), axis=-1).astype(np.int64)
-
-
-def _rng(seed: int, item: ClickItem) -> np.random.Generator:
-    text = "\x1f".join((str(seed), item.dataset, item.key))
-    return np.random.Generator(
-        np.random.Philox(key=int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little"))
-    )
 
 
 def _box_of(scene: Scene, item: ClickItem) -> tuple[int, int]:

@@ -8,7 +8,6 @@ network's output. A checkpoint says itself which network it is for. Checkpoints 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from rclicks.cards import Checkpoint, ClickModelCard
 from rclicks.clickability.contract import Ask, ClickMap, ClickModel
 from rclicks.clickability.embedded import WEIGHTS, Cues, cues, read_weights
 from rclicks.clickability.letterbox import Letterbox
+from rclicks.clickability.segnext import Prepared, network_image
 from rclicks.errors import WeightsError
 from rclicks.models.devices import translate_memory_errors
 from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint, load_into, read_checkpoint
@@ -35,7 +35,6 @@ __all__ = [
     "Trained",
     "build_network",
     "load",
-    "network_image",
     "prior_map",
     "scores",
 ]
@@ -56,7 +55,6 @@ CARDS = (
 
 FORMAT = "rclicks trained click model 1"
 ARCHITECTURES = {"mini-cnn": (256, 256), "segnext-t": (416, 416), "segnext-s": (416, 416), "segnext-b": (416, 416)}
-MEAN, DEVIATION = np.array([(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)], np.float32)
 
 
 def build_network(architecture: str) -> nn.Module:
@@ -68,12 +66,6 @@ def build_network(architecture: str) -> nn.Module:
     from rclicks.clickability._segnext import ClickabilityNetwork
 
     return ClickabilityNetwork(architecture.rpartition("-")[2])
-
-
-def network_image(image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.float32]:
-    """Return an (H, W, 3) image as (3, h, w), normalised, in its box, whose bars have the mean colour."""
-    pixels = (image.astype(np.float32) / np.float32(255) - MEAN) / DEVIATION
-    return np.ascontiguousarray(letterbox.put(pixels).transpose(2, 0, 1))
 
 
 def prior_map(found: Cues, weights: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -92,14 +84,6 @@ def scores(network: nn.Module, image: torch.Tensor, masks: torch.Tensor, prior: 
     if isinstance(network, ResidualNetwork):
         return network(image, masks, prior)
     return network(image, masks)
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """What depends on the image alone: its place in the box, and the (1, 3, h, w) image there."""
-
-    letterbox: Letterbox
-    image: torch.Tensor
 
 
 class Trained(ClickModel):

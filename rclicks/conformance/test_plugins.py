@@ -26,7 +26,6 @@ from rclicks.data.contract import Dataset
 from rclicks.data.roots import resolve
 from rclicks.engine.lanes import LanePool
 from rclicks.engine.loading import load_click_model, load_dataset, load_model, load_user
-from rclicks.engine.seeds import keyed_rng
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
 from rclicks.interaction import Box, Click, Interaction
 from rclicks.metrics.facts import TargetFacts
@@ -35,6 +34,7 @@ from rclicks.models.weights import SYNTHETIC
 from rclicks.protocol import Protocol
 from rclicks.registry import Entry, Registry, load_module
 from rclicks.sample import Sample, Target
+from rclicks.seeds import keyed_rng
 from rclicks.specs import Spec
 from rclicks.users.contract import View
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from rclicks.engine.lanes import Decoded, LanePool
-from rclicks.engine.seeds import keyed_rng
 from rclicks.errors import RclicksError
 from rclicks.interaction import Box, Interaction
 from rclicks.metrics.catalogue import score
@@ -24,6 +23,7 @@ from rclicks.metrics.facts import TargetFacts
 from rclicks.models.contract import Model, State
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target
+from rclicks.seeds import keyed_rng
 from rclicks.users.contract import Seat, User, View
 
 __all__ = ["Episode", "Rules", "play"]

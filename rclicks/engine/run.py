@@ -96,10 +96,13 @@ def run_plan(
         on_report(report)
 
     if todo:
-        if workers == 1:
-            run_here(plan, store, todo, count)
-        else:
-            run_processes(plan, store, todo, workers, count)
+        try:
+            if workers == 1:
+                run_here(plan, store, todo, count)
+            else:
+                run_processes(plan, store, todo, workers, count)
+        finally:
+            store.sweep()
     if todo or store.shards.exists() or not (out / "failures.parquet").exists():
         store.compact([u.key for u in plan.units])
     header = store.read_header() or {}

@@ -135,6 +135,13 @@ class RunStore:
             for name in ("records.parquet", "failures.parquet", "run.json"):
                 (self.path / name).unlink(missing_ok=True)
 
+    def sweep(self) -> None:
+        """Delete what workers that were stopped in the middle of a file left behind; call when none is at work."""
+        for folder in (self.path, self.shards, self.failures):
+            for file in folder.glob(".*.tmp"):
+                with contextlib.suppress(OSError):
+                    file.unlink(missing_ok=True)
+
     def done(self) -> set[str]:
         """Return the keys of all finished units."""
         return {*(_units_of(self.path / "records.parquet")), *(f.stem for f in self.shards.glob("*.parquet"))}

@@ -28,7 +28,8 @@ from rclicks.clickability.embedded import FORMAT as CUE_FORMAT
 from rclicks.clickability.groundtruth import click_density, click_map
 from rclicks.clickability.items import ClickItem, Scene
 from rclicks.clickability.letterbox import Letterbox
-from rclicks.clickability.trained import ARCHITECTURES, FORMAT, build_network, network_image, prior_map, scores
+from rclicks.clickability.segnext import network_image
+from rclicks.clickability.trained import ARCHITECTURES, FORMAT, build_network, prior_map, scores
 from rclicks.errors import DataError, ProtocolError
 from rclicks.training import augment
 from rclicks.training import cues as cue_fit

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -401,6 +402,18 @@ def test_a_run_killed_before_merging_is_merged_by_the_next_call(registry: Regist
     (tmp_path / "s" / ".run.json.1.tmp").write_text("half")
     run_plan(plan, tmp_path / "s")
     assert same_records(load_records(tmp_path / "r"), load_records(tmp_path / "s"))
+
+
+def test_what_a_stopped_worker_left_is_swept_and_finished_units_are_not(registry: Registry, tmp_path: Path) -> None:
+    run(registry, tmp_path / "r", replace(study(), limit=2))
+    before = load_records(tmp_path / "r")
+    (tmp_path / "r" / "shards").mkdir(exist_ok=True)
+    left = tmp_path / "r" / "shards" / ".0123.parquet.99.tmp"
+    left.write_bytes(b"half a file")
+    after = run(registry, tmp_path / "r", replace(study(), limit=3))
+    assert not left.exists()
+    assert same_records(before, after[after["sample"].isin(before["sample"])])
+    assert after["sample"].nunique() == 3
 
 
 def people_file(folder: Path) -> Path:
