@@ -20,7 +20,7 @@ from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import check_size, list_files, read_image, read_labels
 from rclicks.data.intensity import gray_to_rgb, percentile_window, to_uint8
-from rclicks.data.nifti import read_nifti
+from rclicks.data.volumes import check_alike, read_volume
 from rclicks.errors import DataError
 from rclicks.sample import Sample, Target
 
@@ -167,37 +167,32 @@ class MedicalSlices(Dataset):
             spacing = (self.layout.spacing, self.layout.spacing)
             check_size(image, labels, image_path, label_path)
         else:
-            values, sizes = read_nifti(image_path)
-            stored, _ = read_nifti(label_path)
-            if values.shape != stored.shape or values.ndim not in {2, 3}:
-                raise DataError(
-                    f"{label_path} has the shape {stored.shape}, but its image {image_path} {values.shape}; they must "
-                    "be equal and have two or three axes"
-                )
-            labels, at = fullest_slice(stored)
-            image = self._shown(values if values.ndim == 2 else values[..., at])
-            labels, spacing = labels.T, (sizes[1], sizes[0])
+            values, stored = (read_volume(path, axes=(2, 3)) for path in (image_path, label_path))
+            check_alike(values, stored, image_path, label_path, place=False)
+            labels, at = fullest_slice(stored.values)
+            image = self._shown(values.values if values.values.ndim == 2 else values.values[at])
+            spacing = values.spacing[-2:]
         ids = [int(v) for v in np.unique(labels) if v > 0]
         targets = tuple(Target(str(v), (np.ascontiguousarray(labels == v),)) for v in ids)
         return Sample(self.card.name, self.ids[index], image, targets, spacing)
 
     def _shown(self, values: NDArray[np.generic]) -> NDArray[np.uint8]:
         gray = to_uint8(values, *(self.layout.window or percentile_window(values)))
-        return np.ascontiguousarray(gray_to_rgb(gray.T))
+        return np.ascontiguousarray(gray_to_rgb(gray))
 
 
 def fullest_slice(labels: NDArray[Any]) -> tuple[NDArray[Any], int]:
-    """Return the slice along the last of three axes with the most labelled voxels, and its index.
+    """Return the slice along the first of three axes with the most labelled voxels, and its index.
 
     The lowest of equals; an array of two axes is its own slice 0.
 
-    >>> fullest_slice(np.array([[[0, 1, 1], [0, 0, 1]]]))[1]
+    >>> fullest_slice(np.array([[[0], [0]], [[1], [0]], [[1], [1]]]))[1]
     2
     """
     if labels.ndim == 2:
         return labels, 0
-    at = int(np.argmax((labels > 0).sum(axis=(0, 1))))
-    return labels[..., at], at
+    at = int(np.argmax((labels > 0).sum(axis=(1, 2))))
+    return labels[at], at
 
 
 def load(card: DatasetCard, root: Path) -> MedicalSlices:

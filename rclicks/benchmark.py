@@ -41,7 +41,7 @@ class _File(BaseModel):
     models: list[Item] = Field(min_length=1)
     datasets: list[Item] = Field(min_length=1)
     users: list[Item] = Field(default=["robot"], min_length=1)
-    metrics: list[str] = Field(default=["iou", "biou"], min_length=1)
+    metrics: list[str] = Field(default=[])
     seed: int = 42
     limit: int | None = Field(default=None, ge=1)
     skip_missing: bool = False
@@ -56,7 +56,7 @@ class Benchmark:
     name, summary : str
     models, datasets, users : tuple of Spec
     metrics : tuple of str
-        Round metrics to store.
+        Round metrics to store; empty for the usual ones of images or of volumes, which the plan puts in.
     protocol : Protocol
     seed : int
     limit : int or None
@@ -128,7 +128,7 @@ class Benchmark:
         for name in self.metrics:
             if name not in ROUND:
                 raise ProtocolError(f"{where}: metrics: {UnknownNameError('metric', name, ROUND)}")
-        if "iou" not in self.metrics:
+        if self.metrics and "iou" not in self.metrics:
             raise ProtocolError(f"{where}: metrics: `iou` is needed by every table; add it")
         if self.limit is not None and self.limit < 1:
             raise ProtocolError(f"{where}: limit is {self.limit}; expected 1 or more")

@@ -64,11 +64,16 @@ class ModelCard(Card):
     dims : int
         2 for images, 3 for volumes.
     prompts : tuple of str
-        Prompts the model was trained on (or designed for): "click", "box", "mask".
+        Prompts the model was trained on (or designed for): "click", "box", "scribble", "lasso", "mask".
     accepts : tuple of str
         Prompts it can technically be given; a superset of `prompts`. Empty means the same as `prompts`.
     threshold : float
         Probability above which (strictly) a pixel belongs to the mask.
+    probabilities : bool
+        False for models that answer a mask alone.
+    stateful : bool
+        True for sessions that are quickest if the rounds of a trajectory follow one another; the engine then plays
+        one trajectory after the other.
     encodes_once : bool
         True if the costly encoding depends on the image alone; False for early-fusion networks.
     batched : bool
@@ -89,6 +94,8 @@ class ModelCard(Card):
     prompts: tuple[str, ...] = ("click",)
     accepts: tuple[str, ...] = ()
     threshold: float = 0.5
+    probabilities: bool = True
+    stateful: bool = False
     encodes_once: bool = False
     batched: bool = False
     parameters: int = 0
@@ -137,6 +144,8 @@ class UserCard(Card):
 
     Attributes
     ----------
+    dims : tuple of int
+        Axes of the images it can look at: 2 for images, 3 for volumes.
     prompts : tuple of str
         Kinds of interaction it makes.
     stochastic : bool
@@ -145,6 +154,7 @@ class UserCard(Card):
         Option names and their defaults.
     """
 
+    dims: tuple[int, ...] = (2,)
     prompts: tuple[str, ...] = ("click",)
     stochastic: bool = False
     options: dict[str, object] = field(default_factory=dict)
@@ -156,6 +166,8 @@ class ClickModelCard(Card):
 
     Attributes
     ----------
+    dims : tuple of int
+        Axes of the images it can look at: 2 for images, 3 for volumes.
     variant : str
     batched : bool
         True if a network answers all asks in one call, so that lanes are padded to a canonical count.
@@ -169,6 +181,7 @@ class ClickModelCard(Card):
         The optional dependency group that it needs ("" for none).
     """
 
+    dims: tuple[int, ...] = (2,)
     variant: str = ""
     batched: bool = False
     parameters: int = 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -55,6 +56,14 @@ class Protocol:
     map_border : {"outside", "inside"}
         Distance-transform click model: what lies beyond the image counts as outside of the error, as in the base rule,
         or (published) does not count.
+    distances : {"mm", "voxels"}
+        Users of volumes: how far a voxel lies from the outside of the error. Published challenge code (MedSegFM) leaves
+        the spacing out.
+    nsd_tolerance : float
+        Tolerance of the normalised surface distance in mm.
+    nsd_gate : float
+        Tables of volumes count a normalised surface distance as 0 where the Dice coefficient does not exceed this.
+        Published challenge code (MedSegFM): 0.2.
     """
 
     name: Literal["default", "compat"] = "default"
@@ -70,6 +79,9 @@ class Protocol:
     mass_slices: Literal["half-open", "published"] = "half-open"
     draws: Literal["keyed", "published"] = "keyed"
     map_border: Literal["outside", "inside"] = "outside"
+    distances: Literal["mm", "voxels"] = "mm"
+    nsd_tolerance: float = 2.0
+    nsd_gate: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values that no trajectory could be played with."""
@@ -85,6 +97,12 @@ class Protocol:
                 raise ProtocolError(f"protocol.{key} is {value!r}; expected a number")
         if self.stop_iou is not None and not 0 < self.stop_iou <= 1:
             raise ProtocolError(f"protocol.stop_iou is {self.stop_iou}; expected 0 < stop_iou <= 1, or none")
+        tolerance = self.nsd_tolerance
+        if not isinstance(tolerance, (int, float)) or isinstance(tolerance, bool) or not 0 <= tolerance < math.inf:
+            raise ProtocolError(f"protocol.nsd_tolerance is {tolerance!r}; expected a number of mm, 0 or more")
+        gate = self.nsd_gate
+        if not isinstance(gate, (int, float)) or isinstance(gate, bool) or not 0 <= gate < 1:
+            raise ProtocolError(f"protocol.nsd_gate is {gate!r}; expected a Dice coefficient, 0 or more and below 1")
         if not 0 < self.boundary_ratio < 1:
             raise ProtocolError(f"protocol.boundary_ratio is {self.boundary_ratio}; expected between 0 and 1")
 
@@ -124,5 +142,7 @@ _NAMED: dict[str, dict[str, Any]] = {
         "mass_slices": "published",
         "draws": "published",
         "map_border": "inside",
+        "distances": "voxels",
+        "nsd_gate": 0.2,
     },
 }

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rclicks.records.schema import TRAJECTORY
 
-__all__ = ["THRESHOLDS", "auc", "curves", "failures", "noc"]
+__all__ = ["THRESHOLDS", "area", "auc", "curves", "failures", "noc"]
 
 THRESHOLDS = (0.80, 0.85, 0.90, 0.95)
 
@@ -66,6 +66,15 @@ def failures(ious: Curves, threshold: float, rule: str = "never-reached") -> NDA
     return np.asarray(~(np.asarray(ious) >= threshold).any(axis=1))
 
 
+def area(values: Curves) -> Curves:
+    """Return the area under each curve by the trapezoid rule with unit steps; in [0, K - 1] for scores up to 1.
+
+    >>> area(np.array([[0.1655, 0.4246, 0.5909, 0.6386, 0.755]])).round(5).tolist()
+    [2.11435]
+    """
+    return np.asarray(np.trapezoid(np.asarray(values, float), dx=1.0, axis=1))
+
+
 def auc(ious: Curves) -> Curves:
     """Return the area under each curve over clicks 1..K by the trapezoid rule, divided by K - 1; in [0, 1].
 
@@ -74,4 +83,4 @@ def auc(ious: Curves) -> Curves:
     values = np.asarray(ious, float)
     if values.shape[1] == 1:
         return values[:, 0]
-    return np.asarray(np.trapezoid(values, dx=1.0, axis=1) / (values.shape[1] - 1))
+    return area(values) / (values.shape[1] - 1)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from rclicks.analysis.effort import curves
 from rclicks.analysis.robustness import Played, holm, intervals, measures, paired_test, per_object_noc
-from rclicks.analysis.runs import Runs, Table, finish
+from rclicks.analysis.runs import Aim, Runs, Table, finish
 from rclicks.errors import ProtocolError
 
 __all__ = ["compare_models", "gather", "robustness_table", "roles"]
@@ -74,7 +74,7 @@ def roles(header: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def gather(runs: Runs) -> tuple[dict[tuple[str, str, str, str], Played], list[str]]:
+def gather(runs: Runs, metric: str = "iou") -> tuple[dict[tuple[str, str, str, str], Played], list[str]]:
     """Return what was played, by (run, data set, model, label of the sampled user), and notes on what was left out.
 
     Raises
@@ -91,7 +91,7 @@ def gather(runs: Runs) -> tuple[dict[tuple[str, str, str, str], Played], list[st
             f"{', '.join(role)}"
         )
     records = runs.records
-    wide = curves(records[records["user"].isin([base[0], *grouped])], runs.clicks)
+    wide = curves(records[records["user"].isin([base[0], *grouped])], runs.clicks, metric)
     first = records[
         (records["round"] == 1) & records["user"].isin([u for u, r in role.items() if r in ("people", "like")])
     ]
@@ -99,7 +99,9 @@ def gather(runs: Runs) -> tuple[dict[tuple[str, str, str, str], Played], list[st
     notes: list[str] = []
     for key, part in wide.groupby(level=["run", "dataset", "model"], sort=False):
         own = first[(first[["run", "dataset", "model"]] == list(key)).all(axis=1)]
-        people, sampled = (_people(own, {u for u, r in role.items() if r == kind}) for kind in ("people", "like"))
+        people, sampled = (
+            _people(own, {u for u, r in role.items() if r == kind}, metric) for kind in ("people", "like")
+        )
         for user in grouped:
             made = _played(part, base[0], user, people, sampled)
             if made is None:
@@ -142,12 +144,12 @@ def _played(
     return played, len(everyone) - len(kept)
 
 
-def _people(first: pd.DataFrame, users: set[str]) -> dict[Any, np.ndarray]:
+def _people(first: pd.DataFrame, users: set[str], metric: str) -> dict[Any, np.ndarray]:
     own = first[first["user"].isin(users)]
-    return {key: rows["iou"].to_numpy(float) for key, rows in own.groupby(OBJECT, sort=False)}
+    return {key: rows[metric].to_numpy(float) for key, rows in own.groupby(OBJECT, sort=False)}
 
 
-def robustness_table(runs: Runs) -> Table:
+def robustness_table(runs: Runs, aim: Aim) -> Table:
     """Return measures of robustness; under the default protocol with intervals and ratios of means.
 
     Raises
@@ -155,20 +157,21 @@ def robustness_table(runs: Runs) -> Table:
     ProtocolError
         If the base rule or the groups were not played.
     """
-    found, notes = gather(runs)
+    found, notes = gather(runs, aim.metric)
+    threshold = THRESHOLD if aim.threshold is None else aim.threshold
     compat = runs.protocol["name"] == "compat"
     with_people = any(len(p.people) or len(p.sampled_people) for p in found.values())
     columns = (*_EFFORT, *(() if compat else _RATIOS), *_REST, *(_FIRST if with_people else ()))
     several = len({key[3] for key in found}) > 1
     rows = []
     for (run, dataset, model, user), played in found.items():
-        values = measures(played, THRESHOLD, runs.protocol["nof"])
-        spans = {} if compat else intervals(played, THRESHOLD)
+        values = measures(played, threshold, runs.protocol["nof"])
+        spans = {} if compat else intervals(played, threshold)
         row: dict[str, Any] = {"run": run, "dataset": dataset, "model": model}
         row |= {"user": user} if several else {}
         row["n"] = len(played.base)
         for name, key, factor, _, _ in columns:
-            row[name] = factor * values[key]
+            row[_named(name, aim)] = factor * values[key]
             if name in ("Sample NoC", "ΔSB NoC %", "ΔGR NoC %") and key in spans:
                 row[f"{name} CI"] = f"[{spans[key].low:.2f}, {spans[key].high:.2f}]"
         rows.append(row)
@@ -178,19 +181,23 @@ def robustness_table(runs: Runs) -> Table:
     count, repeats = any_played.groups.shape[:2]
     notes.insert(
         0,
-        f"NoC to IoU {THRESHOLD:.2f} with {runs.clicks} clicks; IoU is the area under its curve, x 100; Sample is the "
-        f"mean over {count} groups (replicates: {repeats}) and ± its deviation over groups",
+        f"NoC to {aim.word} {threshold:.2f} with {runs.clicks} clicks; {aim.word} is the area under its curve, x 100; "
+        f"Sample is the mean over {count} groups (replicates: {repeats}) and ± its deviation over groups",
     )
     notes.insert(1, "ΔSB: groups against the base rule; ΔGR: G1 (unlikely clicks) against the last group; ΔHH: halves")
     if not compat:
         notes.insert(2, "CI: 95 % bootstrap over objects; Δ % are means of ratios, `ratio` columns are ratios of means")
-    digits = {name: decimals for name, _, _, decimals, _ in columns}
-    better = {name: end for name, _, _, _, end in columns if end}
+    digits = {_named(name, aim): decimals for name, _, _, decimals, _ in columns}
+    better = {_named(name, aim): end for name, _, _, _, end in columns if end}
     title = f"Robustness to where people click ({runs.header['benchmark']}, protocol {runs.protocol['name']})"
     return finish(title, rows, digits, better, notes, runs)
 
 
-def compare_models(runs: Runs) -> Table:
+def _named(column: str, aim: Aim) -> str:
+    return column.replace("IoU", aim.word)
+
+
+def compare_models(runs: Runs, aim: Aim) -> Table:
     """Return paired tests between all models of each data set: Sample NoC, and its loss from G10 to G1.
 
     Raises
@@ -198,15 +205,17 @@ def compare_models(runs: Runs) -> Table:
     ProtocolError
         If the base rule or the groups were not played, or there is one model only.
     """
-    found, notes = gather(runs)
-    wide = curves(runs.records[runs.records["user"].isin({k[3] for k in found})], runs.clicks)
+    aim.check(runs)
+    found, notes = gather(runs, aim.metric)
+    threshold = THRESHOLD if aim.threshold is None else aim.threshold
+    wide = curves(runs.records[runs.records["user"].isin({k[3] for k in found})], runs.clicks, aim.metric)
     rows = []
     for place, keys in itertools.groupby(
         sorted(found, key=lambda k: (k[0], k[1], k[3])), key=lambda k: (k[0], k[1], k[3])
     ):
         for first, second in itertools.combinations(list(keys), 2):
             pair = _common(wide, first, second)
-            a, b = (per_object_noc(p, THRESHOLD) for p in pair)
+            a, b = (per_object_noc(p, threshold) for p in pair)
             difference, p = paired_test(a, b)
             row: dict[str, Any] = {"run": place[0], "dataset": place[1], "user": place[2]}
             row |= {"model": first[2], "other": second[2], "n": len(a), "NoC": a.mean(), "other NoC": b.mean()}
@@ -216,7 +225,8 @@ def compare_models(runs: Runs) -> Table:
     for row, adjusted in zip(rows, holm([r["p"] for r in rows]), strict=True):
         row["p (Holm)"] = adjusted
     notes += [
-        "NoC: Sample NoC@90, mean over groups and replicates of each object; difference = model - other, good below 0",
+        f"NoC: Sample NoC to {aim.word} {threshold:.2f}, mean over groups "
+        "and replicates of each object; difference = model - other, good below 0",
         f"p: Wilcoxon's signed-rank test over objects, two-sided; Holm's correction for {len(rows)} tests",
     ]
     digits = {"NoC": 2, "other NoC": 2, "difference": 2, "p": 4, "p (Holm)": 4}

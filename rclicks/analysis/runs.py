@@ -11,12 +11,48 @@ import pandas as pd
 
 from rclicks.cards import ModelCard
 from rclicks.errors import ProtocolError
+from rclicks.metrics.catalogue import ROUND
 from rclicks.records.store import load_failures, load_records, load_run, load_units
 from rclicks.registry import Registry
 
-__all__ = ["GROUP", "Runs", "Table", "count_failures", "finish", "load_runs"]
+__all__ = ["GROUP", "Aim", "Runs", "Table", "count_failures", "finish", "load_runs"]
 
 GROUP = ["run", "dataset", "model", "user", "group"]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What counts as a good mask where clicks are counted.
+
+    Attributes
+    ----------
+    metric : str
+        A stored round metric of which more is better and 1 is best.
+    threshold : float or None
+        None for the preset's own.
+    """
+
+    metric: str = "iou"
+    threshold: float | None = None
+
+    @property
+    def word(self) -> str:
+        """How tables call it."""
+        return {"iou": "IoU", "biou": "BIoU", "dice": "Dice"}.get(self.metric, self.metric)
+
+    def check(self, runs: Runs) -> None:
+        """Refuse an aim that the runs cannot be measured by.
+
+        Raises
+        ------
+        ProtocolError
+            If the metric was not stored, has no best value of 1, or the threshold does not lie between 0 and 1.
+        """
+        stored = [m for m in runs.header["effective"]["metrics"] if ROUND[m][0].higher_is_better]
+        if self.metric not in stored:
+            raise ProtocolError(f"clicks cannot be counted by {self.metric!r}; this run allows {', '.join(stored)}")
+        if self.threshold is not None and not 0 < self.threshold <= 1:
+            raise ProtocolError(f"the threshold is {self.threshold}; expected above 0 and at most 1")
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 >>> from rclicks.analysis.tables import PRESETS
 >>> sorted(PRESETS)
-['iou', 'noc', 'rclicks', 'time']
+['iou', 'noc', 'rclicks', 'time', 'volumes']
 """
 
 from __future__ import annotations
@@ -15,27 +15,42 @@ import pandas as pd
 
 from rclicks.analysis.effort import THRESHOLDS, auc, curves, failures, noc
 from rclicks.analysis.robustness_table import robustness_table, roles
-from rclicks.analysis.runs import GROUP, Runs, Table, count_failures, finish
+from rclicks.analysis.runs import GROUP, Aim, Runs, Table, count_failures, finish
+from rclicks.analysis.volume_table import volume_table
 from rclicks.errors import ProtocolError, UnknownNameError
 
-__all__ = ["PRESETS", "make_table"]
+__all__ = ["IOU", "PRESETS", "make_table"]
+
+IOU = Aim()
 
 
-def make_table(runs: Runs, preset: str = "noc") -> Table:
+def make_table(runs: Runs, preset: str = "noc", aim: Aim = IOU) -> Table:
     """Return the table `preset` of some runs.
+
+    Parameters
+    ----------
+    runs : Runs
+    preset : str
+    aim : Aim
+        By what clicks are counted (presets noc and rclicks); by IoU unless told otherwise.
 
     Raises
     ------
     UnknownNameError
         If there is no such preset.
+    ProtocolError
+        If the preset counts no clicks but an aim is given, or the runs do not have what it needs.
     """
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
-    return PRESETS[preset](runs)
+    if preset not in COUNTING and aim != IOU:
+        raise ProtocolError(f"the preset {preset} counts no clicks, so it takes no metric or threshold")
+    aim.check(runs)
+    return COUNTING[preset](runs, aim) if preset in COUNTING else PRESETS[preset](runs)
 
 
-def _noc(runs: Runs) -> Table:
-    """NoC and NoF at four thresholds, IoU@k and AUC, for users that click."""
+def _noc(runs: Runs, aim: Aim) -> Table:
+    """NoC and NoF at four thresholds (or the aim's), IoU@k and AUC, for users that click."""
     clicking = _clicking(runs.records)
     skipped = sorted(set(runs.records["user"]) - set(clicking["user"]))
     single = [u for u, role in roles(runs.header).items() if role in ("people", "like")]
@@ -44,26 +59,27 @@ def _noc(runs: Runs) -> Table:
     clicking = clicking[~clicking["user"].isin(single)]
     if clicking.empty:
         raise ProtocolError("no user of this run clicks, so there is no NoC; try --preset iou")
-    wide = curves(clicking, runs.clicks)
+    wide = curves(clicking, runs.clicks, aim.metric)
+    thresholds = THRESHOLDS if aim.threshold is None else (aim.threshold,)
     rows = []
     parts = sorted(wide.groupby(level=GROUP, sort=False), key=lambda item: _natural(item[0]))
     for key, part in parts:
         ious = part.to_numpy()
         row = dict(zip(GROUP, key, strict=True)) | {"n": len(ious), "failed": count_failures(runs, key)}
-        row |= {f"NoC@{round(100 * q)}": noc(ious, q).mean() for q in THRESHOLDS}
-        row |= {f"NoF@{round(100 * q)}": int(failures(ious, q, runs.protocol["nof"]).sum()) for q in THRESHOLDS}
-        row |= {f"IoU@{k}": ious[:, k - 1].mean() for k in _marks(runs.clicks)} | {"AUC": auc(ious).mean()}
+        row |= {f"NoC@{round(100 * q)}": noc(ious, q).mean() for q in thresholds}
+        row |= {f"NoF@{round(100 * q)}": int(failures(ious, q, runs.protocol["nof"]).sum()) for q in thresholds}
+        row |= {f"{aim.word}@{k}": ious[:, k - 1].mean() for k in _marks(runs.clicks)} | {"AUC": auc(ious).mean()}
         rows.append(row)
-    notes = [f"NoC and NoF of {runs.clicks} clicks, rule `{runs.protocol['nof']}`; n counts trajectories"]
+    notes = [f"NoC and NoF by {aim.word} of {runs.clicks} clicks, rule `{runs.protocol['nof']}`; n counts trajectories"]
     if single:
         notes.append(f"users that click once are left out ({', '.join(single)}); see the preset rclicks")
     if skipped:
         notes.append(f"users that draw boxes only are left out ({', '.join(skipped)}); see the preset iou")
-    digits = {f"NoC@{round(100 * q)}": 2 for q in THRESHOLDS}
-    digits |= {f"IoU@{k}": 4 for k in _marks(runs.clicks)} | {"AUC": 4}
+    digits = {f"NoC@{round(100 * q)}": 2 for q in thresholds}
+    digits |= {f"{aim.word}@{k}": 4 for k in _marks(runs.clicks)} | {"AUC": 4}
     better = {
         c: "lower" if c.startswith("No") else "higher"
-        for c in (*digits, *(f"NoF@{round(100 * q)}" for q in THRESHOLDS))
+        for c in (*digits, *(f"NoF@{round(100 * q)}" for q in thresholds))
     }
     title = f"Clicks to a good mask ({runs.header['benchmark']}, protocol {runs.protocol['name']})"
     return finish(title, rows, digits, better, notes, runs)
@@ -117,12 +133,8 @@ def _time(runs: Runs) -> Table:
     return finish(f"Time ({runs.header['benchmark']})", rows, digits, dict.fromkeys(digits, "lower"), notes, runs)
 
 
-PRESETS: dict[str, Callable[[Runs], Table]] = {
-    "noc": _noc,
-    "iou": _iou,
-    "time": _time,
-    "rclicks": robustness_table,
-}
+COUNTING: dict[str, Callable[[Runs, Aim], Table]] = {"noc": _noc, "rclicks": robustness_table}
+PRESETS: dict[str, Callable[..., Table]] = {**COUNTING, "iou": _iou, "time": _time, "volumes": volume_table}
 
 
 def _spread(name: str, seconds: pd.Series) -> dict[str, float]:

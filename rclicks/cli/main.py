@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from rclicks.cli.options import Names, Plugins, RunFolders, TableFile, TableFormat, put_out
-from rclicks.cli.subcommands import clicks_app, train_app
+from rclicks.cli.options import AimMetric, AimThreshold, Names, Plugins, RunFolders, TableFile, TableFormat, put_out
+from rclicks.cli.subcommands import clicks_app, supervoxels, train_app
 from rclicks.cli.words import split_specs
 from rclicks.errors import RclicksError
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 )
 app.add_typer(clicks_app, name="clicks")
 app.add_typer(train_app, name="train")
+app.command("supervoxels")(supervoxels)
 
 
 def _version(wanted: bool) -> None:
@@ -98,6 +99,9 @@ def run(
     skip_missing: Annotated[
         bool | None, typer.Option("--skip-missing/--no-skip-missing", help="Leave out what has no data or weights.")
     ] = None,
+    save_masks: Annotated[
+        bool, typer.Option("--save-masks", help="Keep each last mask: NIfTI in the image's own space, or PNG.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and cost, and write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary for machines.")] = False,
     plugins: Plugins = None,
@@ -125,6 +129,7 @@ def run(
                 "threads": threads,
                 "data_root": data_root,
                 "skip_missing": skip_missing,
+                "keep_masks": save_masks,
             },
             workers=workers,
             out=out,
@@ -144,30 +149,34 @@ def run(
 @app.command()
 def table(
     runs: RunFolders,
-    preset: Annotated[str, typer.Option(help="noc, iou, time or rclicks (robustness)")] = "noc",
+    preset: Annotated[str, typer.Option(help="noc, iou, time, rclicks (robustness) or volumes")] = "noc",
+    metric: AimMetric = "iou",
+    at: AimThreshold = None,
     kind: TableFormat = None,
     out: TableFile = None,
     mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols in one table.")] = False,
 ) -> None:
     """Make a table from the records of one or more runs."""
-    from rclicks.analysis.runs import load_runs
+    from rclicks.analysis.runs import Aim, load_runs
     from rclicks.analysis.tables import make_table
 
-    put_out(make_table(load_runs(runs, mix=mix), preset), kind, out)
+    put_out(make_table(load_runs(runs, mix=mix), preset, Aim(metric, at)), kind, out)
 
 
 @app.command()
 def compare(
     runs: RunFolders,
+    metric: AimMetric = "iou",
+    at: AimThreshold = None,
     kind: TableFormat = None,
     out: TableFile = None,
     mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
 ) -> None:
     """Test models against each other, object by object, on their clicks in all groups."""
     from rclicks.analysis.robustness_table import compare_models
-    from rclicks.analysis.runs import load_runs
+    from rclicks.analysis.runs import Aim, load_runs
 
-    put_out(compare_models(load_runs(runs, mix=mix)), kind, out)
+    put_out(compare_models(load_runs(runs, mix=mix), Aim(metric, at)), kind, out)
 
 
 @app.command("import")

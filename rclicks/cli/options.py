@@ -8,7 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["DataRoot", "Names", "Plugins", "RunFolders", "TableFile", "TableFormat", "put_out"]
+__all__ = [
+    "AimMetric",
+    "AimThreshold",
+    "DataRoot",
+    "Names",
+    "Plugins",
+    "RunFolders",
+    "TableFile",
+    "TableFormat",
+    "put_out",
+]
 
 Plugins = Annotated[
     list[Path] | None,
@@ -23,6 +33,8 @@ TableFormat = Annotated[
 ]
 TableFile = Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")]
 RunFolders = Annotated[list[Path], typer.Argument(help="Run folders.")]
+AimMetric = Annotated[str, typer.Option("--metric", help="Round metric by which clicks are counted, such as dice.")]
+AimThreshold = Annotated[float | None, typer.Option("--at", help="What counts as good [noc: four of them; else 0.9].")]
 DataRoot = Annotated[Path | None, typer.Option("--data-root", help="Folder that holds the data sets' folders.")]
 
 

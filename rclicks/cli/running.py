@@ -72,7 +72,7 @@ def run_benchmark(
         facts = {"run": str(folder), "units": summary.units, "played": summary.played, "failures": summary.failed}
         print(json.dumps(facts | {"clicks": summary.clicks, "seconds": seconds}))
         return summary.failed
-    _show_table(folder, console)
+    _show_table(folder, plan, console)
     rate = f", {summary.clicks / seconds:.1f} clicks/s" if summary.clicks else ""
     console.print(f"{summary.played} of {summary.units} units played now in {seconds:.1f} s{rate}", highlight=False)
     console.print(f"records  {folder / 'records.parquet'}", highlight=False, soft_wrap=True)
@@ -85,15 +85,15 @@ def run_benchmark(
     return summary.failed
 
 
-def _show_table(folder: Path, console: Console) -> None:
+def _show_table(folder: Path, plan: Plan, console: Console) -> None:
     try:
         runs = load_runs([folder])
     except ProtocolError as error:  # nothing was recorded: everything failed, or no user had anything to do
         console.print(f"[yellow]note:[/] {error}", highlight=False, soft_wrap=True)
         return
     try:
-        table = make_table(runs, "noc")
-    except ProtocolError:  # no user clicks: the overlap table says what there is to say
+        table = make_table(runs, "volumes" if plan.dims == 3 else "noc")
+    except ProtocolError:  # no user clicks, or no Dice was stored: the overlap table says what there is to say
         table = make_table(runs, "iou")
     print_table(table, console)
 

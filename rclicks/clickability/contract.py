@@ -27,15 +27,18 @@ class Ask:
 
     Attributes
     ----------
-    mask : (H, W) array
+    mask : (H, W) array, or (Z, H, W) for models of volumes
         The object: bool, or float in [0, 1].
-    error : (H, W) array
+    error : array of the same shape
         What is to be mended by the click: missed object (then a subset of `mask`), or wrongly taken background. In
         the first round it equals `mask`. bool, or float in [0, 1].
+    spacing : tuple of float or None
+        Volumes only: size of a voxel along each axis for models that measure distances; None for 1 each.
     """
 
     mask: NDArray[Any]
     error: NDArray[Any]
+    spacing: tuple[float, ...] | None = None
 
 
 class ClickModel(ABC):

@@ -29,30 +29,36 @@ CARDS = (
     ClickModelCard(
         name="uniform",
         summary="every pixel of the error is as likely as any other",
+        dims=(2, 3),
         source="baseline UD of Antonov et al. 2024 (RClicks)",
     ),
     ClickModelCard(
         name="distance",
         summary="in proportion to the distance from the outside of the error",
+        dims=(2, 3),
         source="baseline DT of Antonov et al. 2024 (RClicks)",
     ),
 )
 
 
-def distance_map(error: NDArray[Any], *, border_is_outside: bool = True) -> NDArray[np.float32]:
+def distance_map(
+    error: NDArray[Any], *, border_is_outside: bool = True, spacing: Sequence[float] | None = None
+) -> NDArray[np.float32]:
     """Return the exact Euclidean distance transform of an error, divided by its maximum.
 
     Parameters
     ----------
-    error : (H, W) array
+    error : (H, W) or (Z, H, W) array
         bool, or float in [0, 1]; a soft error is cut to its 8-bit form first, above 0 being inside.
     border_is_outside : bool
         Whether what lies beyond the image counts as outside of the error, as it does for the base rule. Published
         code says no; an error that fills the whole image then has equal values.
+    spacing : sequence of float, optional
+        Volumes only: size of a voxel along each axis; 1 each if left out.
 
     Returns
     -------
-    (H, W) float32 array
+    float32 array of the same shape
         In [0, 1]; all 0 if the error is empty.
     """
     inside = error if error.dtype == np.bool_ else (np.asarray(error, np.float64) * 255).astype(np.uint8) > 0
@@ -60,20 +66,23 @@ def distance_map(error: NDArray[Any], *, border_is_outside: bool = True) -> NDAr
     if border_is_outside:
         found = np.zeros(inside.shape, np.float32)
         if window is not None:
-            found[window] = _distances(np.pad(inside[window], 1))[1:-1, 1:-1]
+            inner = (slice(1, -1),) * inside.ndim
+            found[window] = _distances(np.pad(inside[window], 1), spacing)[inner]
     elif inside.all():
         found = np.ones(inside.shape, np.float32)
     else:
-        found = _distances(inside)
+        found = _distances(inside, spacing)
     return found / np.float32(max(float(found.max()), 1e-9))
 
 
-def _distances(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _distances(inside: NDArray[np.bool_], spacing: Sequence[float] | None) -> NDArray[np.float32]:
     """Return exact Euclidean distances to the outside as float32.
 
     OpenCV's square roots differ in the last bit with the place of the array in memory; squares of distances are whole
     numbers, so rounding those undoes it. That is sure up to about a thousand pixels, beyond which SciPy takes over.
     """
+    if inside.ndim == 3:
+        return np.asarray(ndimage.distance_transform_edt(inside, sampling=spacing), np.float32)
     found = cv2.distanceTransform(np.ascontiguousarray(inside).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     if found.max() > 1000:
         return np.asarray(ndimage.distance_transform_edt(inside), np.float32)
@@ -99,7 +108,7 @@ class DistanceTransform(ClickModel):
 
     def maps(self, prepared: Any, asks: Sequence[Ask]) -> list[ClickMap]:
         """Return `distance_map` of each error."""
-        return [distance_map(a.error, border_is_outside=self._outside) for a in asks]
+        return [distance_map(a.error, border_is_outside=self._outside, spacing=a.spacing) for a in asks]
 
 
 def load(

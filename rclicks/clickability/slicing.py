@@ -17,6 +17,7 @@ slices that keep both of their threshold values, so that neighbours overlap.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from itertools import pairwise
@@ -30,7 +31,7 @@ from rclicks.errors import ProtocolError
 __all__ = ["Bounds", "MassOrder", "bounds_of", "group_names", "group_number", "published_draw", "published_slice"]
 
 Bounds = tuple[float, float]
-Point = tuple[int, int]
+Point = tuple[int, ...]
 
 
 def bounds_of(groups: int | Sequence[float]) -> tuple[Bounds, ...]:
@@ -81,7 +82,7 @@ class MassOrder:
 
     Parameters
     ----------
-    weights : (H, W) array
+    weights : (H, W) or (Z, H, W) array
         Finite and not negative; 0 where nobody may click.
 
     Attributes
@@ -96,13 +97,13 @@ class MassOrder:
         values = flat[pixels].astype(np.float64)
         shuffled = np.argsort(_scatter(pixels))
         order = shuffled[np.argsort(values[shuffled], kind="stable")]
-        self._width = int(weights.shape[1])
+        self._shape = weights.shape
         self._pixels: NDArray[np.int64] = pixels[order]
         self._mass = np.cumsum(values[order])
         self.total = float(self._mass[-1]) if self._mass.size else 0.0
 
     def draw(self, bounds: Bounds, uniform: float) -> Point:
-        """Return the pixel (row, column) at the share `uniform` of a slice's mass.
+        """Return the pixel at the share `uniform` of a slice's mass.
 
         Parameters
         ----------
@@ -120,16 +121,20 @@ class MassOrder:
             raise ValueError("the map has no mass to draw from")
         low, high = bounds
         at = int(np.searchsorted(self._mass, (low + uniform * (high - low)) * self.total, side="right"))
-        row, column = divmod(int(self._pixels[min(at, self._pixels.size - 1)]), self._width)
-        return row, column
+        return _place(int(self._pixels[min(at, self._pixels.size - 1)]), self._shape)
 
-    def mass(self, bounds: Bounds, shape: tuple[int, int]) -> NDArray[np.float64]:
-        """Return the (H, W) map of the mass that each pixel has within a slice; its sum is (high - low) * total."""
+    def mass(self, bounds: Bounds) -> NDArray[np.float64]:
+        """Return the map of the mass that each pixel has within a slice; its sum is (high - low) * total."""
         low, high = (edge * self.total for edge in bounds)
         before = np.concatenate([[0.0], self._mass[:-1]])
-        kept = np.zeros(shape[0] * shape[1])
+        kept = np.zeros(math.prod(self._shape))
         kept[self._pixels] = np.clip(np.minimum(self._mass, high) - np.maximum(before, low), 0, None)
-        return kept.reshape(shape)
+        return kept.reshape(self._shape)
+
+
+def _place(pixel: int, shape: tuple[int, ...]) -> Point:
+    """Return the indices of a pixel counted in array order."""
+    return tuple(int(c) for c in np.unravel_index(pixel, shape))
 
 
 def _scatter(pixels: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -161,7 +166,7 @@ def published_slice(weights: NDArray[np.float32], bounds: Bounds) -> NDArray[np.
 
 
 def published_draw(weights: NDArray[np.float32], uniform: float) -> Point | None:
-    """Return the pixel (row, column) that NumPy's legacy `choice` takes for one `uniform`; None if there is no mass.
+    """Return the pixel that NumPy's legacy `choice` takes for one `uniform`; None if there is no mass.
 
     Pixels count in row-major order, each with the share of its weight.
     """
@@ -169,5 +174,4 @@ def published_draw(weights: NDArray[np.float32], uniform: float) -> Point | None
     if not total > 0:
         return None
     shares = np.cumsum((weights / total).ravel().astype(np.float64))
-    row, column = divmod(int(np.searchsorted(shares / shares[-1], uniform, side="right")), weights.shape[1])
-    return row, column
+    return _place(int(np.searchsorted(shares / shares[-1], uniform, side="right")), weights.shape)

@@ -2,7 +2,8 @@
 
 One `MapSource` serves all users of a worker that ask the same click model. It keeps what the model prepared for the
 present image, and the maps of first-round errors (error equal to the object), which all groups, replicates and users
-share. Maps of later rounds are answered in one batch and forgotten.
+share; in volumes, whose objects are played one after the other, those of the present object. Maps of later rounds are
+answered in one batch and forgotten.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class MapSource:
     lanes : int
         Canonical batch of a network: every call has as many asks, the last padded with copies, because the last bits
         of a network's output depend on the batch size.
+    dims : tuple of int
+        Axes of the images that the click model can look at.
     """
 
     def __init__(
@@ -62,9 +65,10 @@ class MapSource:
         build: Callable[[], ClickModel],
         identity: dict[str, Any],
         lanes: int = 1,
+        dims: tuple[int, ...] = (2,),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._build, self.identity, self._lanes, self._clock = build, identity, lanes, clock
+        self._build, self.identity, self._lanes, self.dims, self._clock = build, identity, lanes, dims, clock
         self.counts = Counts()
         self._sample: Sample | None = None
         self._prepared: Any = None
@@ -76,7 +80,7 @@ class MapSource:
         return self._build()
 
     def maps(self, sample: Sample, asks: Sequence[Ask]) -> list[ClickMap]:
-        """Return one (H, W) map an ask; equal asks share one map, so nobody may write into it.
+        """Return one map an ask; equal asks share one map, so nobody may write into it.
 
         Raises
         ------
@@ -94,7 +98,10 @@ class MapSource:
         first = {
             k: found[k] for k, ask in wanted.items() if ask.error is ask.mask or np.array_equal(ask.error, ask.mask)
         }
-        self._first |= first
+        if len(sample.shape) == 3:  # a map is as large as a volume: keep that of the present object alone
+            self._first = first or self._first
+        else:
+            self._first |= first
         self.counts.first_maps += len(first)
         self.counts.later_maps += len(found) - len(first)
         self.counts.seconds += self._clock() - start

@@ -27,7 +27,7 @@ from rclicks.data.roots import resolve
 from rclicks.engine.lanes import LanePool
 from rclicks.engine.loading import load_click_model, load_dataset, load_model, load_user
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
-from rclicks.interaction import Box, Click, Interaction
+from rclicks.interaction import KINDS, Box, Click, Interaction, check_inside
 from rclicks.metrics.facts import TargetFacts
 from rclicks.models.contract import Model, State
 from rclicks.models.weights import SYNTHETIC
@@ -55,8 +55,10 @@ def _named(entries: Iterable[Entry]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("entry", found, ids=[e.name for e in found])
 
 
-def _sample() -> Sample:
-    """Return an image of odd size with a bright ellipse, and a second object with an ignore band."""
+def _sample(dims: int = 2) -> Sample:
+    """Return an image of odd size with a bright ellipse and an object with an ignore band; of three axes `_volume`."""
+    if dims == 3:
+        return _volume()
     yy, xx = np.mgrid[:61, :83]
     rng = np.random.default_rng(7)
     first = ((yy - 30) / 17) ** 2 + ((xx - 28) / 15) ** 2 <= 1
@@ -67,6 +69,17 @@ def _sample() -> Sample:
     band = (np.abs(yy - 30) < 14) & (np.abs(xx - 65) < 11) & ~second
     targets = (Target("1", (first,)), Target("2", (second,), band))
     return Sample("conformance", "ellipse", image.astype(np.uint8), targets)
+
+
+def _volume() -> Sample:
+    """Return an anisotropic volume that nobody may write into, with a bright ellipsoid and a dim block."""
+    zz, yy, xx = np.mgrid[:12, :31, :43]
+    rng = np.random.default_rng(7)
+    first = ((zz - 6) / 4) ** 2 + ((yy - 15) / 9) ** 2 + ((xx - 14) / 8) ** 2 <= 1
+    second = (np.abs(zz - 6) < 4) & (np.abs(yy - 15) < 7) & (np.abs(xx - 34) < 5)
+    image = (rng.normal(100, 10, zz.shape) + 120 * first - 60 * second).astype(np.float32)
+    image.setflags(write=False)
+    return Sample("conformance", "ellipsoid", image, (Target("1", (first,)), Target("2", (second,))), (2.0, 1.0, 1.0))
 
 
 def _play(model: Model, embedding: Any, rounds: list[list[Interaction]], lanes: int = 1) -> list[list[State]]:
@@ -84,20 +97,26 @@ def _play(model: Model, embedding: Any, rounds: list[list[Interaction]], lanes: 
 
 
 def _map(state: State) -> np.ndarray:
-    assert state.probability is not None
-    return state.probability
+    """Return the probabilities, or of a model without any the mask as numbers."""
+    assert state.mask is not None
+    return state.mask.astype(np.float32) if state.probability is None else state.probability
 
 
 def _prompts(card: ModelCard) -> list[list[Interaction]]:
     """Return two lanes of interactions that the card says it takes."""
-    if "click" in card.takes:
-        lanes: list[list[Interaction]] = [
+    if "click" not in card.takes:
+        flat: list[list[Interaction]] = [[Box((13, 13), (47, 43))], [Box((19, 57), (41, 73))]]
+        deep: list[list[Interaction]] = [[Box((6, 6, 6), (6, 24, 22))], [Box((6, 9, 30), (6, 21, 38))]]
+    else:
+        flat = [
             [Click((30, 28)), Click((5, 75), False), Click((44, 28))],
             [Click((30, 65)), Click((30, 28), False), Click((24, 60))],
         ]
-    else:
-        lanes = [[Box((13, 13), (47, 43))], [Box((19, 57), (41, 73))]]
-    return lanes
+        deep = [
+            [Click((6, 15, 14)), Click((2, 3, 40), False), Click((7, 20, 14))],
+            [Click((6, 15, 34)), Click((6, 15, 14), False), Click((4, 12, 33))],
+        ]
+    return flat if card.dims == 2 else deep
 
 
 def _ready(entry: Entry, **options: Any) -> Model:
@@ -134,10 +153,11 @@ class TestModel:
         assert isinstance(card, ModelCard)
         assert card.prompts
         assert set(card.takes) >= set(card.prompts)
-        assert set(card.takes) <= {"click", "box", "mask"}
+        assert set(card.takes) <= {*KINDS, "mask"}
         assert 0 < card.threshold < 1
         assert card.dims in {2, 3}
-        assert bool(card.parameters) == bool(card.checkpoint), "weights have a checkpoint, and the other way round"
+        if card.checkpoint:  # the other way round, a session's network may lie on a server
+            assert card.parameters, "say how many weights there are"
 
     def test_network_has_the_stated_number_of_parameters(self, entry: Entry) -> None:
         assert isinstance(entry.card, ModelCard)
@@ -165,10 +185,10 @@ class TestModel:
     def test_play(self, entry: Entry) -> None:
         card = entry.card
         assert isinstance(card, ModelCard)
-        if card.dims != 2 or card.parameters > LARGE:
+        if card.parameters > LARGE:
             return
         model = _ready(entry)
-        sample = _sample()
+        sample = _sample(card.dims)
         image = sample.image.copy()
         embedding = model.embed(sample.blind())
         lanes = _prompts(card)
@@ -177,13 +197,14 @@ class TestModel:
             for lane, state in zip(lanes, states, strict=True):
                 assert state.interactions == tuple(lane[: k + 1])
                 assert state.mask is not None
-                assert state.probability is not None
                 assert state.mask.dtype == np.bool_
                 assert state.mask.shape == sample.shape
-                assert state.probability.dtype == np.float32
-                assert state.probability.shape == sample.shape
-                assert 0 <= state.probability.min() <= state.probability.max() <= 1
-                assert np.array_equal(state.mask, state.probability > card.threshold)
+                assert (state.probability is not None) == card.probabilities
+                if state.probability is not None:
+                    assert state.probability.dtype == np.float32
+                    assert state.probability.shape == sample.shape
+                    assert 0 <= state.probability.min() <= state.probability.max() <= 1
+                    assert np.array_equal(state.mask, state.probability > card.threshold)
                 pickle.loads(pickle.dumps(state.memory))  # noqa: S301 - its own bytes
         assert np.array_equal(sample.image, image), "the image was changed"
         # Neither the order of the lanes nor their company matters, and playing again gives the same.
@@ -199,11 +220,12 @@ class TestModel:
     def test_box(self, entry: Entry) -> None:
         card = entry.card
         assert isinstance(card, ModelCard)
-        if card.dims != 2 or card.parameters > LARGE or "box" not in card.takes:
+        if card.parameters > LARGE or "box" not in card.takes:
             return
         model = _ready(entry)
-        sample = _sample()
-        states = _play(model, model.embed(sample.blind()), [[Box((13, 13), (47, 43))]])[-1]
+        sample = _sample(card.dims)
+        box = Box((13, 13), (47, 43)) if card.dims == 2 else Box((6, 6, 6), (6, 24, 22))
+        states = _play(model, model.embed(sample.blind()), [[box]])[-1]
         assert states[0].mask is not None
         assert states[0].mask.shape == sample.shape
 
@@ -248,9 +270,10 @@ class TestDataset:
             sample, again = data[index], data[index]
             assert (sample.dataset, sample.id) == (entry.name, ids[index])
             assert np.array_equal(sample.image, again.image)
-            if len(sample.spacing) == 2:
-                assert sample.image.ndim == 3
-                assert sample.image.dtype == np.uint8
+            assert isinstance(entry.card, DatasetCard)
+            assert len(sample.spacing) == entry.card.dims
+            assert sample.image.ndim == 3
+            assert sample.image.dtype == np.uint8 or entry.card.dims == 3
             assert len({t.id for t in sample.targets}) == len(sample.targets)
             for target, twin in zip(sample.targets, again.targets, strict=True):
                 assert len(target.masks) == len(target.raters) == len(set(target.raters))
@@ -288,9 +311,8 @@ class TestUser:
                 "conformance,ellipse,1,ann,2,2,3,0\nconformance,ellipse,2,bob,1,30,65,1\n"
             )
         user = load_user(REGISTRY, Spec(entry.name, options), Protocol.named(protocol))
-        sample = _sample()
-        for target in sample.targets:
-            facts = TargetFacts(target.masks[0], target.ignore)
+        for sample, target in [(s, t) for dims in user.dims for s in [_sample(dims)] for t in s.targets]:
+            facts = TargetFacts(target.masks[0], target.ignore, sample.spacing)
             for seat in user.seats(sample, target):
                 made: list[list[Interaction | None]] = []
                 for _ in range(2):
@@ -306,9 +328,9 @@ class TestUser:
                         if answer is None:
                             break
                         assert answer.kind in {*card.prompts, "click"}
-                        _check_inside(answer, sample.shape)
+                        check_inside(answer, sample.shape)
                         history = (*history, answer)
-                        prediction = np.roll(facts.mask, len(history), axis=1)
+                        prediction = np.roll(facts.mask, len(history), axis=-1)
                     made.append(answers)
                 assert made[0] == made[1], "the same random numbers must give the same interactions"
 
@@ -342,14 +364,17 @@ class TestClickModel:
         assert isinstance(entry.card, ClickModelCard)
         if entry.card.parameters > DEEP:
             return
+        for dims in entry.card.dims:
+            self._check_maps(entry, _sample(dims))
+
+    def _check_maps(self, entry: Entry, sample: Sample) -> None:
         model = self._ready(entry)
-        sample = _sample()
-        image = np.asarray(sample.image, np.uint8)
+        image: Any = sample.image
         mask = sample.targets[0].masks[0]
         half, beside, point = mask.copy(), ~mask, np.zeros_like(mask)
-        half[:30] = False
+        half[: len(half) // 2] = False
         beside[:, 40:] = False
-        point[30, 28] = True
+        point[tuple(np.argwhere(mask)[7])] = True
         asks = [Ask(mask, error) for error in (mask, half, beside, point)]
         before = [a.error.copy() for a in asks]
         prepared = model.prepare(image)
@@ -362,12 +387,6 @@ class TestClickModel:
         (alone,), (again,) = (model.maps(prepared, asks[1:2]) for _ in range(2))
         assert np.array_equal(alone, again), "the same question must have the same answer"
         assert np.allclose(alone, together[1], atol=1e-3 * float(alone.max())), "company matters"
-
-
-def _check_inside(answer: Interaction, shape: tuple[int, ...]) -> None:
-    points = [answer.point] if isinstance(answer, Click) else [answer.low, answer.high]
-    for point in points:
-        assert all(0 <= value < length for value, length in zip(point, shape, strict=True)), answer
 
 
 @_named(REGISTRY.benchmarks.values())

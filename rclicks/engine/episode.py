@@ -1,7 +1,10 @@
-"""Play all trajectories of one sample against one model, in lock-step.
+"""Play all trajectories of one sample against one model.
 
-The image is encoded once. In every round each live trajectory's user acts, the model decodes all of them in batches,
-and the metrics are taken. A trajectory that fails is reported and leaves no rows; the others go on.
+The image is encoded once. Trajectories go in waves, in lock-step: in every round each live trajectory's user acts, the
+model decodes all of them in batches, and the metrics are taken. An image's trajectories are one wave. Those of a volume
+go a few at a time, as many as the model decodes in one call, because masks and probabilities of all of them at once
+would fill the memory, and because sessions such as nnInteractive's follow one trajectory best. A trajectory that fails
+is reported and leaves no rows; the others go on.
 """
 
 from __future__ import annotations
@@ -9,20 +12,21 @@ from __future__ import annotations
 import math
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from rclicks.engine.lanes import Decoded, LanePool
-from rclicks.errors import RclicksError
-from rclicks.interaction import Box, Interaction
+from rclicks.errors import ProtocolError, RclicksError
+from rclicks.interaction import Click, Drawing, Interaction, check_inside, corners_of
 from rclicks.metrics.catalogue import score
 from rclicks.metrics.facts import TargetFacts
 from rclicks.models.contract import Model, State
 from rclicks.protocol import Protocol
-from rclicks.sample import Sample, Target
+from rclicks.sample import Mask, Sample, Target
 from rclicks.seeds import keyed_rng
 from rclicks.users.contract import Seat, User, View
 
@@ -42,6 +46,7 @@ class Rules:
     lanes: int
     unit: str
     dataset: str = ""  # the data set's label in records; the sample's own name if empty
+    keep: Callable[[Row, Mask], None] | None = None  # is given each trajectory's key columns and last mask
 
 
 @dataclass
@@ -112,32 +117,40 @@ def play(
         "unit": rules.unit,
     }
     trajectories = _trajectories(sample, users, episode, base)
-    if not trajectories:
-        return episode
-    start = clock()
-    embedding = model.embed(sample.blind())
-    model.synchronise()
-    episode.encode_s = clock() - start
-    pool = LanePool(model, embedding, rules.lanes, clock)
+    width = None if len(sample.shape) == 2 else rules.lanes if model.batched and not model.card.stateful else 1
+    pool: LanePool | None = None
     by_label = dict(users)
-    for _ in range(rules.protocol.clicks):
-        live = [t for t in trajectories if t.live]
-        if not live:
-            break
-        acting = _act(live, by_label, sample, rules, episode, base, clock)
-        decoded = pool.decode([t.state for t, _, _ in acting])
-        for (trajectory, interaction, user_s), result in zip(acting, decoded, strict=True):
-            _settle(trajectory, interaction, user_s, result, model, rules, episode, base, clock)
-    episode.decode_calls = pool.calls
-    for trajectory in trajectories:
-        episode.rows += [base | trajectory.key() | row for row in trajectory.rows]
+    while wave := list(islice(trajectories, width)):
+        if pool is None:
+            start = clock()
+            embedding = model.embed(sample.blind())
+            model.synchronise()
+            episode.encode_s = clock() - start
+            pool = LanePool(model, embedding, rules.lanes, clock)
+        for _ in range(rules.protocol.clicks):
+            live = [t for t in wave if t.live]
+            if not live:
+                break
+            acting = _act(live, by_label, sample, rules, episode, base, clock)
+            decoded = pool.decode([t.state for t, _, _ in acting])
+            for (trajectory, interaction, user_s), result in zip(acting, decoded, strict=True):
+                _settle(trajectory, interaction, user_s, result, model, rules, episode, base, clock)
+            del decoded  # the masks of the last round are not to outlive their trajectories
+        for trajectory in wave:
+            episode.rows += [base | trajectory.key() | row for row in trajectory.rows]
+            if rules.keep is not None and trajectory.rows and trajectory.state.mask is not None:
+                rules.keep(base | trajectory.key(), trajectory.state.mask)
+        del wave, live
+    episode.decode_calls = 0 if pool is None else pool.calls
     for row in episode.rows:
         row["encode_s"] = episode.encode_s / len(episode.rows)
     return episode
 
 
-def _trajectories(sample: Sample, users: Sequence[tuple[str, User]], episode: Episode, base: Row) -> list[_Trajectory]:
-    found: list[_Trajectory] = []
+def _trajectories(
+    sample: Sample, users: Sequence[tuple[str, User]], episode: Episode, base: Row
+) -> Iterator[_Trajectory]:
+    """Yield the trajectories object by object; the measures of an object are made when its first one is wanted."""
     for target in sample.targets:
         for rater, mask in zip(target.raters, target.masks, strict=True):
             if mask.shape != sample.shape:
@@ -145,7 +158,7 @@ def _trajectories(sample: Sample, users: Sequence[tuple[str, User]], episode: Ep
                     f"object {target.id} of {sample.dataset}/{sample.id} has a mask of shape {mask.shape}, "
                     f"the image {sample.shape}"
                 )
-            facts = TargetFacts(mask, target.ignore)
+            facts = TargetFacts(mask, target.ignore, sample.spacing)
             where = {"object": target.id, "rater": rater}
             if facts.window is None:
                 message = f"object {target.id} of rater {rater} has no pixel, so there is nothing to segment"
@@ -157,8 +170,8 @@ def _trajectories(sample: Sample, users: Sequence[tuple[str, User]], episode: Ep
                 except (RclicksError, ValueError, LookupError) as error:
                     episode.failures.append(base | where | {"user": label} | describe(error))
                     continue
-                found += [_Trajectory(target, rater, facts, label, seat) for seat in seats]
-    return found
+                for seat in seats:
+                    yield _Trajectory(target, rater, facts, label, seat)
 
 
 def _act(
@@ -182,11 +195,21 @@ def _act(
         for t, interaction in zip(own, answers, strict=True):
             if interaction is None:
                 t.live = False
-            elif t.live:
+            elif t.live and _fits(interaction, t, episode, base):
                 t.state = State((*t.state.interactions, interaction), t.state.mask, t.state.probability, t.state.memory)
                 acting.append((t, interaction, share))
     order = {id(t): i for i, t in enumerate(live)}
     return sorted(acting, key=lambda entry: order[id(entry[0])])
+
+
+def _fits(interaction: Interaction, t: _Trajectory, episode: Episode, base: Row) -> bool:
+    """Tell whether an interaction lies in the image; if not, its trajectory fails."""
+    try:
+        check_inside(interaction, t.facts.mask.shape)
+    except ProtocolError as error:
+        _fail(t, episode, base, describe(error))
+        return False
+    return True
 
 
 def _answers(
@@ -229,7 +252,7 @@ def _settle(
 ) -> None:
     """Check and score one prediction and write its row."""
     state = result.state
-    trouble = _trouble(state, t.facts.mask.shape)
+    trouble = _trouble(state, t.facts.mask.shape, model.card.probabilities)
     if trouble:
         message = f"{rules.model} returned {trouble} in round {len(state.interactions)}"
         _fail(t, episode, base, {"error": "BadPrediction", "message": message})
@@ -259,10 +282,12 @@ def _settle(
         t.live = False
 
 
-def _trouble(state: State, shape: tuple[int, ...]) -> str:
+def _trouble(state: State, shape: tuple[int, ...], probabilities: bool) -> str:
     if state.mask is None or state.mask.dtype != np.bool_ or state.mask.shape != shape:
         found = None if state.mask is None else (state.mask.dtype, state.mask.shape)
         return f"a mask of {found}, expected bool {shape}"
+    if not probabilities:
+        return "" if state.probability is None else "probabilities, though its card says it has none"
     if state.probability is None or state.probability.shape != shape:
         return f"no probability map of shape {shape}"
     if not math.isfinite(float(state.probability.sum())):  # cheaper than a look at every pixel, and as strict
@@ -271,12 +296,17 @@ def _trouble(state: State, shape: tuple[int, ...]) -> str:
 
 
 def _coordinates(interaction: Interaction) -> Row:
-    corners = {"": interaction.low, "1": interaction.high} if isinstance(interaction, Box) else {"": interaction.point}
-    return {
+    """Return where an interaction lies: its point or first and last pixel, and of a drawing the pixels between."""
+    low, high = corners_of(interaction)
+    corners = {"": low} if isinstance(interaction, Click) else {"": low, "1": high}
+    found: Row = {
         axis + suffix: int(value)
         for suffix, point in corners.items()
         for axis, value in zip("zyx"[3 - len(point) :], point, strict=True)
     }
+    if isinstance(interaction, Drawing):
+        found["region"] = np.packbits(interaction.mask).tobytes()
+    return found
 
 
 def _fail(t: _Trajectory, episode: Episode, base: Row, what: Row) -> None:

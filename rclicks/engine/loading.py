@@ -22,19 +22,21 @@ from rclicks.users.contract import User
 
 __all__ = ["ClickModelPool", "checkpoint_of", "load_click_model", "load_dataset", "load_model", "load_user"]
 
+_GIVEN = {"card", "root", "checkpoint", "device", "protocol", "click_models", "models"}  # by the engine, not options
+
 
 def load_model(registry: Registry, spec: Spec, device: str = "cpu", protocol: Protocol | None = None) -> Model:
-    """Build a model.
+    """Build a model; a `load` with a parameter ``models`` is given a callable (spec) -> Model for its parts.
 
     Raises
     ------
     UnknownNameError, PluginError, WeightsError, ProtocolError
     """
     entry, module = _resolve(registry, "model", spec)
-    model = module.load(
-        entry.card, checkpoint=spec.checkpoint, device=device, protocol=protocol or Protocol(), **spec.options
-    )
-    return _checked(model, Model, entry)
+    given: dict[str, Any] = {"checkpoint": spec.checkpoint, "device": device, "protocol": protocol or Protocol()}
+    if "models" in inspect.signature(module.load).parameters:  # a model made of another one
+        given["models"] = lambda inner: load_model(registry, parse(inner), device, protocol)
+    return _checked(module.load(entry.card, **given, **spec.options), Model, entry)
 
 
 def load_dataset(registry: Registry, spec: Spec, root: Path | None) -> Dataset:
@@ -106,7 +108,9 @@ class ClickModelPool:
         key = spec.label, spec.checkpoint
         if key not in self._sources:
             facts = {"name": spec.label, "weights": checkpoint_of(self._registry, spec, "click-model")}
-            self._sources[key] = MapSource(lambda: self._build(spec), facts, self._lanes)
+            card = self._registry.find("click-model", spec.name).card
+            assert isinstance(card, ClickModelCard)  # noqa: S101 - the registry's own promise
+            self._sources[key] = MapSource(lambda: self._build(spec), facts, self._lanes, card.dims)
         return self._sources[key]
 
     @property
@@ -121,6 +125,8 @@ class ClickModelPool:
 def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
     """Return the identity of the weights a spec means, without loading them.
 
+    A model made of another one, whose module names it by ``inner_model(options)``, has that one's weights.
+
     Raises
     ------
     WeightsError
@@ -129,6 +135,13 @@ def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
     entry, module = _resolve(registry, kind, spec)
     card = entry.card
     assert isinstance(card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry's own promise
+    if hasattr(module, "inner_model"):
+        if spec.checkpoint is not None:
+            raise WeightsError(
+                f"{card.name} has no weights of its own, so checkpoint={spec.checkpoint!r} makes no sense here; "
+                f"give it to the inner model: model=NAME:checkpoint={spec.checkpoint}"
+            )
+        return checkpoint_of(registry, parse(module.inner_model(spec.options)), kind)
     if kind == "click-model" and hasattr(module, "shipped_weights") and spec.checkpoint is None:
         return str(module.shipped_weights(card))
     if card.checkpoint is None and spec.checkpoint is None:
@@ -143,7 +156,8 @@ def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
             raise WeightsError(f"checkpoint {file} of {card.name} does not exist")
         return checkpoint_id(file, card)
     find = getattr(module, "checkpoint_path", find_checkpoint)
-    return checkpoint_id(find(card, spec.checkpoint), card)
+    identify = getattr(module, "checkpoint_identity", checkpoint_id)  # weights that are a folder
+    return str(identify(find(card, spec.checkpoint), card))
 
 
 def _refuse_weights(card: ClickModelCard, spec: Spec) -> None:
@@ -155,12 +169,15 @@ def _resolve(registry: Registry, kind: str, spec: Spec) -> tuple[Entry, ModuleTy
     entry = registry.find(kind, spec.name)
     assert isinstance(entry.card, (ModelCard, DatasetCard, UserCard, ClickModelCard))  # noqa: S101
     module = load_module(entry)
+    for option in spec.options:
+        if option in ("checkpoint", "root"):
+            raise ProtocolError(f"{kind} {spec.name!r}: `{option}` stands beside `options`, not in it")
+        if option in _GIVEN:
+            raise ProtocolError(f"{kind} {spec.name!r}: {option!r} is no option; the engine gives it")
     parameters = inspect.signature(module.load).parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        known = {p.name for p in parameters} - {"card", "root", "checkpoint", "device", "protocol", "click_models"}
+        known = {p.name for p in parameters} - _GIVEN
         for option in spec.options:
-            if option in ("checkpoint", "root"):
-                raise ProtocolError(f"{kind} {spec.name!r}: `{option}` stands beside `options`, not in it")
             if option not in known:
                 allowed = ", ".join(sorted(known)) or "none"
                 raise ProtocolError(f"{kind} {spec.name!r} has no option {option!r}; allowed: {allowed}")

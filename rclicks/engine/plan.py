@@ -17,13 +17,16 @@ from rclicks.config import load_config
 from rclicks.data.roots import resolve
 from rclicks.engine.loading import ClickModelPool, checkpoint_of, load_dataset, load_user
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
+from rclicks.metrics.catalogue import DEFAULTS, ROUND
 from rclicks.records.schema import SCHEMA_VERSION
 from rclicks.registry import Registry
 from rclicks.specs import Spec
+from rclicks.users.contract import User
 
 __all__ = ["Missing", "Plan", "Unit", "make_plan"]
 
 CPU_LANES, GPU_LANES = 1, 16
+_IMAGES = {2: "images", 3: "volumes"}
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,13 @@ class Plan:
     lanes, threads : int
         Canonical lane count of batched models; CPU threads a worker.
     units : tuple of Unit
+    dims : int
+        2 for images, 3 for volumes.
     missing : tuple of Missing
     notes : tuple of str
         Warnings for people, such as prompts a model was not trained on.
+    keep_masks : bool
+        Whether the last mask of each trajectory is written into the run folder; records do not depend on it.
     """
 
     benchmark: Benchmark
@@ -95,8 +102,10 @@ class Plan:
     lanes: int
     threads: int
     units: tuple[Unit, ...]
+    dims: int = 2
     missing: tuple[Missing, ...] = ()
     notes: tuple[str, ...] = ()
+    keep_masks: bool = False
 
     @property
     def identity(self) -> str:
@@ -132,6 +141,7 @@ def make_plan(
     lanes: int | None = None,
     threads: int = 1,
     skip_missing: bool | None = None,
+    keep_masks: bool = False,
 ) -> Plan:
     """Resolve roots, checkpoints and samples, and lay out the units, model by model.
 
@@ -150,16 +160,15 @@ def make_plan(
     notes: list[str] = []
     roots: dict[str, Path | None] = {}
     samples: dict[str, Sequence[str]] = {}
-    users: dict[str, dict[str, Any]] = {}
+    users: dict[str, User] = {}
     pool = ClickModelPool(registry, benchmark.protocol)
     for spec in benchmark.users:  # built now, so that a wrong option is found before anything is played
         try:
-            users[spec.label] = load_user(registry, spec, benchmark.protocol, pool).identity()
+            users[spec.label] = load_user(registry, spec, benchmark.protocol, pool)
         except (DataError, WeightsError, PluginError) as error:
             if not skip:
                 raise
             missing.append(Missing("user", spec.label, str(error)))
-    playing = tuple(s for s in benchmark.users if s.label in users)
     for spec in benchmark.datasets:
         try:
             entry = registry.find("dataset", spec.name)
@@ -175,9 +184,21 @@ def make_plan(
             if not skip:
                 raise
             missing.append(Missing("dataset", spec.label, str(error)))
+    dims = _dims(registry, [s for s in benchmark.datasets if s.label in samples], benchmark)
+    for label, user in list(users.items()):
+        if dims not in user.dims:
+            missing.append(Missing("user", label, f"user {label} cannot look at {_IMAGES[dims]}"))
+            del users[label]
+    playing = tuple(s for s in benchmark.users if s.label in users)
     checkpoints: dict[str, str] = {}
     players: dict[str, tuple[str, ...]] = {}
     for spec in benchmark.models:
+        card = registry.find("model", spec.name).card
+        assert isinstance(card, ModelCard)  # noqa: S101 - the registry's own promise
+        if card.dims != dims:
+            reason = f"{spec.label} segments {_IMAGES[card.dims]}, the data sets hold {_IMAGES[dims]}"
+            missing.append(Missing("model", spec.label, reason))
+            continue
         try:
             checkpoints[spec.label] = checkpoint_of(registry, spec)
         except (WeightsError, PluginError) as error:
@@ -191,6 +212,7 @@ def make_plan(
         models=tuple(s for s in benchmark.models if players.get(s.label)),
         datasets=tuple(s for s in benchmark.datasets if s.label in samples),
         users=playing,
+        metrics=_metrics(benchmark, dims),
     )
     if not runnable.models or not runnable.datasets:
         raise ProtocolError("nothing is left to run:\n" + "\n".join(f"  {m.kind} {m.name}: {m.short}" for m in missing))
@@ -200,16 +222,38 @@ def make_plan(
         players=players,
         roots={k: v for k, v in roots.items() if k in samples},
         checkpoints=checkpoints,
-        users=users,
+        users={label: user.identity() for label, user in users.items()},
         plugins=registry.plugins,
         devices=tuple(devices),
         lanes=wanted,
         threads=threads,
         units=(),
+        dims=dims,
         missing=tuple(missing),
         notes=tuple(notes),
+        keep_masks=keep_masks,
     )
     return replace(plan, units=tuple(_units(plan, samples)))
+
+
+def _dims(registry: Registry, datasets: Sequence[Spec], benchmark: Benchmark) -> int:
+    """Return 2 for data sets of images, 3 for volumes; of none, what the benchmark's first one holds."""
+    found = {}
+    for spec in datasets or benchmark.datasets[:1]:
+        card = registry.find("dataset", spec.name).card
+        assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
+        found[spec.label] = card.dims
+    if len(set(found.values())) > 1:
+        words = ", ".join(f"{label} holds {_IMAGES[dims]}" for label, dims in found.items())
+        raise ProtocolError(f"a benchmark plays images or volumes, not both: {words}; run them apart")
+    return next(iter(found.values()))
+
+
+def _metrics(benchmark: Benchmark, dims: int) -> tuple[str, ...]:
+    if alien := [name for name in benchmark.metrics if dims not in ROUND[name][0].dims]:
+        known = ", ".join(name for name, (card, _) in ROUND.items() if dims in card.dims)
+        raise ProtocolError(f"metrics: {', '.join(alien)} is not defined for {_IMAGES[dims]}; allowed: {known}")
+    return benchmark.metrics or DEFAULTS[dims]
 
 
 def _players(

@@ -14,6 +14,7 @@ import numpy as np
 from rclicks.data.contract import Dataset
 from rclicks.engine.episode import Episode, Rules, describe, play
 from rclicks.engine.loading import ClickModelPool, load_dataset, load_model, load_user
+from rclicks.engine.masks import save_mask
 from rclicks.engine.plan import Plan, Unit
 from rclicks.errors import RunError
 from rclicks.models.contract import Model
@@ -185,6 +186,7 @@ class Worker:
             self.plan.lanes,
             unit.key,
             unit.dataset,  # its label, so that two folders of images are not taken for one
+            (lambda key, mask: save_mask(self.store.masks, key, mask, sample)) if self.plan.keep_masks else None,
         )
         return play(model, sample, users, rules, self.clock)
 
@@ -239,7 +241,8 @@ def _loaded_modules() -> dict[str, object]:
 def content_hash(sample: Sample) -> str:
     """Return the SHA-256 of a decoded sample: image, masks, ignored pixels and names."""
     digest = hashlib.sha256(f"{sample.image.dtype}{sample.image.shape}{sample.spacing}".encode())
-    digest.update(np.ascontiguousarray(sample.image).tobytes())
+    for part in sample.image:  # by rows or slices: a volume may be larger than the memory
+        digest.update(np.ascontiguousarray(part).tobytes())
     for target in sample.targets:
         digest.update(f"{target.id}{target.raters}".encode())
         for mask in target.masks:

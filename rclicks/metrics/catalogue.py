@@ -9,50 +9,171 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from rclicks.errors import UnknownNameError
 from rclicks.metrics import overlap
-from rclicks.metrics.facts import TargetFacts
+from rclicks.metrics.facts import TargetFacts, bounding_box, widen
+from rclicks.metrics.surface import SurfacePair
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask
 
-__all__ = ["DERIVED", "ROUND", "MetricCard", "score"]
+__all__ = ["DEFAULTS", "DERIVED", "ROUND", "MetricCard", "Verdict", "score"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricCard:
-    """Facts about one metric: its name, meaning, direction and source."""
+    """Facts about one metric: its name, meaning, direction and source; 2 for images, 3 for volumes."""
 
     name: str
     summary: str
     level: str
+    dims: tuple[int, ...] = (2,)
     higher_is_better: bool = True
     source: str = ""
 
 
-Function = Callable[[TargetFacts, Mask, Protocol], float]
+class Verdict:
+    """One prediction beside its target, with what several metrics share.
+
+    Parameters
+    ----------
+    facts : TargetFacts
+    prediction : bool array of the target's shape
+    protocol : Protocol
+    """
+
+    def __init__(self, facts: TargetFacts, prediction: Mask, protocol: Protocol) -> None:
+        self.facts, self.prediction, self.protocol = facts, prediction, protocol
+        self.empty = 1.0 if protocol.empty_union == "one" else math.nan
+
+    @cached_property
+    def surfel(self) -> SurfacePair:
+        """The two surfaces under the definition "surfel"."""
+        return self._surfaces("surfel")
+
+    @cached_property
+    def voxel(self) -> SurfacePair:
+        """The two surfaces under the definition "voxel"."""
+        return self._surfaces("voxel")
+
+    def _surfaces(self, definition: str) -> SurfacePair:
+        window = widen(self.facts.window, bounding_box(self.prediction)) or (slice(0, 1),) * self.prediction.ndim
+        truth, guess = self.facts.mask[window], self.prediction[window]
+        if self.facts.ignore is not None:
+            guess = guess & ~self.facts.ignore[window]
+        return SurfacePair.of(truth, guess, self.facts.spacing, definition)
 
 
-def _empty(protocol: Protocol) -> float:
-    return 1.0 if protocol.empty_union == "one" else math.nan
+Function = Callable[[Verdict], float]
 
+_BOTH = (2, 3)
+_NIKOLOV = "Nikolov et al. 2021"
+_TAHA = "Taha and Hanbury 2015"
 
 ROUND: dict[str, tuple[MetricCard, Function]] = {
     "iou": (
-        MetricCard(name="iou", level="round", summary="intersection over union, ignored pixels left out"),
-        lambda facts, mask, p: overlap.iou(facts, mask, empty=_empty(p)),
+        MetricCard(name="iou", level="round", dims=_BOTH, summary="intersection over union, ignored pixels left out"),
+        lambda v: overlap.iou(v.facts, v.prediction, empty=v.empty),
     ),
     "biou": (
         MetricCard(
             name="biou", level="round", summary="boundary IoU, band of 2 % of the diagonal", source="Cheng et al. 2021"
         ),
-        lambda facts, mask, p: overlap.boundary_iou(facts, mask, ratio=p.boundary_ratio, empty=_empty(p)),
+        lambda v: overlap.boundary_iou(v.facts, v.prediction, ratio=v.protocol.boundary_ratio, empty=v.empty),
     ),
     "dice": (
-        MetricCard(name="dice", level="round", summary="Dice coefficient", source="Dice 1945"),
-        lambda facts, mask, p: overlap.dice(facts, mask, empty=_empty(p)),
+        MetricCard(name="dice", level="round", dims=_BOTH, summary="Dice coefficient", source="Dice 1945"),
+        lambda v: overlap.dice(v.facts, v.prediction, empty=v.empty),
+    ),
+    "nsd-surfel": (
+        MetricCard(
+            name="nsd-surfel",
+            level="round",
+            dims=_BOTH,
+            summary="normalised surface distance, surface between voxels weighted by area (DeepMind, MedSegFM)",
+            source=_NIKOLOV,
+        ),
+        lambda v: v.surfel.nsd(v.protocol.nsd_tolerance),
+    ),
+    "nsd-voxel": (
+        MetricCard(
+            name="nsd-voxel",
+            level="round",
+            dims=_BOTH,
+            summary="normalised surface distance, border voxels counted (MONAI, MetricsReloaded)",
+            source="Maier-Hein et al. 2024",
+        ),
+        lambda v: v.voxel.nsd(v.protocol.nsd_tolerance),
+    ),
+    "hd95-surfel": (
+        MetricCard(
+            name="hd95-surfel",
+            level="round",
+            dims=_BOTH,
+            higher_is_better=False,
+            summary="95 % Hausdorff distance in mm, percentile of surface area, the larger direction (DeepMind)",
+            source=_NIKOLOV,
+        ),
+        lambda v: v.surfel.hausdorff(95),
+    ),
+    "hd95-voxel": (
+        MetricCard(
+            name="hd95-voxel",
+            level="round",
+            dims=_BOTH,
+            higher_is_better=False,
+            summary="95 % Hausdorff distance in mm of border voxels, the larger direction (MONAI, MetricsReloaded)",
+            source="Maier-Hein et al. 2024",
+        ),
+        lambda v: v.voxel.hausdorff(95),
+    ),
+    "hd95-pooled": (
+        MetricCard(
+            name="hd95-pooled",
+            level="round",
+            dims=_BOTH,
+            higher_is_better=False,
+            summary="95 % Hausdorff distance in mm of border voxels, both directions pooled (MedPy)",
+            source=_TAHA,
+        ),
+        lambda v: v.voxel.hausdorff_pooled(95),
+    ),
+    "assd-surfel": (
+        MetricCard(
+            name="assd-surfel",
+            level="round",
+            dims=_BOTH,
+            higher_is_better=False,
+            summary="average symmetric surface distance in mm, weighted by area",
+            source=_NIKOLOV,
+        ),
+        lambda v: v.surfel.average(),
+    ),
+    "assd-voxel": (
+        MetricCard(
+            name="assd-voxel",
+            level="round",
+            dims=_BOTH,
+            higher_is_better=False,
+            summary="average symmetric surface distance in mm of border voxels",
+            source=_TAHA,
+        ),
+        lambda v: v.voxel.average(),
+    ),
+    "volume-error": (
+        MetricCard(
+            name="volume-error",
+            level="round",
+            dims=_BOTH,
+            higher_is_better=False,
+            summary="volume (area) of the prediction against the target's, relative: -1 nothing, 0 equal, 1 twice",
+        ),
+        lambda v: overlap.volume_error(v.facts, v.prediction),
     ),
 }
+
+DEFAULTS: dict[int, tuple[str, ...]] = {2: ("iou", "biou"), 3: ("iou", "dice", "nsd-surfel", "hd95-surfel")}
 
 DERIVED: dict[str, MetricCard] = {
     "noc": MetricCard(
@@ -166,4 +287,5 @@ def score(names: tuple[str, ...], facts: TargetFacts, prediction: Mask, protocol
     for name in names:
         if name not in ROUND:
             raise UnknownNameError("metric", name, ROUND)
-    return {name: ROUND[name][1](facts, prediction, protocol) for name in names}
+    verdict = Verdict(facts, prediction, protocol)
+    return {name: ROUND[name][1](verdict) for name in names}

@@ -7,6 +7,7 @@ the target's box, area and boundary band are found once an object and not once a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -14,33 +15,35 @@ from numpy.typing import NDArray
 
 from rclicks.sample import Mask
 
-__all__ = ["TargetFacts", "band_width", "boundary_band", "bounding_box", "widen"]
+__all__ = ["TargetFacts", "Window", "band_width", "boundary_band", "bounding_box", "widen"]
 
-Window = tuple[slice, slice]
+Window = tuple[slice, ...]
 
 
 def bounding_box(mask: Mask) -> Window | None:
-    """Return the smallest window (row slice, column slice) that holds all True pixels of an (H, W) mask; None if none.
+    """Return the smallest window (one slice an axis) that holds all True pixels of a mask; None if there are none.
 
     >>> bounding_box(np.array([[0, 0, 0], [0, 1, 1]], bool))
     (slice(1, 2, None), slice(1, 3, None))
     """
-    rows = np.flatnonzero(mask.any(axis=1))
-    if rows.size == 0:
-        return None
-    low, high = int(rows[0]), int(rows[-1]) + 1
-    columns = np.flatnonzero(mask[low:high].any(axis=0))
-    return slice(low, high), slice(int(columns[0]), int(columns[-1]) + 1)
+    window: list[slice] = []
+    rest = mask
+    for _ in range(mask.ndim):  # each axis is looked at within the window of those before it
+        lines = rest if rest.ndim == 1 else rest.any(axis=tuple(range(1, rest.ndim)))
+        at = np.flatnonzero(lines)
+        if at.size == 0:
+            return None
+        found = slice(int(at[0]), int(at[-1]) + 1)
+        window.append(found)
+        rest = np.moveaxis(rest[found], 0, -1)
+    return tuple(window)
 
 
 def widen(a: Window | None, b: Window | None) -> Window | None:
     """Return the smallest window that holds both; None stands for an empty window."""
     if a is None or b is None:
         return a or b
-    return (
-        slice(min(a[0].start, b[0].start), max(a[0].stop, b[0].stop)),
-        slice(min(a[1].start, b[1].start), max(a[1].stop, b[1].stop)),
-    )
+    return tuple(slice(min(i.start, j.start), max(i.stop, j.stop)) for i, j in zip(a, b, strict=True))
 
 
 def band_width(shape: tuple[int, ...], ratio: float) -> int:
@@ -67,17 +70,22 @@ class TargetFacts:
 
     Parameters
     ----------
-    mask : (H, W) bool array
+    mask : (H, W) or (Z, H, W) bool array
         The object.
-    ignore : (H, W) bool array or None
+    ignore : bool array of the same shape or None
         Pixels that do not count; they are taken out of the mask.
+    spacing : sequence of float
+        Size of a pixel or voxel along each array axis, in mm; 1 each if left out.
     """
 
-    def __init__(self, mask: Mask, ignore: Mask | None = None) -> None:
+    def __init__(self, mask: Mask, ignore: Mask | None = None, spacing: Sequence[float] | None = None) -> None:
         if mask.dtype != np.bool_ or (ignore is not None and (ignore.dtype != np.bool_ or ignore.shape != mask.shape)):
             raise TypeError("mask and ignore must be bool arrays of one shape")
         if ignore is not None and not ignore.any():
             ignore = None
+        self.spacing = (1.0,) * mask.ndim if spacing is None else tuple(float(s) for s in spacing)
+        if len(self.spacing) != mask.ndim or not all(s > 0 and math.isfinite(s) for s in self.spacing):
+            raise ValueError(f"spacing is {self.spacing}, expected {mask.ndim} numbers above 0, in array order")
         self.ignore = ignore
         self.mask: Mask = np.ascontiguousarray(mask if ignore is None else mask & ~ignore)
         self._bands: dict[int, NDArray[np.bool_]] = {}

@@ -6,9 +6,11 @@ Empty rule: if neither the target nor the (valid part of the) prediction has a p
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from rclicks.metrics.facts import TargetFacts, band_width, boundary_band, bounding_box, widen
+from rclicks.metrics.facts import TargetFacts, Window, band_width, boundary_band, bounding_box, widen
 from rclicks.sample import Mask
 
 __all__ = ["boundary_iou", "counts", "dice", "iou"]
@@ -51,6 +53,17 @@ def dice(facts: TargetFacts, prediction: Mask, *, empty: float = 1.0) -> float:
     return 2 * both / total if total else empty
 
 
+def volume_error(facts: TargetFacts, prediction: Mask) -> float:
+    """Return (volume of the prediction - volume of the target) / volume of the target; NaN if the target is empty.
+
+    >>> truth = np.array([[1, 1, 0, 0]], bool)
+    >>> volume_error(TargetFacts(truth), np.array([[0, 1, 1, 1]], bool))
+    0.5
+    """
+    _, predicted = counts(facts, prediction)
+    return (predicted - facts.area) / facts.area if facts.area else math.nan
+
+
 def boundary_iou(facts: TargetFacts, prediction: Mask, *, ratio: float = 0.02, empty: float = 1.0) -> float:
     """Return the IoU of the two boundary bands (Cheng et al., Boundary IoU, CVPR 2021).
 
@@ -61,8 +74,8 @@ def boundary_iou(facts: TargetFacts, prediction: Mask, *, ratio: float = 0.02, e
     >>> boundary_iou(TargetFacts(truth), truth)
     1.0
     """
-    if prediction.shape != facts.mask.shape:
-        raise ValueError(f"prediction has shape {prediction.shape}, the target {facts.mask.shape}")
+    if prediction.shape != facts.mask.shape or prediction.ndim != 2:
+        raise ValueError(f"prediction has shape {prediction.shape}, the target {facts.mask.shape}; expected one (H, W)")
     width = band_width(facts.mask.shape, ratio)
     own = bounding_box(prediction)
     window = widen(facts.window, own)
@@ -84,6 +97,5 @@ def boundary_iou(facts: TargetFacts, prediction: Mask, *, ratio: float = 0.02, e
     return int(np.count_nonzero(both)) / union if union else empty
 
 
-def _within(inner: tuple[slice, slice], outer: tuple[slice, slice]) -> tuple[slice, slice]:
-    rows, columns = (slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
-    return rows, columns
+def _within(inner: Window, outer: Window) -> Window:
+    return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))

@@ -34,10 +34,10 @@ class State:
     ----------
     interactions : tuple of Interaction
         All interactions so far, oldest first; the last one is new.
-    mask : (H, W) bool array or None
+    mask : (H, W) or (Z, H, W) bool array or None
         The prediction before the last interaction; None before the first.
-    probability : (H, W) float32 array in [0, 1] or None
-        Its probabilities.
+    probability : float32 array of the same shape in [0, 1] or None
+        Its probabilities; None before the first and for models whose card says ``probabilities=False``.
     memory : object
         What the adapter wants back next round (previous logits, region of interest); None at first.
         Must be picklable and must not be mutated in place.
@@ -85,9 +85,9 @@ class Model(ABC):
     def segment(self, embedding: Any, states: Sequence[State]) -> list[State]:
         """Predict the next mask of every state, in order.
 
-        Every returned state has the same interactions, a new (H, W) bool `mask`, a float32 `probability`
-        and the new `memory`. Order and company of the states must not matter. The last states may be
-        padding copies; they cost time but their results are dropped.
+        Every returned state has the same interactions, a new bool `mask` of the image's shape, a float32
+        `probability` (None if the card says ``probabilities=False``) and the new `memory`. Order and company of the
+        states must not matter. The last states may be padding copies; they cost time but their results are dropped.
 
         Raises
         ------

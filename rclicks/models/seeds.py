@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
-from rclicks.errors import DataError, ProtocolError, WeightsError
-from rclicks.interaction import Box, Click, Interaction, clicks_of
+from rclicks.errors import DataError, WeightsError
+from rclicks.interaction import Box, Click, check_inside, clicks_of
 from rclicks.models.contract import Model, State
 from rclicks.models.options import Choice, Number, read_options
 from rclicks.sample import Mask, Sample
@@ -235,7 +235,7 @@ class SeededModel(Model):
 
     def _answer(self, canvas: Canvas, state: State) -> State:
         for interaction in state.interactions:
-            _inside(interaction, canvas.full)
+            check_inside(interaction, canvas.full)
         clicks = clicks_of(state.interactions)
         boxes = [i for i in state.interactions if isinstance(i, Box)]
         if not boxes and not any(click.positive for click in clicks):
@@ -265,16 +265,6 @@ class SeededModel(Model):
             outside = ~_box_mask(boxes[-1], canvas.full, canvas.shape)
             seeds[outside & free] = BACKGROUND
         return seeds
-
-
-def _inside(interaction: Interaction, full: tuple[int, int]) -> None:
-    """Refuse an interaction that does not lie in the image."""
-    corners = (interaction.low, interaction.high) if isinstance(interaction, Box) else (interaction.point,)
-    if not all(len(p) == 2 and 0 <= p[0] < full[0] and 0 <= p[1] < full[1] for p in corners):
-        raise ProtocolError(
-            f"{interaction} does not lie in an image of {full[0]} rows and {full[1]} columns; "
-            "coordinates are (row, column) from (0, 0)"
-        )
 
 
 def _box_mask(box: Box, full: tuple[int, int], shape: tuple[int, int] | None = None) -> Mask:

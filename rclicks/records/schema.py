@@ -1,7 +1,8 @@
 """The record: one row a round of a trajectory. Versioned; columns are only ever added.
 
 Times are shares, so that their sums are true totals: `encode_s` is the image's encoding divided by the rows of the
-unit, `decode_s` a batch's time divided by its live lanes.
+unit, `decode_s` a batch's time divided by its live lanes. `region` holds the pixels of a scribble or lasso: a bit each
+(`numpy.packbits`) for the box from (z, y, x) to (z1, y1, x1), both inclusive, in array order.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ SCHEMA = pa.schema(
         ("z1", pa.int32()),
         ("y1", pa.int32()),
         ("x1", pa.int32()),
+        ("region", pa.binary()),
         *((name, pa.float64()) for name in ROUND),
         ("encode_s", pa.float64()),
         ("decode_s", pa.float64()),

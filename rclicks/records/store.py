@@ -90,6 +90,11 @@ class RunStore:
         return self.path / "shards"
 
     @property
+    def masks(self) -> Path:
+        """Where last masks go if they are kept."""
+        return self.path / "masks"
+
+    @property
     def failures(self) -> Path:
         """Folder of the failures by unit."""
         return self.path / "failures"
@@ -202,15 +207,23 @@ def _read_all(path: Path) -> tuple[pa.Table, list[dict[str, Any]]]:
             table = pq.read_table(merged)
             units += json.loads((table.schema.metadata or {}).get(_UNITS_META, b"[]"))
             seen = {u["unit"] for u in units}
-            tables.append(table.replace_schema_metadata(None).cast(SCHEMA))
+            tables.append(_as_now(table))
         for file in sorted((path / "shards").glob("*.parquet")):
             if file.stem not in seen:
                 table = pq.ParquetFile(file).read()
                 units.append(json.loads(table.schema.metadata[_UNIT_META]))
-                tables.append(table.replace_schema_metadata(None).cast(SCHEMA))
+                tables.append(_as_now(table))
     except (pa.ArrowInvalid, OSError) as error:
         raise RunError(f"the records in {path} cannot be read: {error}. Delete the damaged file to redo it.") from error
     return pa.concat_tables(tables).unify_dictionaries(), units
+
+
+def _as_now(table: pa.Table) -> pa.Table:
+    """Return records in the present schema; columns that are newer than the records are empty."""
+    for place, column in enumerate(SCHEMA):
+        if column.name not in table.column_names:
+            table = table.add_column(place, column, pa.nulls(len(table), column.type))
+    return table.replace_schema_metadata(None).select(SCHEMA.names).cast(SCHEMA)
 
 
 def _failures(path: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from rclicks.interaction import Box, Interaction, clicks_of
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target
 from rclicks.users.contract import Seat, User, View
-from rclicks.users.robot import next_click
+from rclicks.users.robot import next_click, steps_of
 
 __all__ = ["CARDS", "BoxUser", "jittered_box", "load"]
 
@@ -28,6 +28,7 @@ CARDS = (
         summary="a box around the object, tight or with jittered sides, then base-rule clicks if wanted",
         source="Ma et al. 2024 (MedSAM)",
         citation="Ma et al.: Segment anything in medical images, Nature Communications 2024",
+        dims=(2, 3),
         prompts=("box",),
         stochastic=True,
         options={"jitters": [0], "replicates": 1, "clicks": 0},
@@ -58,8 +59,10 @@ def jittered_box(window: tuple[slice, ...], shape: tuple[int, ...], jitter: int,
 class BoxUser(User):
     """Draws one box, then places `clicks` clicks of the base rule."""
 
-    def __init__(self, card: UserCard, jitters: Sequence[int], replicates: int, clicks: int) -> None:
-        self.card = card
+    def __init__(
+        self, card: UserCard, protocol: Protocol, jitters: Sequence[int], replicates: int, clicks: int
+    ) -> None:
+        self.card, self._protocol = card, protocol
         self.options = {"jitters": list(jitters), "replicates": replicates, "clicks": clicks}
         self.rounds = 1 + clicks
         self._jitters, self._replicates, self._clicks = tuple(jitters), replicates, clicks
@@ -78,7 +81,8 @@ class BoxUser(User):
         clicks = clicks_of(view.history)
         if len(clicks) >= self._clicks:
             return None
-        return next_click(view.facts, view.prediction, [(c.point[0], c.point[1]) for c in clicks])
+        steps = steps_of(view.facts, self._protocol)
+        return next_click(view.facts, view.prediction, [c.point for c in clicks], steps)
 
 
 def load(
@@ -105,4 +109,4 @@ def load(
         raise ProtocolError(f"user box: jitters is {jitters!r}; expected whole numbers of pixels, 0 or more")
     if replicates < 1 or clicks < 0:
         raise ProtocolError(f"user box: replicates is {replicates} (at least 1), clicks is {clicks} (0 or more)")
-    return BoxUser(card, levels, replicates, clicks)
+    return BoxUser(card, protocol, levels, replicates, clicks)

@@ -51,8 +51,9 @@ class View:
         The image with all its targets.
     target : Target
     facts : TargetFacts
-        The followed rater's mask with cached crops; `facts.mask` is (H, W) bool, `facts.ignore` bool or None.
-    prediction : (H, W) bool array
+        The followed rater's mask with cached crops; `facts.mask` is (H, W) or (Z, H, W) bool, `facts.ignore` bool or
+        None, `facts.spacing` the voxel size in mm.
+    prediction : bool array of the target's shape
         All False before the first interaction.
     history : tuple of Interaction
     seat : Seat
@@ -92,6 +93,11 @@ class User(ABC):
     options: dict[str, object] = field(default_factory=dict)
     source: MapSource | None = None
     rounds: int | None = None
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Axes of the images that it can look at: 2 for images, 3 for volumes."""
+        return self.card.dims
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the clicks beside the options: digests of files, weights of a click model."""

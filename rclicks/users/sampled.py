@@ -30,7 +30,7 @@ from rclicks.metrics.facts import bounding_box
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask, Sample, Target
 from rclicks.users.contract import Seat, User, View
-from rclicks.users.robot import next_click
+from rclicks.users.robot import next_click, steps_of
 
 __all__ = ["CARDS", "Sampled", "load"]
 
@@ -38,6 +38,7 @@ CARDS = (
     UserCard(
         name="sampled",
         summary="draws clicks from a click model: the whole map, or groups G1..Gn of its mass",
+        dims=(2, 3),
         stochastic=True,
         options={
             "model": "clickability-mini",
@@ -69,7 +70,7 @@ class _Draw:
     view: View
     base: Click
     error: Mask
-    clicked: tuple[tuple[int, int], ...]
+    clicked: tuple[tuple[int, ...], ...]
 
 
 class Sampled(User):
@@ -105,6 +106,11 @@ class Sampled(User):
         self._replicates = replicates
         self.rounds: int = rounds if rounds is not None else 1 if like is not None else protocol.clicks
 
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """What its click model can look at."""
+        return self.source.dims
+
     def identity(self) -> dict[str, Any]:
         """Return the click model with its weights, and the digest of the file whose people are counted."""
         return {"click_model": self.source.identity} | ({} if self._like is None else {"like": self._like.digest})
@@ -125,7 +131,7 @@ class Sampled(User):
         """
         draws = [self._look(view) for view in views]
         asked = [d for d in draws if isinstance(d, _Draw)]
-        maps = self.source.maps(asked[0].view.sample, [Ask(d.view.facts.mask, d.error) for d in asked]) if asked else []
+        maps = self.source.maps(asked[0].view.sample, [self._ask(d) for d in asked]) if asked else []
         published = self._protocol.mass_slices == "published"
         orders: dict[tuple[int, int], MassOrder] = {}
         clicks: dict[int, Click] = {}
@@ -139,10 +145,11 @@ class Sampled(User):
         """Find the sign of the next click and the error it is for; a click or None where nothing is drawn."""
         if len(view.history) >= self.rounds:
             return None
-        clicked = tuple((c.point[0], c.point[1]) for c in clicks_of(view.history))
-        base = next_click(view.facts, view.prediction, clicked)
+        clicked = tuple(c.point for c in clicks_of(view.history))
+        base = next_click(view.facts, view.prediction, clicked, steps_of(view.facts, self._protocol))
         if base is None:
-            return Click((0, 0), positive=False) if self._protocol.perfect_mask == "click-origin" else None
+            origin = Click((0,) * view.facts.mask.ndim, positive=False)
+            return origin if self._protocol.perfect_mask == "click-origin" else None
         if not view.history and not view.prediction.any():
             return _Draw(view, base, view.facts.mask, clicked)
         error = view.facts.mask & ~view.prediction if base.positive else view.prediction & ~view.facts.mask
@@ -150,18 +157,21 @@ class Sampled(User):
             error &= ~view.facts.ignore
         return _Draw(view, base, error, clicked)
 
+    def _ask(self, d: _Draw) -> Ask:
+        return Ask(d.view.facts.mask, d.error, steps_of(d.view.facts, self._protocol))
+
     def _draw(
         self, d: _Draw, found: ClickMap, bounds: Bounds, orders: dict[tuple[int, int], MassOrder]
-    ) -> tuple[int, int] | None:
+    ) -> tuple[int, ...] | None:
         """Draw from the half-open slice of the mass; without clicked pixels, equal maps and errors are sorted once."""
         window = bounding_box(d.error)
         assert window is not None  # noqa: S101 - the base rule found a pixel to click
         shared = (id(found), id(d.error))
         if d.clicked or shared not in orders:
             weights = found[window] * d.error[window]
-            for row, column in d.clicked:
-                if window[0].start <= row < window[0].stop and window[1].start <= column < window[1].stop:
-                    weights[row - window[0].start, column - window[1].start] = 0
+            for point in d.clicked:
+                if all(side.start <= c < side.stop for c, side in zip(point, window, strict=True)):
+                    weights[tuple(c - side.start for c, side in zip(point, window, strict=True))] = 0
             order = MassOrder(weights)
             if not d.clicked:
                 orders[shared] = order
@@ -169,14 +179,14 @@ class Sampled(User):
             order = orders[shared]
         if order.total == 0:
             return None
-        row, column = order.draw(bounds, self._uniform(d.view))
-        return row + window[0].start, column + window[1].start
+        at = order.draw(bounds, self._uniform(d.view))
+        return tuple(c + side.start for c, side in zip(at, window, strict=True))
 
-    def _draw_published(self, d: _Draw, found: ClickMap, bounds: Bounds) -> tuple[int, int] | None:
+    def _draw_published(self, d: _Draw, found: ClickMap, bounds: Bounds) -> tuple[int, ...] | None:
         """Draw from the published slice of the whole frame, in single precision."""
         weights = np.asarray(found, np.float32) * d.error
-        for row, column in d.clicked:
-            weights[row, column] = 0
+        for point in d.clicked:
+            weights[point] = 0
         return published_draw(published_slice(weights, bounds), self._uniform(d.view))
 
     def _uniform(self, view: View) -> float:

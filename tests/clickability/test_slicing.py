@@ -120,7 +120,7 @@ MAPS = hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=
 @given(MAPS, st.integers(1, 12))
 def test_groups_share_no_mass_and_lose_none(weights: np.ndarray, groups: int) -> None:
     order = MassOrder(weights)
-    parts = [order.mass(b, weights.shape) for b in bounds_of(groups)]
+    parts = [order.mass(b) for b in bounds_of(groups)]
     np.testing.assert_allclose(sum(parts), weights.astype(np.float64), atol=1e-12 * max(order.total, 1))
     np.testing.assert_allclose([p.sum() for p in parts], order.total / groups, rtol=1e-9, atol=1e-12)
     for lower, upper in itertools.pairwise(parts):  # no pixel of a lower group is likelier than one of a higher group
@@ -138,7 +138,7 @@ def test_a_draw_falls_on_mass_of_its_group(weights: np.ndarray, uniform: float, 
         return
     at = order.draw(TENTHS[group], uniform)
     widened = (max(0.0, TENTHS[group][0] - 1e-9), TENTHS[group][1] + 1e-9)  # rounding at a bound
-    assert order.mass(widened, weights.shape)[at] > 0
+    assert order.mass(widened)[at] > 0
     assert weights[at] > 0
 
 
@@ -157,7 +157,7 @@ def test_equal_pixels_are_not_grouped_by_place() -> None:
     order = MassOrder(np.ones((100, 100)))
     rows = np.repeat(np.arange(100), 100).reshape(100, 100)
     for bounds in TENTHS:
-        assert abs(np.average(rows, weights=order.mass(bounds, (100, 100))) - 49.5) < 4
+        assert abs(np.average(rows, weights=order.mass(bounds)) - 49.5) < 4
 
 
 @pytest.mark.parametrize("groups", [0, -1, True, 2.5, "ten", [0.1, 1], [0, 0.5], [0, 0.5, 0.5, 1], [0], ["a", "b"]])

@@ -1,0 +1,235 @@
+"""Volumes with label maps: your own folder, nnU-Net's raw layout, the decathlon's tasks, and small public sets.
+
+All share the options of `load`. Arrays are (z, y, x), spacing and affine are kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from rclicks.cards import DatasetCard
+from rclicks.data.labelled import Case, LabelledVolumes, ObjectRules, Reading, list_volumes, pair_cases
+from rclicks.errors import DataError, ProtocolError
+
+CARDS = (
+    DatasetCard(
+        name="volumes",
+        summary="your own volumes: a folder of images and a folder of label maps of the same names",
+        folder="volumes",
+        layout="images/<case>.<nii.gz|nii|nrrd|mha> (or a folder of DICOM slices) and labels/<case>.<...>",
+        dims=3,
+        source="your own",
+        get="Put your images and label maps there, or pass root=YOUR_FOLDER.",
+    ),
+    DatasetCard(
+        name="nnunet",
+        summary="one data set in nnU-Net's raw layout",
+        folder="nnUNet_raw",
+        layout="imagesTr/<case>_0000.<suffix>, labelsTr/<case>.<suffix> and dataset.json (option part: Tr or Ts)",
+        dims=3,
+        source="Isensee et al. 2021",
+        citation="Isensee et al.: nnU-Net, Nature Methods 2021",
+        get="Pass root=nnUNet_raw/DatasetXXX_Name.",
+    ),
+    DatasetCard(
+        name="msd",
+        summary="one task of the Medical Segmentation Decathlon as distributed",
+        folder="msd",
+        layout="imagesTr/<case>.nii.gz, labelsTr/<case>.nii.gz and dataset.json",
+        dims=3,
+        source="Antonelli et al. 2022",
+        licence="CC BY-SA 4.0",
+        citation="Antonelli et al.: The medical segmentation decathlon, Nature Communications 2022",
+        get="Pass root=TaskXX_Name of the Medical Segmentation Decathlon.",
+    ),
+    DatasetCard(
+        name="hippocampus",
+        summary="MR around the hippocampus at 1 mm: anterior part 1, posterior part 2",
+        folder="volumes/hippocampus",
+        layout="images/<case>.nii.gz and labels/<case>.nii.gz",
+        dims=3,
+        source="Medical Segmentation Decathlon, task 4",
+        licence="CC BY-SA 4.0",
+        citation="Antonelli et al.: The medical segmentation decathlon, Nature Communications 2022",
+        get="Take Task04_Hippocampus of the Medical Segmentation Decathlon and name its folders images and labels.",
+    ),
+    DatasetCard(
+        name="spleen_ct",
+        summary="a crop of abdominal CT with the spleen, 5 mm slices",
+        folder="volumes/spleen_ct",
+        layout="<case>_image.nii.gz and <case>_label.nii.gz",
+        dims=3,
+        source="Medical Segmentation Decathlon, task 9",
+        licence="CC BY-SA 4.0",
+        citation="Antonelli et al.: The medical segmentation decathlon, Nature Communications 2022",
+        get="Take Task09_Spleen of the Medical Segmentation Decathlon and rename its files.",
+    ),
+    DatasetCard(
+        name="totalsegmentator_ct",
+        summary="a CT crop at 3 mm with 41 structures; the labels are a model's output",
+        folder="volumes/totalsegmentator",
+        layout="<case>_image.nii.gz and <case>_label.nii.gz",
+        dims=3,
+        source="wasserth/TotalSegmentator (test data)",
+        licence="Apache-2.0 (repository)",
+        citation="Wasserthal et al.: TotalSegmentator, Radiology: Artificial Intelligence 2023",
+        get="Take tests/reference_files of wasserth/TotalSegmentator and rename them.",
+    ),
+    DatasetCard(
+        name="pyradiomics",
+        summary="brain and breast MR with a lesion, and a prostate phantom, in NRRD",
+        folder="volumes/pyradiomics",
+        layout="<case>_image.nrrd and <case>_label.nrrd",
+        samples=4,
+        dims=3,
+        source="AIM-Harvard/pyradiomics (test data)",
+        licence="BSD-3-Clause (repository)",
+        citation="van Griethuysen et al.: Computational radiomics system, Cancer Research 2017",
+        get="Take data/ of AIM-Harvard/pyradiomics.",
+    ),
+    DatasetCard(
+        name="spinal_cord",
+        summary="MR of the spinal cord, 1 mm and very anisotropic: cord or its grey matter",
+        folder="volumes/spinal_cord",
+        layout="<case>_image.nii.gz and <case>_label.nii.gz",
+        samples=5,
+        dims=3,
+        source="spinalcordtoolbox/sct_testing_data, ivadomed/data-testing",
+        licence="MIT (repository)",
+        citation="De Leener et al.: SCT: Spinal Cord Toolbox, NeuroImage 2017",
+        get="Take the anatomical images and manual masks of the two repositories.",
+    ),
+    DatasetCard(
+        name="prostate_mr_trus",
+        summary="heavily smoothed MR and ultrasound of 14 prostates",
+        folder="volumes/prostate_deepreg",
+        layout="<case>_image.nii.gz and <case>_label.nii.gz",
+        samples=28,
+        objects=28,
+        dims=3,
+        source="DeepRegNet/DeepReg (test data)",
+        licence="Apache-2.0 (repository)",
+        citation="Fu et al.: DeepReg, JOSS 2020",
+        get="Take data/test/nifti/paired of DeepRegNet/DeepReg; of its labels the first channel.",
+    ),
+)
+
+TWO_FOLDERS = {"volumes", "hippocampus"}
+
+
+def load(
+    card: DatasetCard,
+    root: Path,
+    *,
+    images: str = "images",
+    labels_in: str = "labels",
+    part: str = "Tr",
+    labels: list[int] | int | None = None,
+    split: Literal["labels", "components"] = "labels",
+    min_voxels: int = 1,
+    channel: int | None = None,
+    spacing: list[float] | None = None,
+    fill_nan: float | None = None,
+    geometry: Literal["check", "image"] = "check",
+    cases: str | None = None,
+) -> LabelledVolumes:
+    """Open a set of volumes.
+
+    Parameters
+    ----------
+    images, labels_in : str
+        `volumes` only: folders below the root; "." for both if they lie side by side as <case>_image and <case>_label.
+    part : {"Tr", "Ts"}
+        `nnunet` only: imagesTr with labelsTr, or imagesTs with labelsTs.
+    labels : int or list of int, optional
+        Values that are objects; all above 0 if left out.
+    split : {"labels", "components"}
+        Whether a value is one object, or each of its 26-connected parts.
+    min_voxels : int
+        Smaller objects are left out.
+    channel : int, optional
+        Modality or time step; `nnunet`: the file's number, 0 if left out.
+    spacing : list of float, optional
+        Voxel size (z, y, x) in mm, for files that do not say.
+    fill_nan : float, optional
+        Value for voxels that are NaN or infinite; such files are refused without it.
+    geometry : {"check", "image"}
+        Whether a label map must lie where its image does, or only have its shape.
+    cases : str, optional
+        FILE@SPLIT: a CSV file (below the root, beside it, or a path) with the columns ``case`` and ``split``, and the
+        split to play; all cases if left out.
+
+    Raises
+    ------
+    ProtocolError
+        If an option has no such value.
+    """
+    wanted = None if labels is None else tuple([labels] if isinstance(labels, int) else labels)
+    rules = ObjectRules(wanted, split, min_voxels)
+    file_channel = None if card.name == "nnunet" else channel
+    reading = Reading(file_channel, None if spacing is None else tuple(spacing), fill_nan, geometry)
+    find: Callable[[], list[Case]]
+    if card.name == "nnunet":
+        find = lambda: _nnunet(root, part, channel or 0)  # noqa: E731 - one of three ways to list
+    elif card.name == "msd":
+        find = lambda: pair_cases(_real(list_volumes(root / "imagesTr")), list_volumes(root / "labelsTr"))  # noqa: E731
+    elif card.name in TWO_FOLDERS and images != labels_in:
+        find = lambda: pair_cases(list_volumes(root / images), list_volumes(root / labels_in))  # noqa: E731
+    else:
+        folder = root if card.name not in TWO_FOLDERS else root / images
+        find = lambda: pair_cases(list_volumes(folder), list_volumes(folder), "_image", "_label")  # noqa: E731
+    if cases is None:
+        return LabelledVolumes(card, root, find, rules, reading)
+    chosen = _chosen(root, cases)
+    return LabelledVolumes(card, root, lambda: [c for c in find() if c.id in chosen], rules, reading)
+
+
+def _real(paths: list[Path]) -> list[Path]:
+    """Leave out the resource forks ("._name") that the decathlon's archives carry."""
+    return [p for p in paths if not p.name.startswith("._")]
+
+
+def _nnunet(root: Path, part: str, channel: int) -> list[Case]:
+    if part not in {"Tr", "Ts"}:
+        raise ProtocolError(f"data set nnunet: part is {part!r}; allowed: Tr, Ts")
+    about = _json(root / "dataset.json")
+    channels = about.get("channel_names") or about.get("modality") or {"0": "image"}
+    if str(channel) not in {str(key) for key in channels}:
+        names = ", ".join(f"{k} ({v})" for k, v in channels.items())
+        raise ProtocolError(f"data set nnunet at {root} has no channel {channel}; there are {names}")
+    images = list_volumes(root / f"images{part}")
+    return pair_cases(images, list_volumes(root / f"labels{part}"), f"_{channel:04d}")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; nnU-Net's raw layout has imagesTr, labelsTr and dataset.json") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path} holds {type(found).__name__}, expected an object")
+    return found
+
+
+def _chosen(root: Path, cases: str) -> set[str]:
+    import csv
+
+    name, sign, split = cases.rpartition("@")
+    if not sign or not name:
+        raise ProtocolError(f"cases is {cases!r}; expected FILE@SPLIT, such as manifest.csv@test")
+    file = next((f for f in (root / name, root.parent / name, Path(name).expanduser()) if f.is_file()), None)
+    if file is None:
+        raise DataError(f"cases: {name} is neither below {root} nor beside it nor a path of its own")
+    with file.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        if not {"case", "split"} <= set(reader.fieldnames or ()):
+            raise DataError(f"{file} has the columns {reader.fieldnames}, expected `case` and `split` among them")
+        found = {row["case"] for row in reader if row["split"] == split}
+    if not found:
+        raise DataError(f"{file} has no case of split {split!r}")
+    return found

@@ -1,0 +1,362 @@
+"""Read and write volumes with their geometry: NIfTI through nibabel; NRRD, MetaImage and DICOM through SimpleITK.
+
+One order everywhere: arrays are (z, y, x), the file's own (i, j, k) reversed, with spacing in the same order. Nothing
+is resampled, reoriented or rescaled beyond what the file's header says; the affine that comes along takes a voxel to
+its place in the patient, so that predictions can be written back into the image's own space.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from typing import Protocol as Interface
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.errors import DataError, PluginError
+from rclicks.sample import Affine
+
+__all__ = ["SUFFIXES", "Placed", "Volume", "case_name", "check_alike", "read_volume", "write_labels"]
+
+NIFTI = (".nii.gz", ".nii")
+ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+SUFFIXES = (*NIFTI, *ITK)
+
+_METRES = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
+_RAS_OF_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+class Placed(Interface):
+    """Whatever has a place in space: a `Volume`, a `rclicks.sample.Sample`."""
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Size of a voxel along each array axis, in mm."""
+
+    @property
+    def affine(self) -> Affine | None:
+        """See `rclicks.sample.Sample`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """What a file holds.
+
+    Attributes
+    ----------
+    values : (Z, Y, X) array
+        Own type of the file, native byte order; read-only and memory-mapped where the file allows it.
+    spacing : tuple of float
+        (z, y, x) in mm.
+    affine : (4, 4) nested tuple of float
+        Takes (x, y, z, 1), the reversed array index, to mm in RAS+ space.
+    """
+
+    values: NDArray[Any]
+    spacing: tuple[float, ...]
+    affine: Affine
+
+
+def case_name(path: Path) -> str:
+    """Return the name of a file without the suffix of its format.
+
+    >>> case_name(Path("images/case_1.0.nii.gz"))
+    'case_1.0'
+    """
+    return next((path.name[: -len(s)] for s in SUFFIXES if path.name.lower().endswith(s)), path.name)
+
+
+def read_volume(
+    path: Path,
+    *,
+    axes: Sequence[int] = (3,),
+    channel: int | None = None,
+    spacing: Sequence[float] | None = None,
+    fill_nan: float | None = None,
+) -> Volume:
+    """Read a volume file, or a folder with one DICOM series.
+
+    Parameters
+    ----------
+    path : Path
+        .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd or a folder of DICOM slices.
+    axes : sequence of int
+        Numbers of axes that are welcome; trailing axes of length 1 do not count.
+    channel : int or None
+        Which one to take of a file with one axis too many (time, modality, colour).
+    spacing : sequence of float or None
+        (z, y, x) in mm, in place of what the file says or fails to say.
+    fill_nan : float or None
+        Value to put where a voxel is NaN or infinite.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged or of an unknown format; has too many axes and no `channel` was named, voxels
+        that are NaN or infinite and no `fill_nan`, or no voxel size and no `spacing`.
+    PluginError
+        If the library for the format is not installed.
+    """
+    name = path.name.lower()
+    if path.is_dir():
+        values, steps, affine = _read_dicom(path)
+    elif not path.is_file():
+        raise DataError(f"{path} is missing")
+    elif name.endswith(NIFTI):
+        values, steps, affine = _read_nifti(path)
+    elif name.endswith(ITK):
+        values, steps, affine = _read_itk(path)
+    else:
+        raise DataError(f"{path} is of no known format; expected {', '.join(SUFFIXES)} or a folder of DICOM slices")
+    values = _choose(values, tuple(axes), channel, path)
+    given = tuple(float(s) for s in (spacing if spacing is not None else steps[: values.ndim][::-1]))
+    if len(given) != values.ndim or not all(s > 0 and math.isfinite(s) for s in given):
+        raise DataError(
+            f"{path} has the voxel size {given} mm (last axis of the file first), expected {values.ndim} numbers above "
+            "0; if you know it, pass spacing=[z, y, x]"
+        )
+    if spacing is not None:
+        ratio = [new / old if old > 0 else new for new, old in zip(given[::-1], _norms(affine), strict=False)]
+        affine = affine @ np.diag([*ratio, *(1.0,) * (4 - len(ratio))])
+    return Volume(_finite(values, fill_nan, path), given, _nested(affine))
+
+
+def write_labels(path: Path, values: NDArray[np.generic], like: Placed) -> None:
+    """Write a label map into the space of the image it belongs to, in the smallest type that holds its values.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in one of `SUFFIXES`; the file appears only when it is complete.
+    values : (Z, Y, X) array of whole numbers or bool
+    like : Volume or Sample
+        Where spacing and affine come from.
+
+    Raises
+    ------
+    DataError
+        If the suffix is unknown, the array has not three axes, or the file cannot be written.
+    """
+    if values.ndim != 3 or not (values.dtype == np.bool_ or np.issubdtype(values.dtype, np.integer)):
+        raise DataError(f"{path}: expected a label map (Z, Y, X) of whole numbers, got {values.dtype} {values.shape}")
+    suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
+    if suffix in (None, ".nhdr", ".mhd"):
+        raise DataError(f"{path}: cannot write this format; expected .nii.gz, .nii, .nrrd or .mha")
+    low, high = int(values.min(initial=0)), int(values.max(initial=1))
+    small = values.astype(np.min_scalar_type(high) if low >= 0 else np.int32)
+    affine = np.array(like.affine) if like.affine is not None else np.diag([*like.spacing[::-1], 1.0])
+    hidden = path.with_name(f".tmp-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_nifti(hidden, small, affine) if suffix in NIFTI else _write_itk(hidden, small, affine)
+        hidden.replace(path)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            hidden.unlink(missing_ok=True)
+        raise DataError(f"{path} cannot be written: {error}") from error
+
+
+def check_alike(image: Volume, labels: Volume, image_path: Path, label_path: Path, *, place: bool = True) -> None:
+    """Refuse a label map that does not lie on its image.
+
+    Parameters
+    ----------
+    place : bool
+        Whether spacing and affine must agree (to 0.1 % of a voxel's size) and not the shape alone.
+
+    Raises
+    ------
+    DataError
+        Saying what differs.
+    """
+    if image.values.shape != labels.values.shape:
+        raise DataError(
+            f"{label_path} has the shape {labels.values.shape} (z, y, x), but its image {image_path} has "
+            f"{image.values.shape}; they must be equal"
+        )
+    last = [n - 1 for n in image.values.shape[::-1]] + [0] * (3 - image.values.ndim)
+    corners = np.array([[0, 0, 0, 1], [*last, 1]], float).T
+    apart = np.abs((np.array(image.affine) - np.array(labels.affine)) @ corners).max()
+    if place and apart > max(0.001 * min(image.spacing), 1e-3):
+        raise DataError(
+            f"{label_path} lies elsewhere than its image {image_path}: the affines put a corner {apart:.3g} mm apart "
+            f"(voxels of {image.spacing} and {labels.spacing} mm). If the image is right, pass geometry=image"
+        )
+
+
+def _choose(values: NDArray[Any], axes: tuple[int, ...], channel: int | None, path: Path) -> NDArray[Any]:
+    """Take the array (file order, x first) to (z, y, x), without axes of length 1 and all but one channel."""
+    while values.ndim > min(axes) and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim == max(axes) + 1 and channel is not None:
+        if not 0 <= channel < values.shape[-1]:
+            raise DataError(f"{path} has {values.shape[-1]} channels, not number {channel} (the first is 0)")
+        values = values[..., channel]
+    if values.ndim not in axes:
+        wanted = " or ".join(map(str, axes))
+        hint = "; name the one to take by channel=0, 1, ..." if values.ndim == max(axes) + 1 else ""
+        raise DataError(f"{path} has the shape {values.shape} (x, y, ...), expected {wanted} axes{hint}")
+    if values.size == 0:
+        raise DataError(f"{path} has no voxels: its shape is {values.shape}")
+    return values.T
+
+
+def _finite(values: NDArray[Any], fill: float | None, path: Path) -> NDArray[Any]:
+    if np.issubdtype(values.dtype, np.complexfloating) or values.dtype.kind not in "biuf":
+        raise DataError(f"{path} holds {values.dtype} values, expected real numbers")
+    if values.dtype.kind != "f":
+        return values
+    bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in values)  # by slices: no mask of the whole volume
+    if not bad:
+        return values
+    if fill is None:
+        raise DataError(
+            f"{path} has {bad} voxels that are NaN or infinite; mend the file, or pass fill_nan=VALUE to fill them"
+        )
+    filled = np.array(values)
+    filled[~np.isfinite(filled)] = fill
+    return filled
+
+
+def _read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[np.float64]]:
+    """Return values in file order, voxel size in file order and the affine."""
+    nibabel = _library("nibabel", path)
+    try:
+        image = nibabel.load(path)
+        header = image.header
+        plain = (image.dataobj.slope, image.dataobj.inter) == (1, 0)
+        values = np.asanyarray(image.dataobj) if plain else np.asarray(image.dataobj, np.float32)
+        factor = _METRES[header.get_xyzt_units()[0]]
+        with nibabel.openers.ImageOpener(path) as file:  # the loaded header says 1 where the file says nothing
+            told = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
+        steps = tuple(abs(float(s)) * factor for s in told[: len(header.get_zooms())])
+        affine = np.array(image.affine, np.float64)
+    except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
+        raise DataError(f"{path} is no NIfTI file or is damaged: {error}") from error
+    except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
+        raise DataError(f"{path} is damaged or cannot be read: {error}") from error
+    affine[:3] *= factor
+    if values.dtype.byteorder not in "=|" and not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
+    placed = bool(header["sform_code"] or header["qform_code"]) if "sform_code" in header else True
+    if placed and len(steps) == 3 and all(s > 0 for s in steps) and not np.allclose(_norms(affine), steps, rtol=1e-3):
+        raise DataError(
+            f"{path} gives two voxel sizes (x, y, z): {steps} mm by pixdim, {tuple(_norms(affine).round(4))} mm by its "
+            "affine; mend the header"
+        )
+    return values, steps, affine
+
+
+def _read_itk(path: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[np.float64]]:
+    itk = _library("SimpleITK", path)
+    try:
+        image = itk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise DataError(f"{path} is damaged or cannot be read: {_last_line(error)}") from error
+    steps, affine = _place_of(image)
+    if not _says_spacing(path):
+        steps = (0.0,) * len(steps)
+    return _from_itk(itk, image), steps, affine
+
+
+def _read_dicom(folder: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[np.float64]]:
+    itk = _library("SimpleITK", folder)
+    series = itk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(series) != 1:
+        found = f"{len(series)} DICOM series" if series else "no DICOM series"
+        raise DataError(f"{folder} holds {found}, expected one; put each series into a folder of its own")
+    reader = itk.ImageSeriesReader()
+    reader.SetFileNames(itk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
+    reader.MetaDataDictionaryArrayUpdateOn()
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise DataError(f"the DICOM series in {folder} is damaged: {_last_line(error)}") from error
+    count = image.GetSize()[2] if image.GetDimension() > 2 else 1
+    texts = [reader.GetMetaData(i, "0020|0032") for i in range(count) if reader.HasMetaDataKey(i, "0020|0032")]
+    if len(texts) == count and count > 2:
+        places = np.array([[float(x) for x in text.split("\\")] for text in texts])
+        gaps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+        if gaps.max() > 1.01 * gaps.min():
+            raise DataError(
+                f"the DICOM slices in {folder} are {gaps.min():.3f} to {gaps.max():.3f} mm apart; a slice is missing, "
+                "or they are no volume"
+            )
+    return _from_itk(itk, image), *_place_of(image)
+
+
+def _from_itk(itk: Any, image: Any) -> NDArray[Any]:
+    """Return the array in file order (x, y, z), components of a voxel last."""
+    values = itk.GetArrayFromImage(image)
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        values = np.moveaxis(values, -1, 0)
+    return values.T
+
+
+def _place_of(image: Any) -> tuple[tuple[float, ...], NDArray[np.float64]]:
+    """Return voxel size (x, y, z) and RAS affine of a SimpleITK image, whose space is LPS."""
+    axes = image.GetDimension()
+    n = min(axes, 3)
+    direction = np.array(image.GetDirection()).reshape(axes, axes)[:n, :n]
+    steps = tuple(image.GetSpacing()[:3])
+    affine = np.eye(4)
+    affine[:n, :n] = direction * np.array(steps)
+    affine[:n, 3] = image.GetOrigin()[:n]
+    return steps, _RAS_OF_LPS @ affine
+
+
+def _says_spacing(path: Path) -> bool:
+    """Tell whether the header of an NRRD or MetaImage file names a voxel size; ITK takes 1 mm where it does not."""
+    with path.open("rb") as file:
+        head = file.read(65536)
+    ends = [b"\n\n", b"\r\n\r\n", b"ElementDataFile"]
+    head = head[: min([at for at in map(head.find, ends) if at > 0], default=len(head))]
+    keys = {line.partition(b":")[0].partition(b"=")[0].strip().lower() for line in head.splitlines()}
+    return bool(keys & {b"spacings", b"space directions", b"elementspacing", b"elementsize"})
+
+
+def _write_nifti(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    nibabel = _library("nibabel", path)
+    image = nibabel.Nifti1Image(values.T, affine)
+    image.header.set_xyzt_units("mm")
+    nibabel.save(image, path)
+
+
+def _write_itk(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) -> None:
+    itk = _library("SimpleITK", path)
+    placed = _RAS_OF_LPS @ affine
+    steps = _norms(placed)
+    image = itk.GetImageFromArray(values)
+    image.SetSpacing(steps.tolist())
+    image.SetOrigin(placed[:3, 3].tolist())
+    image.SetDirection((placed[:3, :3] / steps).ravel().tolist())
+    itk.WriteImage(image, str(path), useCompression=True)
+
+
+def _norms(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the voxel size (x, y, z) that an affine implies."""
+    return np.asarray(np.linalg.norm(affine[:3, :3], axis=0))
+
+
+def _nested(affine: NDArray[np.float64]) -> Affine:
+    return tuple((float(a), float(b), float(c), float(d)) for a, b, c, d in affine)
+
+
+def _last_line(error: RuntimeError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _library(name: str, path: Path) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise PluginError(f"{path} needs {name}: pip install 'rclicks[volumes]'") from error
