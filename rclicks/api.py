@@ -133,12 +133,14 @@ def evaluate(
     out: str | Path | None = None,
     fresh: bool = False,
     skip_missing: bool | None = None,
+    save_masks: bool = False,
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> pd.DataFrame:
     """Run a benchmark and return its records, one row a round.
 
     Every argument that is None keeps what the benchmark file says. With `out` the run folder is kept and a second
-    call goes on where the first was stopped; without, it is temporary.
+    call goes on where the first was stopped; without, it is temporary. `save_masks` keeps the last mask of each
+    trajectory in the run folder: NIfTI in the image's own space for volumes, PNG for images.
 
     Returns
     -------
@@ -178,6 +180,7 @@ def evaluate(
         lanes=lanes,
         threads=threads,
         skip_missing=skip_missing,
+        keep_masks=save_masks,
     )
     with tempfile.TemporaryDirectory(prefix="rclicks-") as temporary:
         folder = Path(temporary) / "run" if out is None else Path(out)

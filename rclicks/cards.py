@@ -169,6 +169,9 @@ class ClickModelCard(Card):
     dims : tuple of int
         Axes of the images it can look at: 2 for images, 3 for volumes.
     variant : str
+    local : bool
+        True if the map depends on the error alone, not on the image or the rest of the object, so that a volume's map
+        can be asked for within the error's window.
     batched : bool
         True if a network answers all asks in one call, so that lanes are padded to a canonical count.
     parameters : int
@@ -183,6 +186,7 @@ class ClickModelCard(Card):
 
     dims: tuple[int, ...] = (2,)
     variant: str = ""
+    local: bool = False
     batched: bool = False
     parameters: int = 0
     checkpoint: Checkpoint | None = None

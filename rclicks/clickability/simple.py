@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from rclicks.cards import ClickModelCard
 from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.metrics.depth import depth_map
 from rclicks.metrics.facts import bounding_box
 from rclicks.protocol import Protocol
 
@@ -30,12 +31,14 @@ CARDS = (
         name="uniform",
         summary="every pixel of the error is as likely as any other",
         dims=(2, 3),
+        local=True,
         source="baseline UD of Antonov et al. 2024 (RClicks)",
     ),
     ClickModelCard(
         name="distance",
         summary="in proportion to the distance from the outside of the error",
         dims=(2, 3),
+        local=True,
         source="baseline DT of Antonov et al. 2024 (RClicks)",
     ),
 )
@@ -65,24 +68,29 @@ def distance_map(
     window = bounding_box(inside) if border_is_outside else None
     if border_is_outside:
         found = np.zeros(inside.shape, np.float32)
-        if window is not None:
-            inner = (slice(1, -1),) * inside.ndim
-            found[window] = _distances(np.pad(inside[window], 1), spacing)[inner]
+        if window is not None and inside.ndim == 3:
+            found[window] = depth_map(inside[window], spacing)
+        elif window is not None:
+            found[window] = _distances(np.pad(inside[window], 1))[1:-1, 1:-1]
     elif inside.all():
         found = np.ones(inside.shape, np.float32)
     else:
-        found = _distances(inside, spacing)
-    return found / np.float32(max(float(found.max()), 1e-9))
+        found = _distances(inside) if inside.ndim == 2 else _open_distances(inside, spacing)
+    found /= np.float32(max(float(found.max()), 1e-9))
+    return found
 
 
-def _distances(inside: NDArray[np.bool_], spacing: Sequence[float] | None) -> NDArray[np.float32]:
+def _open_distances(inside: NDArray[np.bool_], spacing: Sequence[float] | None) -> NDArray[np.float32]:
+    """Return distances in a volume whose border is no outside; only the published rule needs them, and much memory."""
+    return np.asarray(ndimage.distance_transform_edt(inside, sampling=spacing), np.float32)
+
+
+def _distances(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return exact Euclidean distances to the outside as float32.
 
     OpenCV's square roots differ in the last bit with the place of the array in memory; squares of distances are whole
     numbers, so rounding those undoes it. That is sure up to about a thousand pixels, beyond which SciPy takes over.
     """
-    if inside.ndim == 3:
-        return np.asarray(ndimage.distance_transform_edt(inside, sampling=spacing), np.float32)
     found = cv2.distanceTransform(np.ascontiguousarray(inside).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     if found.max() > 1000:
         return np.asarray(ndimage.distance_transform_edt(inside), np.float32)

@@ -94,12 +94,12 @@ class MassOrder:
     def __init__(self, weights: NDArray[Any]) -> None:
         flat = np.ascontiguousarray(weights).ravel()
         pixels = np.flatnonzero(flat > 0)
-        values = flat[pixels].astype(np.float64)
-        shuffled = np.argsort(_scatter(pixels))
-        order = shuffled[np.argsort(values[shuffled], kind="stable")]
+        order = np.lexsort((_scatter(pixels), flat[pixels]))
         self._shape = weights.shape
         self._pixels: NDArray[np.int64] = pixels[order]
-        self._mass = np.cumsum(values[order])
+        del pixels, order  # of a volume they are many
+        self._mass = flat[self._pixels].astype(np.float64)
+        np.cumsum(self._mass, out=self._mass)
         self.total = float(self._mass[-1]) if self._mass.size else 0.0
 
     def draw(self, bounds: Bounds, uniform: float) -> Point:

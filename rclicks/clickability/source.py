@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rclicks.cards import ClickModelCard
 from rclicks.clickability.contract import Ask, ClickMap, ClickModel
 from rclicks.sample import Sample
 
@@ -56,8 +57,8 @@ class MapSource:
     lanes : int
         Canonical batch of a network: every call has as many asks, the last padded with copies, because the last bits
         of a network's output depend on the batch size.
-    dims : tuple of int
-        Axes of the images that the click model can look at.
+    card : ClickModelCard
+        Facts about the click model.
     """
 
     def __init__(
@@ -65,10 +66,11 @@ class MapSource:
         build: Callable[[], ClickModel],
         identity: dict[str, Any],
         lanes: int = 1,
-        dims: tuple[int, ...] = (2,),
+        *,
+        card: ClickModelCard,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._build, self.identity, self._lanes, self.dims, self._clock = build, identity, lanes, dims, clock
+        self._build, self.identity, self._lanes, self.card, self._clock = build, identity, lanes, card, clock
         self.counts = Counts()
         self._sample: Sample | None = None
         self._prepared: Any = None

@@ -9,7 +9,6 @@ is reported and leaves no rows; the others go on.
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -126,7 +125,7 @@ def play(
             embedding = model.embed(sample.blind())
             model.synchronise()
             episode.encode_s = clock() - start
-            pool = LanePool(model, embedding, rules.lanes, clock)
+            pool = LanePool(model, embedding, rules.lanes, clock, sample.shape)
         for _ in range(rules.protocol.clicks):
             live = [t for t in wave if t.live]
             if not live:
@@ -252,12 +251,11 @@ def _settle(
 ) -> None:
     """Check and score one prediction and write its row."""
     state = result.state
-    trouble = _trouble(state, t.facts.mask.shape, model.card.probabilities)
-    if trouble:
-        message = f"{rules.model} returned {trouble} in round {len(state.interactions)}"
+    if result.trouble:
+        message = f"{rules.model} returned {result.trouble} in round {len(state.interactions)}"
         _fail(t, episode, base, {"error": "BadPrediction", "message": message})
         return
-    assert state.mask is not None  # noqa: S101 - _trouble has checked it
+    assert state.mask is not None  # noqa: S101 - it was checked
     start = clock()
     scores = score(rules.metrics, t.facts, state.mask, rules.protocol)
     metric_s = clock() - start
@@ -280,19 +278,6 @@ def _settle(
     stop = rules.protocol.stop_iou
     if stop is not None and scores.get("iou", 0.0) >= stop and len(t.rows) >= rules.protocol.min_clicks:
         t.live = False
-
-
-def _trouble(state: State, shape: tuple[int, ...], probabilities: bool) -> str:
-    if state.mask is None or state.mask.dtype != np.bool_ or state.mask.shape != shape:
-        found = None if state.mask is None else (state.mask.dtype, state.mask.shape)
-        return f"a mask of {found}, expected bool {shape}"
-    if not probabilities:
-        return "" if state.probability is None else "probabilities, though its card says it has none"
-    if state.probability is None or state.probability.shape != shape:
-        return f"no probability map of shape {shape}"
-    if not math.isfinite(float(state.probability.sum())):  # cheaper than a look at every pixel, and as strict
-        return "a probability map with NaN or infinity"
-    return ""
 
 
 def _coordinates(interaction: Interaction) -> Row:

@@ -110,7 +110,7 @@ class ClickModelPool:
             facts = {"name": spec.label, "weights": checkpoint_of(self._registry, spec, "click-model")}
             card = self._registry.find("click-model", spec.name).card
             assert isinstance(card, ClickModelCard)  # noqa: S101 - the registry's own promise
-            self._sources[key] = MapSource(lambda: self._build(spec), facts, self._lanes, card.dims)
+            self._sources[key] = MapSource(lambda: self._build(spec), facts, self._lanes, card=card)
         return self._sources[key]
 
     @property

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rclicks import __version__
 from rclicks.benchmark import Benchmark
-from rclicks.cards import DatasetCard, ModelCard, UserCard
+from rclicks.cards import DatasetCard, ModelCard
 from rclicks.config import load_config
 from rclicks.data.roots import resolve
 from rclicks.engine.loading import ClickModelPool, checkpoint_of, load_dataset, load_user
@@ -206,7 +206,7 @@ def make_plan(
                 raise
             missing.append(Missing("model", spec.label, str(error)))
             continue
-        players[spec.label] = _players(registry, spec, playing, missing, notes)
+        players[spec.label] = _players(registry, spec, users, missing, notes)
     runnable = replace(
         benchmark,
         models=tuple(s for s in benchmark.models if players.get(s.label)),
@@ -257,25 +257,23 @@ def _metrics(benchmark: Benchmark, dims: int) -> tuple[str, ...]:
 
 
 def _players(
-    registry: Registry, model: Spec, users: Sequence[Spec], missing: list[Missing], notes: list[str]
+    registry: Registry, model: Spec, users: Mapping[str, User], missing: list[Missing], notes: list[str]
 ) -> tuple[str, ...]:
     card = registry.find("model", model.name).card
     assert isinstance(card, ModelCard)  # noqa: S101
     found = []
-    for user in users:
-        user_card = registry.find("user", user.name).card
-        assert isinstance(user_card, UserCard)  # noqa: S101
-        kinds = {*user_card.prompts, *(["click"] if user.options.get("clicks") else [])}
+    for label, user in users.items():
+        kinds = set(user.prompts)
         if alien := sorted(kinds - set(card.takes)):
-            reason = f"{model.label} takes {', '.join(card.takes)}, but user {user.label} makes {', '.join(alien)}"
-            missing.append(Missing("pair", f"{model.label} x {user.label}", reason))
+            reason = f"{model.label} takes {', '.join(card.takes)}, but user {label} makes {', '.join(alien)}"
+            missing.append(Missing("pair", f"{model.label} x {label}", reason))
             continue
         if untrained := sorted(kinds - set(card.prompts)):
             notes.append(
                 f"{model.label} was not trained on {', '.join(untrained)} prompts (only on {', '.join(card.prompts)}); "
-                f"its rows with user {user.label} carry the flag untrained-prompt"
+                f"its rows with user {label} carry the flag untrained-prompt"
             )
-        found.append(user.label)
+        found.append(label)
     return tuple(found)
 
 

@@ -31,6 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from rclicks.metrics.facts import bounding_box, widen
+
 __all__ = ["DEFINITIONS", "SurfacePair", "element_sizes"]
 
 DEFINITIONS = ("surfel", "voxel")
@@ -73,7 +75,7 @@ class SurfacePair:
             If shapes, spacing or definition make no sense.
         """
         steps = _checked(truth, guess, spacing, definition)
-        window = _box(truth | guess)
+        window = widen(bounding_box(truth), bounding_box(guess))
         if window is None:
             nothing = np.empty(0)
             return cls(nothing, nothing, nothing, nothing)
@@ -144,11 +146,6 @@ def _checked(truth: Mask, guess: Mask, spacing: Sequence[float], definition: str
     if definition not in DEFINITIONS:
         raise ValueError(f"definition is {definition!r}, expected one of {', '.join(DEFINITIONS)}")
     return steps
-
-
-def _box(mask: Mask) -> tuple[slice, ...] | None:
-    found = ndimage.find_objects(mask.view(np.uint8)) if mask.any() else []
-    return found[0] if found else None
 
 
 def _surface(mask: Mask, spacing: tuple[float, ...], definition: str) -> tuple[Floats, Floats]:

@@ -37,7 +37,8 @@ class State:
     mask : (H, W) or (Z, H, W) bool array or None
         The prediction before the last interaction; None before the first.
     probability : float32 array of the same shape in [0, 1] or None
-        Its probabilities; None before the first and for models whose card says ``probabilities=False``.
+        Its probabilities; None before the first, for models whose card says ``probabilities=False``, and in volumes,
+        where the engine keeps masks alone.
     memory : object
         What the adapter wants back next round (previous logits, region of interest); None at first.
         Must be picklable and must not be mutated in place.

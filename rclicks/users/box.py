@@ -67,6 +67,11 @@ class BoxUser(User):
         self.rounds = 1 + clicks
         self._jitters, self._replicates, self._clicks = tuple(jitters), replicates, clicks
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """A box, and clicks if there are to be any."""
+        return ("box", "click") if self._clicks else ("box",)
+
     def seats(self, sample: Sample, target: Target) -> Sequence[Seat]:
         """Return one seat a jitter and replicate; a tight box needs only one replicate."""
         return [Seat(f"j{j}", k) for j in self._jitters for k in range(self._replicates if j else 1)]

@@ -99,6 +99,11 @@ class User(ABC):
         """Axes of the images that it can look at: 2 for images, 3 for volumes."""
         return self.card.dims
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Kinds of interaction that it makes with its options."""
+        return self.card.prompts
+
     def identity(self) -> dict[str, Any]:
         """Return what decides the clicks beside the options: digests of files, weights of a click model."""
         return {}

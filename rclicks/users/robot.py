@@ -26,6 +26,7 @@ from scipy import ndimage
 
 from rclicks.cards import UserCard
 from rclicks.interaction import Click, Interaction, clicks_of
+from rclicks.metrics.depth import deepest
 from rclicks.metrics.facts import TargetFacts, bounding_box, widen
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask
@@ -85,22 +86,19 @@ def deepest_pixel(error: Mask, clicked: Iterable[Point] = (), floor: int = 0) ->
 def deepest_voxel(
     error: Mask, clicked: Iterable[Point] = (), steps: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> tuple[float, Point | None]:
-    """Return (distance, voxel) of the point of a (Z, H, W) error mask that lies farthest from its outside.
+    """Return (squared distance, voxel) of the point of a (Z, H, W) error mask that lies farthest from its outside.
 
     As `deepest_pixel`, with distances in the unit of `steps`, the size of a voxel along each axis.
     """
     window = bounding_box(error)
     if window is None:
         return 0.0, None
-    depth = ndimage.distance_transform_edt(np.pad(error[window], 1), sampling=steps)[1:-1, 1:-1, 1:-1]
-    for point in clicked:
-        inside = tuple(c - side.start for c, side in zip(point, window, strict=True))
-        if all(0 <= c < n for c, n in zip(inside, depth.shape, strict=True)):
-            depth[inside] = 0
-    at = np.unravel_index(int(depth.argmax()), depth.shape)
-    if depth[at] == 0:
+    corner = np.array([side.start for side in window])
+    depth, voxels = deepest(np.ascontiguousarray(error[window]), steps, [np.subtract(p, corner) for p in clicked])
+    if not len(voxels):
         return 0.0, None
-    return float(depth[at]), tuple(int(c) + side.start for c, side in zip(at, window, strict=True))
+    at = np.unravel_index(int(voxels[0]), tuple(side.stop - side.start for side in window))
+    return depth, tuple(int(c) for c in np.add(at, corner))
 
 
 def steps_of(facts: TargetFacts, protocol: Protocol) -> tuple[float, ...]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
@@ -26,7 +27,7 @@ from rclicks.clickability.slicing import Bounds, MassOrder, bounds_of, group_nam
 from rclicks.clickability.source import MapSource
 from rclicks.errors import ProtocolError
 from rclicks.interaction import Click, Interaction, clicks_of
-from rclicks.metrics.facts import bounding_box
+from rclicks.metrics.facts import Window, bounding_box
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask, Sample, Target
 from rclicks.users.contract import Seat, User, View
@@ -72,6 +73,13 @@ class _Draw:
     error: Mask
     clicked: tuple[tuple[int, ...], ...]
 
+    @cached_property
+    def window(self) -> Window:
+        """Bounding box of the error."""
+        window = bounding_box(self.error)
+        assert window is not None  # noqa: S101 - the base rule found a pixel to click
+        return window
+
 
 class Sampled(User):
     """Draws clicks from a click model.
@@ -109,7 +117,7 @@ class Sampled(User):
     @property
     def dims(self) -> tuple[int, ...]:
         """What its click model can look at."""
-        return self.source.dims
+        return self.source.card.dims
 
     def identity(self) -> dict[str, Any]:
         """Return the click model with its weights, and the digest of the file whose people are counted."""
@@ -158,17 +166,21 @@ class Sampled(User):
         return _Draw(view, base, error, clicked)
 
     def _ask(self, d: _Draw) -> Ask:
-        return Ask(d.view.facts.mask, d.error, steps_of(d.view.facts, self._protocol))
+        """Ask for a whole map, or in a volume for the window of the error if that makes no difference."""
+        window = d.window if self._cut(d) else ...
+        return Ask(d.view.facts.mask[window], d.error[window], steps_of(d.view.facts, self._protocol))
+
+    def _cut(self, d: _Draw) -> bool:
+        return self.source.card.local and d.error.ndim == 3 and self._protocol.mass_slices != "published"
 
     def _draw(
         self, d: _Draw, found: ClickMap, bounds: Bounds, orders: dict[tuple[int, int], MassOrder]
     ) -> tuple[int, ...] | None:
         """Draw from the half-open slice of the mass; without clicked pixels, equal maps and errors are sorted once."""
-        window = bounding_box(d.error)
-        assert window is not None  # noqa: S101 - the base rule found a pixel to click
+        window = d.window
         shared = (id(found), id(d.error))
         if d.clicked or shared not in orders:
-            weights = found[window] * d.error[window]
+            weights = (found if self._cut(d) else found[window]) * d.error[window]
             for point in d.clicked:
                 if all(side.start <= c < side.stop for c, side in zip(point, window, strict=True)):
                     weights[tuple(c - side.start for c, side in zip(point, window, strict=True))] = 0
