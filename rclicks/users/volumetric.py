@@ -1,0 +1,415 @@
+"""Users of volumes: the MedSegFM challenge, random error voxels, boxes in slices, scribbles and lassos.
+
+All of them look at the present errors alone and keep nothing. They stop when nothing is wrong, and an ignored voxel is
+never an error. What they draw in one slice has length one along the slice's axis.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import UserCard
+from rclicks.errors import ProtocolError
+from rclicks.interaction import Box, Click, Interaction, clicks_of
+from rclicks.protocol import Protocol
+from rclicks.sample import Mask, Sample, Target
+from rclicks.users.components import Errors, challenge_click, corrected_click, errors_of, largest_error
+from rclicks.users.contract import Seat, User, View
+from rclicks.users.drawing import key_slices, lasso, middle_slice_box, scribble, slice_box, worst_slice
+
+__all__ = [
+    "CARDS",
+    "LassoUser",
+    "MedSegFM",
+    "RandomError",
+    "ScribbleUser",
+    "SliceBox",
+    "distance_weighted_click",
+    "load",
+    "uniform_click",
+]
+
+CARDS = (
+    UserCard(
+        name="medsegfm",
+        summary="CVPR 2025 MedSegFM challenge: a box in the middle slice, then clicks in the largest error",
+        dims=(3,),
+        prompts=("box", "click"),
+        stochastic=True,
+        options={"box": True, "box_jitter": None, "clicks": 5, "rule": None, "replicates": 1},
+        source="JunMa11/CVPR-MedSegFMCompetition",
+        citation="Foundation Models for Interactive 3D Biomedical Image Segmentation, CVPR 2025 challenge",
+    ),
+    UserCard(
+        name="random-error",
+        summary="clicks a random voxel of the error, uniform or more likely where it is deep",
+        dims=(3,),
+        prompts=("click",),
+        stochastic=True,
+        options={"weights": "uniform", "replicates": 1},
+        source="SAM-Med3D (uniform); MONAI DeepEdit (exp-distance)",
+        citation="Wang et al.: SAM-Med3D, 2023; Diaz-Pinto et al.: DeepEdit, DALI 2022",
+    ),
+    UserCard(
+        name="slice-box",
+        summary="one box a round around the object in a slice: where most is wrong, or equally spaced slices first",
+        dims=(3,),
+        prompts=("box",),
+        stochastic=True,
+        options={"axis": 0, "spacing": "largest-error", "slices": 5, "jitter": 0, "replicates": 1},
+        source="MIC-DKFZ/radioactive",
+        citation="Tejero et al.: RadioActive: 3D radiological interactive segmentation benchmark, 2024",
+    ),
+    UserCard(
+        name="scribble",
+        summary="a line along the middle of the largest error, in the slice where it is largest",
+        dims=(3,),
+        prompts=("scribble",),
+        stochastic=True,
+        options={"axis": 0, "thickness": 2, "warp": 0.0, "replicates": 1},
+        source="ScribblePrompt (centre-line scribbles); nnInteractive (thickness)",
+        citation="Wong et al.: ScribblePrompt, ECCV 2024; Isensee et al.: nnInteractive, 2025",
+    ),
+    UserCard(
+        name="lasso",
+        summary="a filled outline around the largest error, in the slice where it is largest",
+        dims=(3,),
+        prompts=("lasso",),
+        options={"axis": 0, "dilation": 1},
+        source="nnInteractive",
+        citation="Isensee et al.: nnInteractive, 2025",
+    ),
+)
+
+CHALLENGE_GROWTH = 5  # the challenge grows its boxes by 0 to 5 units of 1/256 of the axis
+
+
+def uniform_click(errors: Errors, rng: np.random.Generator) -> Click:
+    """Return a click on one of the error voxels, all equally likely; the sign is that of the voxel."""
+    return _click(errors.error, int(rng.integers(np.count_nonzero(errors.error))), errors)
+
+
+def distance_weighted_click(errors: Errors, rng: np.random.Generator) -> Click:
+    """Return a click on an error voxel with probability proportional to exp(D) - 1.
+
+    The sign is that with more error voxels (positive if equal). D is the chessboard distance in voxels to the nearest
+    voxel that is not an error of that sign, as in DeepEdit; here the outside of the volume is none either.
+    """
+    missed, wrong = errors.missed, errors.wrong
+    depth = _chessboard_depth(missed if np.count_nonzero(missed) >= np.count_nonzero(wrong) else wrong)
+    del missed, wrong
+    counts = np.sum([np.bincount(plane.reshape(-1), minlength=int(depth.max()) + 1) for plane in depth], axis=0)
+    level = np.arange(len(counts))
+    mass = np.cumsum(counts * (np.exp(level - level[-1]) - np.exp(-level[-1])))  # scaled: exp(D) may overflow
+    chosen = min(int(np.searchsorted(mass, rng.random() * mass[-1], side="right")), len(counts) - 1)
+    return _click(depth == chosen, int(rng.integers(counts[chosen])), errors)
+
+
+def _chessboard_depth(mask: Mask) -> NDArray[np.uint16]:
+    """Return the chessboard distance of each voxel to the outside of the mask: how many erosions it outlives, plus 1.
+
+    The outside of the crop is outside. SciPy's needs six times the memory.
+    """
+    depth = mask.astype(np.uint16)
+    core, room = mask, depth
+    while min(core.shape) > 2:  # the outermost layer of the crop never outlives an erosion
+        for axis in range(3):
+            lines = np.moveaxis(core, axis, 0)
+            core = np.moveaxis(lines[:-2] & lines[1:-1] & lines[2:], 0, axis)
+        if not core.any():
+            break
+        room = room[1:-1, 1:-1, 1:-1]
+        room += core
+    return depth
+
+
+def _click(mask: Mask, number: int, errors: Errors) -> Click:
+    """Return the click on the voxel of a mask that comes after `number` others in C order, signed by the truth."""
+    counts = np.cumsum(np.count_nonzero(mask, axis=(1, 2)))
+    plane = int(np.searchsorted(counts, number, side="right"))
+    before = int(counts[plane - 1]) if plane else 0
+    row, column = divmod(int(np.flatnonzero(mask[plane])[number - before]), mask.shape[2])
+    inside = (plane, row, column)
+    point = tuple(a + b for a, b in zip(inside, errors.low, strict=True))
+    return Click(point, bool(errors.truth[inside]))
+
+
+class _Corrector(User):
+    """A user who acts as long as something is wrong.
+
+    Parameters
+    ----------
+    card : UserCard
+    options : dict
+        All of the card's options with their values.
+    replicates : int
+        Trajectories with fresh random numbers.
+    rounds : int or None
+        Most interactions; None for the whole budget.
+    """
+
+    def __init__(
+        self, card: UserCard, options: dict[str, object], replicates: int = 1, rounds: int | None = None
+    ) -> None:
+        self.card, self.options, self.rounds, self._replicates = card, options, rounds, replicates
+
+    def seats(self, sample: Sample, target: Target) -> Sequence[Seat]:
+        """Return one seat a replicate."""
+        return [Seat(replicate=k) for k in range(self._replicates)]
+
+    def next(self, view: View) -> Interaction | None:
+        """Return the next interaction; None if nothing is wrong or all rounds were played."""
+        if self.rounds is not None and len(view.history) >= self.rounds:
+            return None
+        errors = errors_of(view.facts, view.prediction)
+        return None if errors is None else self.act(view, errors)
+
+    @abstractmethod
+    def act(self, view: View, errors: Errors) -> Interaction | None:
+        """Return what the user does about `errors`, of which there is at least one voxel."""
+
+
+class MedSegFM(_Corrector):
+    """A box in the middle slice, then clicks in the middle of the largest error.
+
+    Parameters
+    ----------
+    box : bool
+        Whether the first round is a box.
+    growth : int
+        The sides of the box grow by 0 to that many 256ths of their axis.
+    clicks : int or None
+        Clicks after the box.
+    rule : {"challenge", "corrected"}
+    """
+
+    def __init__(
+        self,
+        card: UserCard,
+        options: dict[str, object],
+        *,
+        box: bool,
+        growth: int,
+        clicks: int | None,
+        rule: str,
+        replicates: int,
+    ) -> None:
+        rounds = None if clicks is None else clicks + box
+        super().__init__(card, options, replicates if box and growth else 1, rounds)
+        self._box, self._growth, self._rule, self._clicks = box, growth, rule, clicks
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """What it makes: a box, clicks, or both."""
+        return (*(("box",) if self._box else ()), *(("click",) if self._clicks != 0 else ()))
+
+    def act(self, view: View, errors: Errors) -> Interaction | None:
+        """Return the box in the first round (none: stop), then clicks.
+
+        Under "challenge" a click may repeat an earlier one; under "corrected" it never does.
+        """
+        if self._box and not view.history:
+            return middle_slice_box(view.facts.mask, self._growth, view.rng)
+        if self._rule == "challenge":
+            return challenge_click(errors)
+        return corrected_click(errors, view.facts.spacing, [c.point for c in clicks_of(view.history)])
+
+
+class RandomError(_Corrector):
+    """Clicks random voxels of the error that were not clicked yet."""
+
+    def __init__(self, card: UserCard, options: dict[str, object], *, weights: str, replicates: int) -> None:
+        super().__init__(card, options, replicates)
+        self._draw = uniform_click if weights == "uniform" else distance_weighted_click
+
+    def act(self, view: View, errors: Errors) -> Interaction | None:
+        """Return a click, or None if all error voxels were clicked."""
+        left = errors.without(c.point for c in clicks_of(view.history))
+        return self._draw(left, view.rng) if left.any else None
+
+
+class SliceBox(_Corrector):
+    """Draws one box a round, each in another slice."""
+
+    def __init__(
+        self,
+        card: UserCard,
+        options: dict[str, object],
+        *,
+        axis: int,
+        spacing: str,
+        slices: int,
+        jitter: int,
+        replicates: int,
+    ) -> None:
+        super().__init__(card, options, replicates if jitter else 1)
+        self._axis, self._jitter, self._keys = axis, jitter, slices if spacing == "key-slices" else 0
+
+    def act(self, view: View, errors: Errors) -> Interaction | None:
+        """Return the box in the next slice, or None if no slice with an error and a section of the object is left."""
+        truth, axis = view.facts.mask, self._axis
+        taken = {i.low[axis] for i in view.history if isinstance(i, Box) and i.low[axis] == i.high[axis]}
+        keys = [at for at in key_slices(truth, axis, self._keys) if at not in taken] if self._keys else []
+        at = keys[0] if keys else worst_slice(errors, truth, axis, taken)
+        return None if at is None else slice_box(truth, axis, at, self._jitter, view.rng)
+
+
+class ScribbleUser(_Corrector):
+    """Draws a line along the middle of the largest error."""
+
+    def __init__(
+        self,
+        card: UserCard,
+        options: dict[str, object],
+        *,
+        axis: int | None,
+        thickness: int,
+        warp: float,
+        replicates: int,
+    ) -> None:
+        super().__init__(card, options, replicates if warp else 1)
+        self._axis, self._thickness, self._warp = axis, thickness, warp
+
+    def act(self, view: View, errors: Errors) -> Interaction | None:
+        """Return the scribble."""
+        piece = largest_error(errors)
+        if piece is None:
+            return None
+        return scribble(
+            piece, view.facts.spacing, axis=self._axis, thickness=self._thickness, warp=self._warp, rng=view.rng
+        )
+
+
+class LassoUser(_Corrector):
+    """Draws around the largest error."""
+
+    def __init__(self, card: UserCard, options: dict[str, object], *, axis: int | None, dilation: int) -> None:
+        super().__init__(card, options)
+        self._axis, self._dilation = axis, dilation
+
+    def act(self, view: View, errors: Errors) -> Interaction | None:
+        """Return the lasso."""
+        piece = largest_error(errors)
+        return None if piece is None else lasso(piece, view.facts, axis=self._axis, dilation=self._dilation)
+
+
+def load(card: UserCard, *, protocol: Protocol, **options: object) -> User:
+    """Return a user of volumes.
+
+    Parameters
+    ----------
+    card : UserCard
+    protocol : Protocol
+    **options
+        Those of the card.
+
+        medsegfm: ``box`` (bool), ``box_jitter`` (256ths of an axis; None: 5 under "challenge", 0 under "corrected"),
+        ``clicks`` (None: the whole budget), ``rule`` ("challenge", "corrected"; None: "challenge" under the protocol
+        compat, else "corrected").
+        random-error: ``weights`` ("uniform", "exp-distance").
+        slice-box: ``axis`` (0, 1, 2), ``spacing`` ("largest-error", "key-slices": ``slices`` equally spaced ones
+        first), ``jitter`` (voxels).
+        scribble: ``axis`` (None: any), ``thickness`` (voxels), ``warp`` (voxels).
+        lasso: ``axis`` (None: any), ``dilation`` (voxels).
+        All that draw random numbers: ``replicates``.
+
+    Raises
+    ------
+    ProtocolError
+        If an option is unknown or its value makes no sense.
+    """
+    for name in options:
+        if name not in card.options:
+            raise ProtocolError(
+                f"user {card.name!r} has no option {name!r}; allowed: {', '.join(sorted(card.options))}"
+            )
+    return _LOADERS[card.name](card, protocol, card.options | options)
+
+
+def _load_medsegfm(card: UserCard, protocol: Protocol, options: dict[str, object]) -> User:
+    rule = options["rule"]
+    if rule is None:
+        rule = "challenge" if protocol.name == "compat" else "corrected"
+    rule = _one_of(card, "rule", rule, ("challenge", "corrected"))
+    usual = CHALLENGE_GROWTH if rule == "challenge" else 0
+    growth = usual if options["box_jitter"] is None else _whole(card, "box_jitter", options["box_jitter"], 0)
+    clicks = None if options["clicks"] is None else _whole(card, "clicks", options["clicks"], 0)
+    box = options["box"]
+    if not isinstance(box, bool):
+        raise _refusal(card, "box", box, "true or false")
+    if not box and clicks == 0:
+        raise ProtocolError(f"user {card.name}: with box false and clicks 0 there is nothing to do")
+    replicates = _whole(card, "replicates", options["replicates"], 1)
+    shown = options | {"rule": rule, "box_jitter": growth}
+    return MedSegFM(card, shown, box=box, growth=growth, clicks=clicks, rule=rule, replicates=replicates)
+
+
+def _load_random_error(card: UserCard, protocol: Protocol, options: dict[str, object]) -> User:
+    weights = _one_of(card, "weights", options["weights"], ("uniform", "exp-distance"))
+    return RandomError(card, options, weights=weights, replicates=_whole(card, "replicates", options["replicates"], 1))
+
+
+def _load_slice_box(card: UserCard, protocol: Protocol, options: dict[str, object]) -> User:
+    return SliceBox(
+        card,
+        options,
+        axis=_axis(card, options["axis"]),
+        spacing=_one_of(card, "spacing", options["spacing"], ("largest-error", "key-slices")),
+        slices=_whole(card, "slices", options["slices"], 1),
+        jitter=_whole(card, "jitter", options["jitter"], 0),
+        replicates=_whole(card, "replicates", options["replicates"], 1),
+    )
+
+
+def _load_scribble(card: UserCard, protocol: Protocol, options: dict[str, object]) -> User:
+    warp = options["warp"]
+    if not isinstance(warp, (int, float)) or isinstance(warp, bool) or not 0 <= warp < np.inf:
+        raise _refusal(card, "warp", warp, "a number of voxels, 0 or more")
+    return ScribbleUser(
+        card,
+        options,
+        axis=None if options["axis"] is None else _axis(card, options["axis"]),
+        thickness=_whole(card, "thickness", options["thickness"], 1),
+        warp=float(warp),
+        replicates=_whole(card, "replicates", options["replicates"], 1),
+    )
+
+
+def _load_lasso(card: UserCard, protocol: Protocol, options: dict[str, object]) -> User:
+    axis = None if options["axis"] is None else _axis(card, options["axis"])
+    return LassoUser(card, options, axis=axis, dilation=_whole(card, "dilation", options["dilation"], 0))
+
+
+_LOADERS: dict[str, Callable[[UserCard, Protocol, dict[str, object]], User]] = {
+    "medsegfm": _load_medsegfm,
+    "random-error": _load_random_error,
+    "slice-box": _load_slice_box,
+    "scribble": _load_scribble,
+    "lasso": _load_lasso,
+}
+
+
+def _whole(card: UserCard, name: str, value: object, least: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise _refusal(card, name, value, f"a whole number, at least {least}")
+    return value
+
+
+def _axis(card: UserCard, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 2:
+        raise _refusal(card, "axis", value, "0, 1 or 2, an axis of the array (z, row, column)")
+    return value
+
+
+def _one_of(card: UserCard, name: str, value: object, allowed: Sequence[str]) -> str:
+    if not isinstance(value, str) or value not in allowed:
+        raise _refusal(card, name, value, " or ".join(allowed))
+    return value
+
+
+def _refusal(card: UserCard, name: str, value: object, expected: str) -> ProtocolError:
+    return ProtocolError(f"user {card.name}: {name} is {value!r}; expected {expected}")
