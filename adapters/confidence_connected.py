@@ -1,0 +1,127 @@
+"""SimpleITK's confidence-connected region growing driven by clicks, boxes, scribbles and lassos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import ModelCard
+from rclicks.errors import PluginError
+from rclicks.interaction import Box
+from rclicks.models.contract import State
+from rclicks.models.options import Choice, Number
+from rclicks.models.volume_seeds import (
+    ASSUMED,
+    BACKGROUND,
+    OBJECT,
+    VOLUME_OPTIONS,
+    Seeds,
+    VolumeCanvas,
+    VolumeModel,
+    flat_axis,
+)
+from rclicks.protocol import Protocol
+
+__all__ = ["CARDS", "ConfidenceConnected", "load"]
+
+CARDS = (
+    ModelCard(
+        name="confidence-connected",
+        family="confidence_connected",
+        summary="SimpleITK's region growing by mean and spread of the grey values around the seeds",
+        source="https://simpleitk.org/doxygen/latest/html/classitk_1_1simple_1_1ConfidenceConnectedImageFilter.html",
+        licence="Apache-2.0",
+        citation="B. C. Lowekamp et al., The design of SimpleITK, Frontiers in Neuroinformatics 7:45, 2013",
+        dims=3,
+        prompts=("click", "box", "scribble", "lasso"),
+        encodes_once=True,
+        extra="volumes",
+    ),
+)
+
+
+def load(
+    card: ModelCard,
+    *,
+    checkpoint: object = None,
+    device: str = "cpu",
+    protocol: Protocol | None = None,
+    **options: object,
+) -> ConfidenceConnected:
+    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
+
+    Raises
+    ------
+    PluginError
+        If SimpleITK is not installed.
+    ProtocolError
+        If an option is unknown or out of bounds.
+    """
+    try:
+        import SimpleITK  # noqa: F401 - asked for here so that a run fails before it starts
+    except ImportError as error:
+        raise PluginError(
+            f"model {card.name} needs SimpleITK, which is not installed; "
+            "install the extra: pip install 'rclicks[volumes]'"
+        ) from error
+    return ConfidenceConnected(card, checkpoint, options)
+
+
+class ConfidenceConnected(VolumeModel):
+    """SimpleITK's ConfidenceConnected from the object seeds, minus what it grows from the drawn background seeds.
+
+    The filter takes mean and standard deviation of the grey values around the seeds, floods all connected voxels
+    within `multiplier` standard deviations of the mean, and repeats this `iterations` times with the statistics of what
+    it found. A region has no notion of a negative seed, hence this rule: the same is done with the drawn background
+    seeds, and what both regions claim goes to the nearer seeds (in mm). Unless the box of a volume bounds the region
+    already, voxels nearer to the frame than to an object seed are also taken away: without this, leaks fill the volume
+    (mean Dice .38 in place of .64 on training cases). Probabilities are 0 or 1 but for interpolated rims.
+    See `VolumeModel` for the conventions.
+
+    Options beside the common ones: `multiplier`, `iterations`, `around` (radius of the seeds' neighbourhood, in
+    voxels, for the first statistics).
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
+        **VOLUME_OPTIONS,
+        "radius": Number(1.0, 0, 100),
+        "multiplier": Number(2.0, 0.1, 100),
+        "iterations": Number(1, 0, 100, whole=True),
+        "around": Number(1, 0, 20, whole=True),
+    }
+
+    def prepare(self, canvas: VolumeCanvas) -> None:
+        """Nothing: SimpleITK's images cannot be pickled portably, and wrapping the canvas costs little."""
+
+    def solve(self, canvas: VolumeCanvas, seeds: Seeds, state: State) -> tuple[NDArray[np.float32], None]:
+        """Grow from both kinds of seeds and settle what both claim."""
+        from scipy.ndimage import distance_transform_edt
+
+        mine = self._grown(canvas, seeds == OBJECT)
+        if not (seeds < 0).any():
+            return mine.astype(np.float32), None
+        to_object = distance_transform_edt(seeds != OBJECT, sampling=canvas.spacing)
+        frame = self.assumed(canvas, [i for i in state.interactions if not isinstance(i, Box)]) & (seeds == ASSUMED)
+        solid = any(isinstance(i, Box) and flat_axis(i, canvas.full) is None for i in state.interactions)
+        if frame.any() and not solid:
+            mine &= to_object <= distance_transform_edt(~frame, sampling=canvas.spacing)
+        if (seeds == BACKGROUND).any():
+            theirs = self._grown(canvas, seeds == BACKGROUND)
+            mine &= ~theirs | (to_object <= distance_transform_edt(seeds != BACKGROUND, sampling=canvas.spacing))
+        return mine.astype(np.float32), None
+
+    def _grown(self, canvas: VolumeCanvas, sources: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return what the filter grows from the sources."""
+        import SimpleITK as sitk  # noqa: N813 - its common name
+
+        grow = sitk.ConfidenceConnectedImageFilter()
+        grow.SetNumberOfThreads(1)
+        grow.SetMultiplier(float(self.options["multiplier"]))
+        grow.SetNumberOfIterations(self.options["iterations"])
+        grow.SetInitialNeighborhoodRadius(self.options["around"])
+        grow.SetReplaceValue(1)
+        grow.SetSeedList(np.argwhere(sources)[:, ::-1].tolist())
+        return sitk.GetArrayFromImage(grow.Execute(sitk.GetImageFromArray(canvas.values))).astype(bool)

@@ -1,0 +1,197 @@
+"""SimpleITK's fast marching (Sethian 1996) driven by clicks, boxes, scribbles and lassos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import ModelCard
+from rclicks.errors import PluginError
+from rclicks.interaction import Box, Interaction
+from rclicks.models.contract import State
+from rclicks.models.options import Choice, Number
+from rclicks.models.volume_seeds import (
+    OBJECT,
+    VOLUME_OPTIONS,
+    Seeds,
+    VolumeCanvas,
+    VolumeModel,
+)
+from rclicks.protocol import Protocol
+
+__all__ = ["CARDS", "FastMarching", "load"]
+
+CARDS = (
+    ModelCard(
+        name="fast-marching",
+        family="fast_marching",
+        summary="Arrival times of SimpleITK's fast-marching fronts from object and background seeds (Sethian 1996)",
+        source="https://doi.org/10.1073/pnas.93.4.1591",
+        licence="Apache-2.0",
+        citation="J. A. Sethian, A fast marching level set method for monotonically advancing fronts, PNAS 93(4), 1996",
+        dims=3,
+        prompts=("click", "box", "scribble", "lasso"),
+        encodes_once=True,
+        extra="volumes",
+    ),
+)
+
+
+def load(
+    card: ModelCard,
+    *,
+    checkpoint: object = None,
+    device: str = "cpu",
+    protocol: Protocol | None = None,
+    **options: object,
+) -> FastMarching:
+    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
+
+    Raises
+    ------
+    PluginError
+        If SimpleITK is not installed.
+    ProtocolError
+        If an option is unknown or out of bounds.
+    """
+    try:
+        import SimpleITK  # noqa: F401 - asked for here so that a run fails before it starts
+    except ImportError as error:
+        raise PluginError(
+            f"model {card.name} needs SimpleITK, which is not installed; "
+            "install the extra: pip install 'rclicks[volumes]'"
+        ) from error
+    return FastMarching(card, checkpoint, options)
+
+
+@dataclass(frozen=True, eq=False)
+class _Arrivals:
+    """The memory of a trajectory.
+
+    Attributes
+    ----------
+    interactions : tuple of Interaction
+        What the times are of.
+    drawn : two (z, y, x) float32 arrays
+        Times of arrival from the object and from the background seeds of `interactions`, boxes apart.
+    packed : bytes
+        Bits of the assumed background.
+    assumed : (z, y, x) float32 array
+        Times of arrival from there.
+    """
+
+    interactions: tuple[Interaction, ...]
+    drawn: tuple[NDArray[np.float32], NDArray[np.float32]]
+    packed: bytes
+    assumed: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """The fronts' speed (mm per unit of time), and where every trajectory starts: nothing drawn, the frame assumed."""
+
+    speed: NDArray[np.float32]
+    start: _Arrivals
+
+
+class FastMarching(VolumeModel):
+    """SimpleITK's FastMarching from the object seeds against that from the background seeds.
+
+    Fronts start at the seeds and travel at ``sigmoid((edge - g) / (spread * edge)) + floor``, where g is the gradient
+    magnitude after smoothing by `sigma` mm and ``edge`` is its `quantile` over the volume: about 1 mm per unit of time
+    where the volume is flat, `floor` across edges. The answer is t_background / (t_object + t_background).
+    The time of arrival from several seeds is the least of those from each, so the rounds' times are kept in the
+    state's memory and only the new interaction is marched; without the memory all are, to the same bits.
+    See `VolumeModel` for the conventions.
+
+    Options beside the common ones: `sigma`, `quantile`, `spread`, `floor`.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
+        **VOLUME_OPTIONS,
+        "radius": Number(1.0, 0, 100),
+        "sigma": Number(0.5, 0, 100),
+        "quantile": Number(0.5, 0, 1),
+        "spread": Number(0.2, 1e-3, 100),
+        "floor": Number(0.01, 1e-6, 1),
+    }
+
+    def prepare(self, canvas: VolumeCanvas) -> _Prepared:
+        """Return the fronts' speed and the times of arrival from the frame."""
+        speed = self._speed(canvas)
+        frame = self.assumed(canvas, ())
+        never = np.full(canvas.shape, np.inf, np.float32)
+        times = self._times(canvas, speed, frame)
+        return _Prepared(speed, _Arrivals((), (never, never), np.packbits(frame).tobytes(), times))
+
+    def _speed(self, canvas: VolumeCanvas) -> NDArray[np.float32]:
+        """Return the fronts' speed in mm per unit of time."""
+        from scipy.ndimage import gaussian_filter
+
+        smooth = gaussian_filter(canvas.values, [self.options["sigma"] / s for s in canvas.spacing], truncate=3.0)
+        square = np.zeros(canvas.shape, np.float32)
+        for axis, (length, count) in enumerate(zip(canvas.spacing, canvas.shape, strict=True)):
+            if count > 1:
+                square += np.square(np.gradient(smooth, length, axis=axis))
+        steep = np.sqrt(square)
+        edge = max(float(np.quantile(steep, self.options["quantile"])), 1e-9)
+        exponent = np.clip((steep - edge) / (self.options["spread"] * edge), -50, 50)
+        return (1 / (1 + np.exp(exponent)) + self.options["floor"]).astype(np.float32)
+
+    def solve(self, canvas: VolumeCanvas, seeds: Seeds, state: State) -> tuple[NDArray[np.floating[Any]], _Arrivals]:
+        """Compare the times of arrival from the seeds of both labels."""
+        interactions = state.interactions
+        arrivals = self._arrivals(canvas, interactions, state.memory)
+        to_object, to_background = arrivals.drawn
+        # A box's core comes and goes with other seeds, so it has no part in the memory.
+        if any(isinstance(i, Box) for i in interactions):
+            to_object = np.minimum(to_object, self._times(canvas, canvas.extra.speed, seeds == OBJECT))
+        to_background = np.minimum(to_background, arrivals.assumed)
+        if not np.isfinite(to_background).all():  # without any background seed all is object
+            return np.ones(canvas.shape, np.float32), arrivals
+        return to_background / np.maximum(to_object + to_background, np.float32(1e-9)), arrivals
+
+    def _arrivals(self, canvas: VolumeCanvas, interactions: tuple[Interaction, ...], memory: object) -> _Arrivals:
+        """March what is not in the memory yet."""
+        known: _Arrivals = memory if isinstance(memory, _Arrivals) else canvas.extra.start
+        if interactions[: len(known.interactions)] != known.interactions:
+            known = canvas.extra.start
+        to_object, to_background = known.drawn
+        for one in interactions[len(known.interactions) :]:
+            if isinstance(one, Box):
+                continue
+            times = self._times(canvas, canvas.extra.speed, self.drawn_on(canvas, one))
+            if one.positive:
+                to_object = np.minimum(to_object, times)
+            else:
+                to_background = np.minimum(to_background, times)
+        background = self.assumed(canvas, interactions)
+        packed = np.packbits(background).tobytes()
+        same = next((k for k in (known, canvas.extra.start) if k.packed == packed), None)
+        assumed = same.assumed if same else self._times(canvas, canvas.extra.speed, background)
+        return _Arrivals(interactions, (to_object, to_background), packed, assumed)
+
+    @staticmethod
+    def _times(canvas: VolumeCanvas, speed: NDArray[np.float32], sources: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Return every voxel's time of arrival from the sources; infinity if there are none."""
+        import SimpleITK as sitk  # noqa: N813 - its common name
+        from scipy.ndimage import binary_erosion
+
+        times = np.full(canvas.shape, np.inf, np.float32)
+        if not sources.any():
+            return times
+        rim = sources & ~binary_erosion(sources, border_value=1)  # the front starts there; fewer points are quicker
+        if not rim.any():
+            return np.zeros(canvas.shape, np.float32)
+        image = sitk.GetImageFromArray(speed)
+        image.SetSpacing(canvas.spacing[::-1])
+        march = sitk.FastMarchingImageFilter()
+        march.SetNumberOfThreads(1)
+        march.SetTrialPoints(np.argwhere(rim)[:, ::-1].tolist())
+        times = sitk.GetArrayFromImage(march.Execute(image))
+        times[sources] = 0
+        return times

@@ -1,0 +1,285 @@
+"""SAM 2 and SAM 2.1 as video predictors (Ravi et al., 2024) that track an object through the slices of a volume.
+
+The practice of RadioActive and MedSAM2 (Ma et al., 2025): slices are frames, a prompt belongs to its slice, and the
+object is tracked forwards and backwards. Options of `load`: ``window`` and ``axis`` (see `rclicks.models.slices`),
+``side`` (the network's square input; 1024 as published, MedSAM2's weights want 512), ``keep`` (most encoded slices that
+are remembered) and ``strokes`` (most clicks that stand for a scribble).
+
+The package's hole filling is off: it needs a compiled extension, and the package silently goes without where that is
+missing, so that numbers would depend on the machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rclicks.cards import Checkpoint, ModelCard
+from rclicks.errors import ProtocolError
+from rclicks.models.options import Choice, Number, read_options
+from rclicks.models.slices import PERCENTILES, read_window, slice_axis
+from rclicks.protocol import Protocol
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rclicks.adapters._sam2_video import Sam2VideoModel
+
+CARDS = (
+    ModelCard(
+        name="sam2-video-tiny",
+        family="sam2_video",
+        variant="sam2_hiera_t",
+        summary="SAM 2, Hiera tiny, video predictor through the slices of a volume",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        dims=3,
+        prompts=("click", "box"),
+        accepts=("click", "box", "scribble", "lasso"),
+        encodes_once=True,
+        parameters=38945986,
+        checkpoint=Checkpoint(
+            file="sam2_hiera_tiny.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_tiny.pt",
+            sha256="65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2-video-small",
+        family="sam2_video",
+        variant="sam2_hiera_s",
+        summary="SAM 2, Hiera small, video predictor through the slices of a volume",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        dims=3,
+        prompts=("click", "box"),
+        accepts=("click", "box", "scribble", "lasso"),
+        encodes_once=True,
+        parameters=46043842,
+        checkpoint=Checkpoint(
+            file="sam2_hiera_small.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_small.pt",
+            sha256="95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2-video-base-plus",
+        family="sam2_video",
+        variant="sam2_hiera_b+",
+        summary="SAM 2, Hiera base plus, video predictor through the slices of a volume",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        dims=3,
+        prompts=("click", "box"),
+        accepts=("click", "box", "scribble", "lasso"),
+        encodes_once=True,
+        parameters=80833666,
+        checkpoint=Checkpoint(
+            file="sam2_hiera_base_plus.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_base_plus.pt",
+            sha256="d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2-video-large",
+        family="sam2_video",
+        variant="sam2_hiera_l",
+        summary="SAM 2, Hiera large, video predictor through the slices of a volume",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        dims=3,
+        prompts=("click", "box"),
+        accepts=("click", "box", "scribble", "lasso"),
+        encodes_once=True,
+        parameters=224430130,
+        checkpoint=Checkpoint(
+            file="sam2_hiera_large.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/072824/sam2_hiera_large.pt",
+            sha256="7442e4e9b732a508f80e141e7c2913437a3610ee0c77381a66658c3a445df87b",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2.1-video-tiny",
+        family="sam2_video",
+        variant="sam2.1_hiera_t",
+        summary="SAM 2.1, Hiera tiny, video predictor through the slices of a volume",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        dims=3,
+        prompts=("click", "box"),
+        accepts=("click", "box", "scribble", "lasso"),
+        encodes_once=True,
+        parameters=38962498,
+        checkpoint=Checkpoint(
+            file="sam2.1_hiera_tiny.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_tiny.pt",
+            sha256="7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2.1-video-small",
+        family="sam2_video",
+        variant="sam2.1_hiera_s",
+        summary="SAM 2.1, Hiera small, video predictor through the slices of a volume",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        dims=3,
+        prompts=("click", "box"),
+        accepts=("click", "box", "scribble", "lasso"),
+        encodes_once=True,
+        parameters=46060354,
+        checkpoint=Checkpoint(
+            file="sam2.1_hiera_small.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_small.pt",
+            sha256="6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2.1-video-base-plus",
+        family="sam2_video",
+        variant="sam2.1_hiera_b+",
+        summary="SAM 2.1, Hiera base plus, video predictor through the slices of a volume",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        dims=3,
+        prompts=("click", "box"),
+        accepts=("click", "box", "scribble", "lasso"),
+        encodes_once=True,
+        parameters=80850178,
+        checkpoint=Checkpoint(
+            file="sam2.1_hiera_base_plus.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_base_plus.pt",
+            sha256="a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+    ModelCard(
+        name="sam2.1-video-large",
+        family="sam2_video",
+        variant="sam2.1_hiera_l",
+        summary="SAM 2.1, Hiera large, video predictor through the slices of a volume",
+        source="facebookresearch/sam2",
+        licence="Apache-2.0",
+        citation="Ravi et al.: SAM 2, segment anything in images and videos, 2024",
+        dims=3,
+        prompts=("click", "box"),
+        accepts=("click", "box", "scribble", "lasso"),
+        encodes_once=True,
+        parameters=224446642,
+        checkpoint=Checkpoint(
+            file="sam2.1_hiera_large.pt",
+            url="https://dl.fbaipublicfiles.com/segment_anything_2/092824/sam2.1_hiera_large.pt",
+            sha256="2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+        ),
+        trained_on=("SA-1B", "SA-V"),
+        extra="sam2",
+    ),
+)
+
+OPTIONS: dict[str, Number | Choice] = {
+    "side": Number(1024, 128, 4096, whole=True),
+    "keep": Number(64, 1, 100_000, whole=True),
+    "strokes": Number(5, 1, 100, whole=True),
+}
+
+
+def build_network(variant: str, side: int = 1024) -> nn.Module:
+    """Return the video predictor of a variant such as "sam2.1_hiera_t" (t, s, b+, l), untrained.
+
+    Parameters
+    ----------
+    variant : str
+    side : int
+        Of the square input; a multiple of 32. No weight depends on it.
+
+    Raises
+    ------
+    ProtocolError
+        If there is no such variant, or the side is no multiple of 32.
+    """
+    known = {card.variant for card in CARDS}
+    if variant not in known:
+        raise ProtocolError(f"unknown SAM 2 variant {variant!r}; allowed: {', '.join(sorted(known))}")
+    if side % 32:
+        raise ProtocolError(f"option 'side' is {side}; expected a multiple of 32")
+    from rclicks.models.torchvision_shim import import_torchvision
+
+    import_torchvision()
+    from importlib.resources import files
+
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    # Read as a plain file, because composing it would need hydra's global state, which belongs to the application.
+    config = OmegaConf.load(str(files("sam2") / "configs" / variant.partition("_")[0] / f"{variant}.yaml"))
+    stability = {"via_stability": True, "stability_delta": 0.05, "stability_thresh": 0.98}
+    changes = {
+        "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
+        "image_size": side,
+        "sam_mask_decoder_extra_args": {f"dynamic_multimask_{key}": value for key, value in stability.items()},
+        "binarize_mask_from_pts_for_mem_enc": True,  # so far as the package's own builder
+        "fill_hole_area": 0,
+        "add_all_frames_to_correct_as_cond": True,
+    }
+    for key, value in changes.items():
+        OmegaConf.update(config, f"model.{key}", value, force_add=True)
+    try:
+        network: nn.Module = instantiate(config.model, _recursive_=True)
+    except InstantiationException as error:
+        # Hydra wraps what a constructor raises, once a level; callers can only act on the error itself.
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise cause from None
+    return network
+
+
+def load(
+    card: ModelCard,
+    *,
+    checkpoint: str | Path | None = None,
+    device: str = "cpu",
+    protocol: Protocol | None = None,
+    window: object = PERCENTILES,
+    axis: object = 0,
+    **options: object,
+) -> Sam2VideoModel:
+    """Load a SAM 2 checkpoint, whose state_dict stands under the key ``model``.
+
+    Raises
+    ------
+    ProtocolError
+        If an option is wrong.
+    WeightsError
+        If the weights are missing or do not fit.
+    """
+    known = read_options(card.name, OPTIONS, options)
+    slice_axis(axis, (1.0, 1.0, 1.0))
+    grey = read_window(window)
+    from rclicks.adapters._sam2_video import Sam2VideoModel
+    from rclicks.models.weights import fill
+
+    network = build_network(card.variant, known["side"])
+    identity = fill(network, card, checkpoint, wrapper="model")
+    return Sam2VideoModel(card, network, device, identity, {"window": grey, "axis": axis, **known})
