@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rclicks.cards import Checkpoint, ModelCard
-from rclicks.errors import ProtocolError
 from rclicks.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -191,32 +190,12 @@ def build_network(variant: str) -> nn.Module:
     ProtocolError
         If there is no such variant.
     """
-    known = {card.variant for card in CARDS}
-    if variant not in known:
-        raise ProtocolError(f"unknown SAM 2 variant {variant!r}; allowed: {', '.join(sorted(known))}")
     from rclicks.models.torchvision_shim import import_torchvision
 
     import_torchvision()
-    from importlib.resources import files
+    from rclicks.adapters._sam2_build import build_sam2
 
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    # Read as a plain file, because composing it would need hydra's global state, which belongs to the application.
-    config = OmegaConf.load(str(files("sam2") / "configs" / variant.partition("_")[0] / f"{variant}.yaml"))
-    stability = {"via_stability": True, "stability_delta": 0.05, "stability_thresh": 0.98}
-    extra = {f"dynamic_multimask_{key}": value for key, value in stability.items()}
-    OmegaConf.update(config, "model.sam_mask_decoder_extra_args", extra, force_add=True)
-    try:
-        network: nn.Module = instantiate(config.model, _recursive_=True)
-    except InstantiationException as error:
-        # Hydra wraps what a constructor raises, once a level; callers can only act on the error itself.
-        cause: BaseException = error
-        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise cause from None
-    return network
+    return build_sam2(variant, CARDS)
 
 
 def load(

@@ -217,42 +217,21 @@ def build_network(variant: str, side: int = 1024) -> nn.Module:
     ProtocolError
         If there is no such variant, or the side is no multiple of 32.
     """
-    known = {card.variant for card in CARDS}
-    if variant not in known:
-        raise ProtocolError(f"unknown SAM 2 variant {variant!r}; allowed: {', '.join(sorted(known))}")
     if side % 32:
         raise ProtocolError(f"option 'side' is {side}; expected a multiple of 32")
     from rclicks.models.torchvision_shim import import_torchvision
 
     import_torchvision()
-    from importlib.resources import files
+    from rclicks.adapters._sam2_build import build_sam2
 
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-    from omegaconf import OmegaConf
-
-    # Read as a plain file, because composing it would need hydra's global state, which belongs to the application.
-    config = OmegaConf.load(str(files("sam2") / "configs" / variant.partition("_")[0] / f"{variant}.yaml"))
-    stability = {"via_stability": True, "stability_delta": 0.05, "stability_thresh": 0.98}
     changes = {
         "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
         "image_size": side,
-        "sam_mask_decoder_extra_args": {f"dynamic_multimask_{key}": value for key, value in stability.items()},
         "binarize_mask_from_pts_for_mem_enc": True,  # so far as the package's own builder
         "fill_hole_area": 0,
         "add_all_frames_to_correct_as_cond": True,
     }
-    for key, value in changes.items():
-        OmegaConf.update(config, f"model.{key}", value, force_add=True)
-    try:
-        network: nn.Module = instantiate(config.model, _recursive_=True)
-    except InstantiationException as error:
-        # Hydra wraps what a constructor raises, once a level; callers can only act on the error itself.
-        cause: BaseException = error
-        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise cause from None
-    return network
+    return build_sam2(variant, CARDS, changes)
 
 
 def load(

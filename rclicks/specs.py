@@ -54,7 +54,7 @@ class Spec:
 def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + " ".join(map(_plain, value)) + "]"
-    return str(value).rpartition("/")[2]  # of a path, the file's name is enough
+    return re.sub(r"[^\s=:,\[\]]*/", "", str(value))  # of a path, the file's name is enough
 
 
 def parse(value: str | Mapping[str, Any] | Spec) -> Spec:

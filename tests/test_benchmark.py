@@ -71,7 +71,7 @@ def test_the_two_protocols_differ_in_their_named_rules_only() -> None:
     default, compat = Protocol.named("default"), Protocol.named("compat")
     changed = {k for k in vars(default) if getattr(default, k) != getattr(compat, k)}
     rules = {"perfect_mask", "empty_union", "nof", "mask_prompt", "zoom_after_empty"}
-    assert changed == {"name", *rules, "mass_slices", "draws", "map_border"}
+    assert changed == {"name", *rules, "mass_slices", "draws", "map_border", "distances", "nsd_gate"}
     assert default.hash != compat.hash
     assert default.hash == Protocol.named("default").hash
 
@@ -87,6 +87,10 @@ def test_the_two_protocols_differ_in_their_named_rules_only() -> None:
         {"boundary_ratio": 0.0},
         {"boundary_ratio": "wide"},
         {"nof": "equals_budget"},
+        {"distances": "cm"},
+        {"nsd_tolerance": -1},
+        {"nsd_tolerance": "two"},
+        {"nsd_gate": 1},
         {"empty_union": 1},
     ],
 )

@@ -23,6 +23,7 @@ ALLOWED = {
     "analysis": {"records", "metrics"},
     "reports": {"analysis", "records", "metrics", "clickability"},
     "training": {"clickability", "models", "metrics", "data"},
+    "supervoxels": {"data", "models", "metrics"},
     "conformance": {"engine", "clickability", "users", "models", "metrics", "data"},
 }
 NOUNS = {

@@ -1,4 +1,4 @@
-"""The verbs that have verbs of their own: ``rclicks clicks ...`` and ``rclicks train ...``."""
+"""The verbs that have verbs of their own, ``rclicks clicks`` and ``rclicks train``, and ``rclicks supervoxels``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from rclicks.cli.options import DataRoot, Plugins, TableFile, TableFormat, put_out
 from rclicks.cli.words import split_specs
 
-__all__ = ["clicks_app", "train_app"]
+__all__ = ["clicks_app", "supervoxels", "train_app"]
 
 train_app = typer.Typer(help="Train networks; every training can be resumed.", no_args_is_help=True)
 
@@ -169,3 +169,50 @@ def clicks_draw(
         count=count,
     )
     typer.echo("\n".join(map(str, files)))
+
+
+def supervoxels(
+    images: Annotated[list[Path], typer.Argument(help="Volumes (NIfTI, NRRD, MetaImage), or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A file for one volume, or a folder for CASE.nii.gz.")],
+    method: Annotated[str, typer.Option(help="slic, felzenszwalb (slice by slice), watershed or sam.")] = "slic",
+    segments: Annotated[int, typer.Option(help="Supervoxels to aim at; not for sam.")] = 200,
+    compactness: Annotated[float | None, typer.Option(help="Place against grey value [of the method].")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label map, or a folder of them, to measure the supervoxels against.")
+    ] = None,
+    foreground: Annotated[
+        Path | None, typer.Option(help="Write nnU-Net foreground prompts: FILE.pkl, or a folder for CASE.pkl.")
+    ] = None,
+    sam: Annotated[str | None, typer.Option(help="Checkpoint of SAM [published file].")] = None,
+    sam2: Annotated[str | None, typer.Option(help="Checkpoint of SAM 2 [published file].")] = None,
+    sam_model: Annotated[str, typer.Option(help="Registered model that --sam belongs to.")] = "sam-vit-h",
+    sam2_model: Annotated[str, typer.Option(help="Registered model that --sam2 belongs to.")] = "sam2.1-video-large",
+    masks: Annotated[int, typer.Option(help="sam: the most masks of a slice.")] = 20,
+    slices: Annotated[int, typer.Option(help="sam: axial slices that are drawn.")] = 1,
+    points: Annotated[int, typer.Option(help="sam: points a side of the grid that SAM is asked at.")] = 48,
+    device: Annotated[str, typer.Option(help="sam: cpu, cuda or cuda:1.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="sam: seed of what is drawn; slic and the others draw nothing.")] = 42,
+    channel: Annotated[int | None, typer.Option(help="Which one of several to take; the first is 0.")] = None,
+    tolerance: Annotated[float, typer.Option(help="Of the boundary recall, in mm.")] = 1.0,
+    force: Annotated[bool, typer.Option("--force", help="Make anew what is there already.")] = False,
+    table: Annotated[Path | None, typer.Option(help="Write the table to a .csv, .json, .md or .tex file.")] = None,
+    kind: TableFormat = None,
+) -> None:
+    """Cut volumes into supervoxels, classical ones or masks of SAM carried through the slices by SAM 2."""
+    from rclicks.cli.supervoxels import make, plan, sam_options
+
+    done = make(
+        plan(images, out, labels, foreground),
+        method=method,
+        segments=segments,
+        compactness=compactness,
+        sam=sam_options(sam, sam2, sam_model, sam2_model, device, masks=masks, slices=slices, points=points),
+        seed=seed,
+        channel=channel,
+        tolerance=tolerance,
+        force=force,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    put_out(done.table, kind, table)
+    if done.failed:
+        raise typer.Exit(9)

@@ -73,7 +73,7 @@ def case_name(path: Path) -> str:
 
 
 def read_volume(
-    path: Path,
+    path: str | Path,
     *,
     axes: Sequence[int] = (3,),
     channel: int | None = None,
@@ -84,7 +84,7 @@ def read_volume(
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd or a folder of DICOM slices.
     axes : sequence of int
         Numbers of axes that are welcome; trailing axes of length 1 do not count.
@@ -103,6 +103,7 @@ def read_volume(
     PluginError
         If the library for the format is not installed.
     """
+    path = Path(path)
     name = path.name.lower()
     if path.is_dir():
         values, steps, affine = _read_dicom(path)

@@ -1,0 +1,376 @@
+"""SuperVoxels of nnInteractive: SAM's masks of one slice, carried through the volume by SAM 2's video predictor.
+
+What the published tool (nnInteractiveSuperVoxel 0.1.0) does, in its own numbers, which are the defaults of `Settings`:
+scale by the 5 and 95 percentiles; draw an axial slice, the middle ones more often; find all masks on it with SAM; take
+20 of them at random; carry each forwards, and on the flipped stack backwards; keep one random 26-connected component
+that touches the slice. The answer is a stack of masks that may overlap; `rclicks.supervoxels.merging` makes one label
+map of it.
+
+Two things differ. SAM's package takes 8-bit images, so the scaled slice is clipped to 0..1 and goes in as 0..255,
+while the tool is said to pass numbers that are not clipped. And all masks of a slice are tracked in one pass as objects
+of their own, which SAM 2 treats one by one: the same masks, with each slice encoded twice and not 40 times.
+
+Never run here with trained weights: the tests use small networks with seeded weights, which shows that the steps fit
+together and says nothing about quality.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.errors import DataError, ProtocolError
+from rclicks.models.devices import translate_memory_errors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "SAM",
+    "SAM2",
+    "Networks",
+    "Settings",
+    "automatic_masks",
+    "load_networks",
+    "one_component",
+    "propagate",
+    "propagated_masks",
+    "slice_odds",
+    "spread",
+    "suppress",
+]
+
+Mask = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+
+SAM = "sam-vit-h"  # the published networks
+SAM2 = "sam2.1-video-large"
+_FAVOUR = 2.0
+_PERCENTILES = (5.0, 95.0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the published tool.
+
+    Attributes
+    ----------
+    slices : int
+        How many are drawn; published: one.
+    masks : int
+        The most masks of a slice (``masks_per_image``).
+    points, batch : int
+        SAM is asked at points x points places of a slice, `batch` at a time.
+    quality, stability : float
+        Least predicted IoU and least stability score of a mask.
+    overlap : float
+        Of two masks whose boxes have a larger IoU only one stays.
+    crops, crop_downscale : int
+        Layers of crops that are searched too, and by how much the points a side shrink with each.
+    smallest : int
+        Pixels; smaller regions and holes of a mask are mended.
+    """
+
+    slices: int = 1
+    masks: int = 20
+    points: int = 48
+    batch: int = 256
+    quality: float = 0.85
+    stability: float = 0.92
+    overlap: float = 0.6
+    crops: int = 1
+    crop_downscale: int = 2
+    smallest: int = 192
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot work."""
+        counts = (self.slices, self.masks, self.points, self.batch, self.crop_downscale)
+        if min(counts) < 1 or min(self.crops, self.smallest) < 0:
+            raise ProtocolError(f"{self}: counts must be at least 1, crops and smallest at least 0")
+        if self.points < self.crop_downscale**self.crops:
+            raise ProtocolError(
+                f"{self.points} points a side leave none for the smallest crops; give at least "
+                f"{self.crop_downscale**self.crops}, or fewer crops"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """SAM (``segment_anything.Sam``) and SAM 2 (``sam2.SAM2VideoPredictor``), ready on one device."""
+
+    masks: Any
+    video: Any
+
+
+def load_networks(
+    sam: str | Path | None,
+    sam2: str | Path | None,
+    *,
+    sam_model: str = SAM,
+    sam2_model: str = SAM2,
+    device: str = "cpu",
+) -> Networks:
+    """Load both networks through the registry.
+
+    Parameters
+    ----------
+    sam, sam2 : path, "synthetic" or None
+        Checkpoints; None looks for the published files in the checkpoint folder.
+    sam_model, sam2_model : str
+        Names of registered models, of the families "sam" and "sam2_video".
+
+    Raises
+    ------
+    UnknownNameError, PluginError, WeightsError, ProtocolError
+    """
+    from rclicks.registry import Registry, load_module
+
+    registry = Registry.discover()
+    found = []
+    for name, family, checkpoint in ((sam_model, "sam", sam), (sam2_model, "sam2_video", sam2)):
+        entry = registry.find("model", name)
+        if getattr(entry.card, "family", "") != family:
+            raise ProtocolError(f"model {name} is not of the family {family}, which the masks come from")
+        found.append(load_module(entry).load(entry.card, checkpoint=checkpoint, device=device).network)
+    return Networks(*found)
+
+
+def propagated_masks(
+    values: NDArray[Any], networks: Networks, rng: np.random.Generator, settings: Settings | None = None
+) -> Mask:
+    """Return masks through a volume, which may overlap and need not cover it.
+
+    Parameters
+    ----------
+    values : (Z, Y, X) array of real numbers, all finite
+    networks : Networks
+    rng : numpy.random.Generator
+        Draws slices, masks and components; key it by the case, so that files may come in any order.
+
+    Returns
+    -------
+    (n, Z, Y, X) bool array
+        n is 0 if SAM finds nothing on the slice.
+
+    Raises
+    ------
+    DataError
+        If the volume is constant.
+    OutOfMemory
+        If the device's memory does not suffice.
+    """
+    chosen = settings or Settings()
+    if values.ndim != 3:
+        raise DataError(f"expected a volume (z, y, x), got the shape {values.shape}")
+    image = spread(values)
+    odds = slice_odds(len(image))
+    kept: list[Mask] = []
+    for z in rng.choice(len(image), min(chosen.slices, len(image)), replace=False, p=odds):
+        found = automatic_masks(image[z], networks.masks, chosen)
+        picked = found[rng.permutation(len(found))[: chosen.masks]]
+        for mask in propagate(image, picked, int(z), networks.video):
+            part = one_component(mask, int(z), rng)
+            if part is not None:
+                kept.append(part)
+    return np.stack(kept) if kept else np.zeros((0, *values.shape), bool)
+
+
+def spread(values: NDArray[Any]) -> Floats:
+    """Return a float32 copy with the 5 and 95 percentiles at 0 and 1, not clipped.
+
+    Raises
+    ------
+    DataError
+        If these percentiles are equal.
+    """
+    low, high = np.percentile(values, _PERCENTILES)
+    if not high > low:
+        raise DataError(f"the 5 and 95 percentiles of the volume are both {low}: there is nothing to be seen in it")
+    image = np.array(values, np.float32, order="C")
+    image -= np.float32(low)
+    image /= np.float32(high - low)
+    return image
+
+
+def slice_odds(depth: int) -> NDArray[np.float64]:
+    """Return the probability of each slice: exp(-2 t²) with t from -1 to 1, so that the middle comes more often.
+
+    >>> slice_odds(3).round(3).tolist()
+    [0.107, 0.787, 0.107]
+    """
+    weight = np.exp(-_FAVOUR * np.linspace(-1, 1, depth) ** 2)
+    return np.asarray(weight / weight.sum())
+
+
+def automatic_masks(plane: Floats, network: Any, settings: Settings) -> Mask:
+    """Return all masks (n, Y, X) that SAM finds on a slice whose values are mostly 0 to 1."""
+    from rclicks.models.torchvision_shim import import_torchvision
+
+    import_torchvision()
+    from segment_anything import SamAutomaticMaskGenerator
+
+    class Generator(SamAutomaticMaskGenerator):
+        """The package's own fails where all crops are without a mask: their boxes then have lost their columns."""
+
+        def _process_crop(self, *args: Any) -> Any:
+            data = super()._process_crop(*args)
+            data["crop_boxes"] = data["crop_boxes"].reshape(-1, 4)
+            return data
+
+    generator = Generator(
+        network,
+        points_per_side=settings.points,
+        points_per_batch=settings.batch,
+        pred_iou_thresh=settings.quality,
+        stability_score_thresh=settings.stability,
+        box_nms_thresh=settings.overlap,
+        crop_n_layers=settings.crops,
+        crop_n_points_downscale_factor=settings.crop_downscale,
+        min_mask_region_area=settings.smallest,
+    )
+    grey = (np.clip(plane, 0, 1) * 255).round().astype(np.uint8)
+    with translate_memory_errors(), _working_suppression():
+        found = generator.generate(np.repeat(grey[:, :, None], 3, axis=2))
+    masks = [np.asarray(entry["segmentation"], bool) for entry in found if entry["area"] > 0]
+    return np.stack(masks) if masks else np.zeros((0, *plane.shape), bool)
+
+
+def propagate(image: Floats, masks: Mask, z: int, network: Any) -> Mask:
+    """Carry masks of one slice through the volume with SAM 2's video predictor.
+
+    Parameters
+    ----------
+    image : (Z, Y, X) float32 array
+    masks : (n, Y, X) bool array
+        Masks of slice `z`.
+
+    Returns
+    -------
+    (n, Z, Y, X) bool array
+    """
+    found = np.zeros((len(masks), *image.shape), bool)
+    with translate_memory_errors():
+        for step in (1, -1):  # backwards is forwards on the flipped stack
+            start = z if step == 1 else len(image) - 1 - z
+            if len(masks):
+                _track(image[::step], masks, start, network, found[:, ::step])
+    return found
+
+
+def one_component(mask: Mask, z: int, rng: np.random.Generator) -> Mask | None:
+    """Return one random 26-connected component that touches slice `z`; None if there is none."""
+    from scipy import ndimage
+
+    parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
+    touching = np.unique(parts[z])
+    touching = touching[touching > 0]
+    return np.asarray(parts == rng.choice(touching)) if touching.size else None
+
+
+def _track(image: Floats, masks: Mask, start: int, network: Any, out: Mask) -> None:
+    """Write into `out` the masks of slice `start` and all behind it."""
+    frames = _Frames(image, int(network.image_size))
+    session = _session(frames, network)
+    for number, mask in enumerate(masks):
+        network.add_new_mask(session, frame_idx=start, obj_id=number, mask=mask)
+    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar without a switch
+        for index, names, logits in network.propagate_in_video(session, start_frame_idx=start):
+            out[list(names), index] = (logits[:, 0] > 0).cpu().numpy()
+
+
+class _Frames:
+    """Slices as the network's input, made when asked for: min-max of the volume, resized, no mean or deviation."""
+
+    def __init__(self, image: Floats, side: int) -> None:
+        self._image, self._side = image, side
+        self._low, self._range = float(image.min()), float(np.ptp(image))
+        self.plane: tuple[int, int] = (image.shape[1], image.shape[2])
+
+    def __len__(self) -> int:
+        return len(self._image)
+
+    def __getitem__(self, index: int) -> Tensor:
+        import torch
+        from torch.nn import functional
+
+        plane = torch.from_numpy((self._image[index] - self._low) / self._range)
+        size = (self._side, self._side)
+        return functional.interpolate(plane[None, None], size, mode="bilinear", align_corners=False)[0].expand(
+            3, -1, -1
+        )
+
+
+def _session(frames: _Frames, network: Any) -> dict[str, Any]:
+    """Return the state that the package's ``init_state`` makes, which reads frames from files only."""
+    per_object = ("point_inputs_per_obj", "mask_inputs_per_obj", "output_dict_per_obj", "temp_output_dict_per_obj")
+    return {
+        "images": frames,
+        "num_frames": len(frames),
+        "offload_video_to_cpu": False,
+        "offload_state_to_cpu": False,
+        "video_height": frames.plane[0],
+        "video_width": frames.plane[1],
+        "device": network.device,
+        "storage_device": network.device,
+        "cached_features": {},
+        "constants": {},
+        "obj_id_to_idx": OrderedDict(),
+        "obj_idx_to_id": OrderedDict(),
+        "obj_ids": [],
+        "frames_tracked_per_obj": {},
+        **{name: {} for name in per_object},
+    }
+
+
+@contextlib.contextmanager
+def _working_suppression() -> Iterator[None]:
+    """Lend the mask generator a non-maximum suppression where torchvision's compiled one is not there.
+
+    See `rclicks.models.torchvision_shim` for when that is. The generator looks the function up in its module.
+    """
+    import torch
+    import torchvision
+    from segment_anything import automatic_mask_generator as module
+
+    try:
+        torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+    except (RuntimeError, NotImplementedError):
+        theirs, module.batched_nms = module.batched_nms, _suppress
+        try:
+            yield
+        finally:
+            module.batched_nms = theirs
+    else:
+        yield
+
+
+def _suppress(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Return the boxes that stay, best first; all categories are one, as the generator has it."""
+    import torch
+
+    kept = suppress(boxes.cpu().numpy().astype(np.float64), scores.cpu().numpy(), iou_threshold)
+    return torch.as_tensor(kept, dtype=torch.int64, device=boxes.device)
+
+
+def suppress(boxes: NDArray[np.float64], scores: Sequence[float] | NDArray[Any], limit: float) -> NDArray[np.intp]:
+    """Return which boxes (n, 4) of low and high corners stay: each drops the worse ones with an IoU above `limit`."""
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept: list[int] = []
+    while order.size:
+        best, rest = int(order[0]), order[1:]
+        kept.append(best)
+        low = np.maximum(boxes[best, :2], boxes[rest, :2])
+        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        shared = np.clip(high - low, 0, None).prod(axis=1)
+        union = area[best] + area[rest] - shared
+        order = rest[shared <= limit * union]
+    return np.asarray(kept, np.intp)
