@@ -86,6 +86,8 @@ class ModelCard(Card):
         Data sets seen in training, as far as known; tables flag an overlap with the test data.
     extra : str
         The optional dependency group that the model needs ("" for none).
+    needs : tuple of str
+        Options without a default, such as the address of a server.
     """
 
     family: str
@@ -102,6 +104,7 @@ class ModelCard(Card):
     checkpoint: Checkpoint | None = None
     trained_on: tuple[str, ...] = ()
     extra: str = ""
+    needs: tuple[str, ...] = ()
 
     @property
     def takes(self) -> tuple[str, ...]:

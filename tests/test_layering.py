@@ -38,7 +38,25 @@ NOUNS = {
     "benchmark",
     "seeds",
 }
-HEAVY = {"torch", "torchvision", "segment_anything", "sam2", "timm", "maxflow", "pycocotools", "monai", "matplotlib"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "segment_anything",
+    "sam2",
+    "timm",
+    "maxflow",
+    "pycocotools",
+    "monai",
+    "matplotlib",
+} | {
+    "nibabel",
+    "SimpleITK",
+    "pydicom",
+    "nnInteractive",
+    "httpx",
+    "cc3d",
+    "dynamic_network_architectures",
+}
 
 
 def imports(file: Path, top_level_only: bool = False) -> set[str]:

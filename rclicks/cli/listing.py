@@ -168,7 +168,7 @@ def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("sessions", str(len(header["sessions"]))),
     ]
     facts += [
-        ("model", f"{m}, weights {header['checkpoints'][m]}, users {', '.join(u)}")
+        ("model", f"{m}, weights {header['checkpoints'][m]}, users {', '.join(u)}{_licence(header, m)}")
         for m, u in effective["players"].items()
     ]
     facts += [
@@ -190,3 +190,8 @@ def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("source", f"git {source['revision']}{dirty}" if source else "installed package"),
     ]
+
+
+def _licence(header: Mapping[str, Any], model: str) -> str:
+    licence = header.get("models", {}).get(model, {}).get("licence")
+    return f", licence {licence}" if licence else ""

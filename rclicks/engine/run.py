@@ -106,7 +106,7 @@ def run_plan(
     if todo or store.shards.exists() or not (out / "failures.parquet").exists():
         store.compact([u.key for u in plan.units])
     header = store.read_header() or {}
-    store.write_header(header | {"finished": now(), "data": _data_hashes(out)})
+    store.write_header(header | {"finished": now(), "data": _data_hashes(out), "models": _model_facts(out)})
     return Summary(out, len(plan.units), len(todo), len(load_failures(out)), clicks)
 
 
@@ -163,6 +163,18 @@ def _header(plan: Plan, workers: int, arguments: Mapping[str, Any], before: Mapp
         "missing": [asdict(m) for m in plan.missing],
         "notes": list(plan.notes),
         "sessions": sessions,
+    }
+
+
+def _model_facts(out: Path) -> dict[str, dict[str, Any]]:
+    """Return, for each model played, its licence and the options that were in effect."""
+    units = load_units(out)
+    if "model_options" not in units:
+        return {}
+    last = units.dropna(subset=["model_options"]).drop_duplicates("model", keep="last")
+    return {
+        str(row.model): {"licence": str(row.licence), "options": json.loads(str(row.model_options))}
+        for row in last.itertuples()
     }
 
 

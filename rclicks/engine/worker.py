@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -156,6 +157,8 @@ class Worker:
             row["cold"] = self._cold
         facts = base | {
             "data_sha256": digest,
+            "licence": str(getattr(model, "options", {}).get("licence") or model.card.licence),
+            "model_options": json.dumps(getattr(model, "options", {}), default=str, sort_keys=True),
             "encoder_calls": int(episode.encode_s > 0),
             "decoder_calls": episode.decode_calls,
             "encode_s": episode.encode_s,

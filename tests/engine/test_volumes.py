@@ -22,7 +22,7 @@ from rclicks.interaction import Box, Click, Lasso, Scribble
 from rclicks.metrics.surface import element_sizes
 from rclicks.models.contract import State
 from rclicks.protocol import Protocol
-from rclicks.records.store import load_records, same_records
+from rclicks.records.store import load_records, load_run, same_records
 from rclicks.registry import Registry, load_module
 from rclicks.sample import Sample, Target
 from rclicks.specs import Spec, parse
@@ -238,6 +238,7 @@ def test_records_do_not_depend_on_workers_and_masks_lie_where_the_image_does(tmp
     assert len(one) == 3 * 2 * 3 * 3
     assert {"iou", "dice", "nsd-surfel", "hd95-surfel"} <= set(one.columns[one.notna().any()])
     assert one["biou"].isna().all()
+    assert load_run(tmp_path / "1")["models"] == {"ball-session": {"licence": "MIT", "options": {"radius": 4}}}
     assert not (tmp_path / "1" / "masks").exists()
     files = sorted((tmp_path / "2" / "masks").rglob("*.nii.gz"))
     assert len(files) == 3 * 2 * 3

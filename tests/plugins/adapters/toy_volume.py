@@ -12,6 +12,7 @@ CARDS = (
         name="ball-session",
         family="toy_volume",
         summary="the same without probabilities",
+        licence="MIT",
         dims=3,
         prompts=("click", "box", "scribble", "lasso"),
         probabilities=False,
