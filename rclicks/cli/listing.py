@@ -20,9 +20,9 @@ __all__ = ["list_kind", "show_name"]
 
 KINDS = ("models", "datasets", "users", "click-models", "metrics", "benchmarks")
 _COLUMNS = {
-    "models": ("name", "prompts", "parameters", "extra", "summary"),
-    "datasets": ("name", "samples", "objects", "summary"),
-    "users": ("name", "prompts", "summary"),
+    "models": ("name", "dims", "prompts", "parameters", "extra", "summary"),
+    "datasets": ("name", "dims", "samples", "objects", "summary"),
+    "users": ("name", "dims", "prompts", "summary"),
     "click-models": ("name", "parameters", "extra", "summary"),
     "metrics": ("name", "level", "higher_is_better", "summary"),
     "benchmarks": ("name", "summary"),

@@ -190,6 +190,21 @@ DERIVED: dict[str, MetricCard] = {
     ),
     "iou@k": MetricCard(name="iou@k", level="data set", summary="mean IoU after click k"),
     "auc": MetricCard(name="auc", level="trajectory", summary="area under the IoU curve over clicks, 0 to 1"),
+    "dsc-auc": MetricCard(
+        name="dsc-auc",
+        level="data set",
+        dims=(3,),
+        summary="area under the Dice curve over clicks, unit steps, a box left out: 0 to 4 for five clicks; `full`: over "
+        "all interactions, 0 to 1",
+        source="CVPR 2025 MedSegFM challenge",
+    ),
+    "nsd-auc": MetricCard(
+        name="nsd-auc",
+        level="data set",
+        dims=(3,),
+        summary="the same for the normalised surface distance; the protocol's nsd_gate applies",
+        source="CVPR 2025 MedSegFM challenge",
+    ),
     "seconds": MetricCard(
         name="seconds",
         level="data set",
