@@ -89,7 +89,7 @@ def _curve_columns(metric: str, curve: pd.DataFrame, begin: int, boxed: bool) ->
     values = curve.to_numpy(float)
     clicks = values.shape[1] - begin
     found = {f"{name}@box": values[:, 0]} if boxed else {}
-    found |= {f"{name}@{k}": values[:, begin + k - 1] for k in sorted({1, 3, 5, 10, clicks}) if k <= clicks}
+    found |= {f"{name}@{k}": values[:, begin + k - 1] for k in (1, 3, 5, 10) if k < clicks}
     found |= {f"{name}-AUC": area(values[:, begin:]), f"{name}-AUC full": auc(values)}
     found[f"{name} final"] = values[:, -1]
     frame = pd.DataFrame(found, index=curve.index).groupby(level="sample", sort=False).mean()

@@ -194,8 +194,8 @@ DERIVED: dict[str, MetricCard] = {
         name="dsc-auc",
         level="data set",
         dims=(3,),
-        summary="area under the Dice curve over clicks, unit steps, a box left out: 0 to 4 for five clicks; `full`: over "
-        "all interactions, 0 to 1",
+        summary="area under the Dice curve over clicks, unit steps, a box left out: 0 to 4 for five clicks; `full`: "
+        "over all interactions, 0 to 1",
         source="CVPR 2025 MedSegFM challenge",
     ),
     "nsd-auc": MetricCard(
