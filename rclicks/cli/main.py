@@ -91,10 +91,12 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
     workers: Annotated[int, typer.Option(help="Processes; records do not depend on it.")] = 1,
     devices: Annotated[str, typer.Option(help="Separated by commas, such as cuda:0,cuda:1.")] = "cpu",
-    lanes: Annotated[int | None, typer.Option(help="Canonical batch of networks [1 on a CPU, 16 otherwise].")] = None,
+    lanes: Annotated[
+        int | None, typer.Option(help="Canonical batch of networks (default: 1 on a CPU, 16 otherwise).")
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads a worker; part of the run's identity.")] = 1,
     data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data sets' folders.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder [runs/BENCHMARK].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/BENCHMARK).")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in that folder first.")] = False,
     skip_missing: Annotated[
         bool | None, typer.Option("--skip-missing/--no-skip-missing", help="Leave out what has no data or weights.")
@@ -196,7 +198,10 @@ def reproduce(
     what: Annotated[str, typer.Argument(help="all, click-models, robustness or base")] = "all",
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders to compare with published numbers.")] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Folder of published numbers: a checkout of emb-ai/rclicks [RCLICKS_REFERENCE].")
+        Path | None,
+        typer.Option(
+            help="Folder of published numbers: a checkout of emb-ai/rclicks (default: what RCLICKS_REFERENCE names)."
+        ),
     ] = None,
     kind: TableFormat = None,
 ) -> None:
@@ -213,7 +218,7 @@ def reproduce(
 @app.command()
 def plot(
     runs: RunFolders,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder [RUN/figures].")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default: RUN/figures).")] = None,
     metric: Annotated[str, typer.Option(help="A stored round metric.")] = "iou",
     mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
 ) -> None:

@@ -29,12 +29,16 @@ Names = Annotated[
 ]
 TableFormat = Annotated[
     str | None,
-    typer.Option("--format", help="md, csv, latex or json [by the ending of --out; else a view in a terminal, or md]."),
+    typer.Option(
+        "--format", help="md, csv, latex or json (default: by the ending of --out; else a view in a terminal, or md)."
+    ),
 ]
 TableFile = Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")]
 RunFolders = Annotated[list[Path], typer.Argument(help="Run folders.")]
 AimMetric = Annotated[str, typer.Option("--metric", help="Round metric by which clicks are counted, such as dice.")]
-AimThreshold = Annotated[float | None, typer.Option("--at", help="What counts as good [noc: four of them; else 0.9].")]
+AimThreshold = Annotated[
+    float | None, typer.Option("--at", help="What counts as good (default: 0.9; noc: four of them).")
+]
 DataRoot = Annotated[Path | None, typer.Option("--data-root", help="Folder that holds the data sets' folders.")]
 
 

@@ -8,11 +8,13 @@ from typing import Annotated
 import typer
 
 from rclicks.cli.options import DataRoot, Plugins, TableFile, TableFormat, put_out
+from rclicks.cli.volume_demo import volume_demo
 from rclicks.cli.words import split_specs
 
 __all__ = ["clicks_app", "supervoxels", "train_app"]
 
 train_app = typer.Typer(help="Train networks; every training can be resumed.", no_args_is_help=True)
+train_app.command("volume-demo")(volume_demo)
 
 
 @train_app.command("clickability")
@@ -28,10 +30,12 @@ def train_clickability(
     data_root: DataRoot = None,
     masks: Annotated[Path | None, typer.Option("--masks", help="Folder of previous masks of later rounds.")] = None,
     held_out: Annotated[Path | None, typer.Option(help="List of images that are for validation.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="[of the recipe]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data (default: of the recipe).")] = None,
     batch: Annotated[int, typer.Option(help="Items a step.")] = 16,
-    rate: Annotated[float | None, typer.Option(help="Peak learning rate [of the recipe].")] = None,
-    patience: Annotated[int | None, typer.Option(help="Epochs without gain before it stops [of the recipe].")] = None,
+    rate: Annotated[float | None, typer.Option(help="Peak learning rate (default: of the recipe).")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without gain before it stops (default: of the recipe).")
+    ] = None,
     folds: Annotated[int, typer.Option(help="Of the cross-validation of mini; 0 for none.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
@@ -73,7 +77,9 @@ clicks_app = typer.Typer(help="Score click models on real clicks, and compare gr
 ClickFile = Annotated[
     Path, typer.Option("--clicks", help="CSV of real clicks (plain or RClicks layout), or a What's the Point folder.")
 ]
-ClickSets = Annotated[list[str] | None, typer.Option("--datasets", help="Data sets [all that the file names].")]
+ClickSets = Annotated[
+    list[str] | None, typer.Option("--datasets", help="Data sets (default: all that the file names).")
+]
 Masks = Annotated[Path | None, typer.Option("--masks", help="Folder of previous masks of later rounds.")]
 Rules = Annotated[str, typer.Option("--protocol", help="default or compat")]
 
@@ -176,15 +182,17 @@ def supervoxels(
     out: Annotated[Path, typer.Option("--out", "-o", help="A file for one volume, or a folder for CASE.nii.gz.")],
     method: Annotated[str, typer.Option(help="slic, felzenszwalb (slice by slice), watershed or sam.")] = "slic",
     segments: Annotated[int, typer.Option(help="Supervoxels to aim at; not for sam.")] = 200,
-    compactness: Annotated[float | None, typer.Option(help="Place against grey value [of the method].")] = None,
+    compactness: Annotated[
+        float | None, typer.Option(help="Place against grey value (default: of the method).")
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="Label map, or a folder of them, to measure the supervoxels against.")
     ] = None,
     foreground: Annotated[
         Path | None, typer.Option(help="Write nnU-Net foreground prompts: FILE.pkl, or a folder for CASE.pkl.")
     ] = None,
-    sam: Annotated[str | None, typer.Option(help="Checkpoint of SAM [published file].")] = None,
-    sam2: Annotated[str | None, typer.Option(help="Checkpoint of SAM 2 [published file].")] = None,
+    sam: Annotated[str | None, typer.Option(help="Checkpoint of SAM (default: published file).")] = None,
+    sam2: Annotated[str | None, typer.Option(help="Checkpoint of SAM 2 (default: published file).")] = None,
     sam_model: Annotated[str, typer.Option(help="Registered model that --sam belongs to.")] = "sam-vit-h",
     sam2_model: Annotated[str, typer.Option(help="Registered model that --sam2 belongs to.")] = "sam2.1-video-large",
     masks: Annotated[int, typer.Option(help="sam: the most masks of a slice.")] = 20,

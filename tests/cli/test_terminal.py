@@ -210,3 +210,18 @@ def test_the_conformance_suite_passes_on_its_exit_code(tmp_path: Path) -> None:
     (tmp_path / "adapters").mkdir()
     (tmp_path / "adapters" / "bad.py").write_text("CARDS = (")
     assert "cannot be parsed" in rclicks_command("test", tmp_path, code=1)
+
+
+def test_no_help_text_loses_words_to_markup() -> None:
+    """Rich takes "[word]" for markup and shows nothing in its place."""
+    import typer.main
+
+    from rclicks.cli.main import app
+
+    def texts(command: object) -> list[str]:
+        own = [command.help or "", *(getattr(p, "help", "") or "" for p in command.params)]
+        return own + [t for inner in getattr(command, "commands", {}).values() for t in texts(inner)]
+
+    found = texts(typer.main.get_command(app))
+    assert len(found) > 100
+    assert [t for t in found if re.search(r"\[[a-zA-Z/]", t)] == []
