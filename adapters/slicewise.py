@@ -47,6 +47,7 @@ CARDS = (
         dims=3,
         prompts=("click", "box"),
         accepts=("click", "box", "scribble", "lasso"),
+        probabilities=False,
     ),
 )
 
@@ -130,6 +131,8 @@ class Lane:
         Whether the present mask is an answer to these.
     memory : object
         Of the 2-D model.
+    probability : (H, W) float32 array or None
+        Of its last answer.
     extent : tuple of int or None
         First and last slice that masks are carried to.
     """
@@ -139,6 +142,7 @@ class Lane:
     own: tuple[Click | Box, ...] = ()
     asked: bool = False
     memory: Any = None
+    probability: NDArray[np.float32] | None = None
     extent: tuple[int, int] | None = None
 
     @property
@@ -166,8 +170,8 @@ class Slices(Stack):
 class Slicewise(Model):
     """See docs/slicewise.md for the rules.
 
-    The answer is a function of the interactions alone; `State.memory`, with the previous mask and probability, only
-    saves working in the old ones again.
+    The answer is a function of the interactions alone; `State.memory`, with the previous mask, only saves working
+    in the old ones again.
 
     Options
     -------
@@ -216,24 +220,23 @@ class Slicewise(Model):
         for interaction in state.interactions:
             check_inside(interaction, slices.shape)
         memory = state.memory
-        if memory is None or state.mask is None or state.probability is None:
-            memory, mask, probability = Memory(), np.zeros(slices.shape, bool), np.zeros(slices.shape, np.float32)
+        if memory is None or state.mask is None:
+            memory, mask = Memory(), np.zeros(slices.shape, bool)
         else:
-            mask, probability = state.mask.copy(), state.probability.copy()
-        board = _Board(self, slices, mask, probability, dict(memory.lanes))
+            mask = state.mask.copy()
+        board = _Board(self, slices, mask, dict(memory.lanes))
         for interaction in state.interactions[memory.done :]:
             board.work_in(interaction)
-        return State(state.interactions, mask, probability, Memory(len(state.interactions), board.lanes))
+        return State(state.interactions, mask, None, Memory(len(state.interactions), board.lanes))
 
 
 @dataclass
 class _Board:
-    """One trajectory at work: `mask`, `probability` and `lanes` are its own and change."""
+    """One trajectory at work: `mask` and `lanes` are its own and change."""
 
     model: Slicewise
     slices: Slices
     mask: Mask
-    probability: NDArray[np.float32]
     lanes: dict[int, Lane]
 
     def work_in(self, interaction: Interaction) -> None:
@@ -252,7 +255,7 @@ class _Board:
         if any(prompt.positive for prompt in lane.prompts):
             before = self._state(lane) if lane.asked or lane.carried else State()
             answer = self._ask(part.index, replace(before, interactions=lane.prompts))
-            lane = replace(lane, asked=True, memory=answer.memory)
+            lane = replace(lane, asked=True, memory=answer.memory, probability=answer.probability)
         else:
             self._write(part.index, None)
         self.lanes[part.index] = lane
@@ -278,7 +281,7 @@ class _Board:
                 away = np.linalg.norm((np.subtract(prompt.point, lane.carried[0].point)) * spacing)
                 revoked = bool(away <= depth)
             if revoked:
-                return replace(lane, carried=(), asked=False, memory=None)
+                return replace(lane, carried=(), asked=False, memory=None, probability=None)
         return lane
 
     def _fill(self, index: int) -> None:
@@ -329,18 +332,17 @@ class _Board:
         return answer
 
     def _state(self, lane: Lane) -> State:
-        """Return what the 2-D model last said about a prompted slice."""
-        probability = np.array(take_slice(self.probability, self.slices.axis, lane.index), np.float32)
-        return State(lane.prompts, self._mask(lane.index), probability, lane.memory)
+        """Return what the 2-D model last said about a prompted slice; of a mask that was carried there, the mask."""
+        mask = self._mask(lane.index)
+        probability = mask.astype(np.float32) if lane.probability is None else lane.probability
+        return State(lane.prompts, mask, probability, lane.memory)
 
     def _mask(self, index: int) -> Mask:
         return np.array(take_slice(self.mask, self.slices.axis, index), bool)
 
     def _write(self, index: int, state: State | None) -> None:
         mask: Any = False if state is None else state.mask
-        probability: Any = mask if state is None or state.probability is None else state.probability
         take_slice(self.mask, self.slices.axis, index)[...] = mask
-        take_slice(self.probability, self.slices.axis, index)[...] = probability
 
 
 def _alike(one: Mask, two: Mask | None, overlap: float) -> bool:

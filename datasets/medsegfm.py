@@ -113,5 +113,4 @@ def load(
     """
     if spacing_order not in {"zyx", "xyz"}:
         raise ProtocolError(f"data set medsegfm: spacing_order is {spacing_order!r}; allowed: zyx, xyz")
-    wanted = None if labels is None else tuple([labels] if isinstance(labels, int) else labels)
-    return MedSegFM(card, root, truth, spacing_order, ObjectRules(wanted, "labels", min_voxels))
+    return MedSegFM(card, root, truth, spacing_order, ObjectRules(labels, min_voxels=min_voxels))

@@ -167,15 +167,15 @@ def load(
     ProtocolError
         If an option has no such value.
     """
-    wanted = None if labels is None else tuple([labels] if isinstance(labels, int) else labels)
-    rules = ObjectRules(wanted, split, min_voxels)
+    ignored = _nnunet_ignore(root) if card.name == "nnunet" else None
+    rules = ObjectRules(labels, ignored, split, min_voxels)
     file_channel = None if card.name == "nnunet" else channel
     reading = Reading(file_channel, None if spacing is None else tuple(spacing), fill_nan, geometry)
     find: Callable[[], list[Case]]
     if card.name == "nnunet":
         find = lambda: _nnunet(root, part, channel or 0)  # noqa: E731 - one of three ways to list
     elif card.name == "msd":
-        find = lambda: pair_cases(_real(list_volumes(root / "imagesTr")), list_volumes(root / "labelsTr"))  # noqa: E731
+        find = lambda: pair_cases(list_volumes(root / "imagesTr"), list_volumes(root / "labelsTr"))  # noqa: E731
     elif card.name in TWO_FOLDERS and images != labels_in:
         find = lambda: pair_cases(list_volumes(root / images), list_volumes(root / labels_in))  # noqa: E731
     else:
@@ -187,9 +187,13 @@ def load(
     return LabelledVolumes(card, root, lambda: [c for c in find() if c.id in chosen], rules, reading)
 
 
-def _real(paths: list[Path]) -> list[Path]:
-    """Leave out the resource forks ("._name") that the decathlon's archives carry."""
-    return [p for p in paths if not p.name.startswith("._")]
+def _nnunet_ignore(root: Path) -> int | None:
+    """Return the label whose voxels do not count, as dataset.json names it."""
+    if not (root / "dataset.json").is_file():
+        return None  # said when the cases are listed
+    labels = _json(root / "dataset.json").get("labels")
+    value = labels.get("ignore") if isinstance(labels, dict) else None
+    return value if isinstance(value, int) else None
 
 
 def _nnunet(root: Path, part: str, channel: int) -> list[Case]:

@@ -14,7 +14,7 @@ PACKAGE = REPOSITORY / "rclicks"
 # Who may import whom; every room may import the nouns at the top level.
 ALLOWED = {
     "metrics": set(),
-    "data": set(),
+    "data": {"metrics"},
     "records": {"metrics"},
     "models": set(),
     "users": {"metrics", "clickability"},

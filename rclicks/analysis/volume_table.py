@@ -48,7 +48,9 @@ def volume_table(runs: Runs) -> Table:
     records = gated(runs.records, gate)
     shown = ["dice", *(m for m in NSD if m in stored)]
     wide = {metric: curves(records, runs.clicks, metric) for metric in shown}
-    boxed = {u for u, k in records[records["round"] == 1].groupby("user")["kind"].agg(set).items() if k == {"box"}}
+    first, later = (records[records["round"] == 1], records[records["round"] > 1])
+    boxed = {u for u, kinds in first.groupby("user")["kind"].agg(set).items() if kinds == {"box"}}
+    boxed -= {u for u, kinds in later.groupby("user")["kind"].agg(set).items() if "box" in kinds}
     undefined: list[str] = []
     rows = []
     for key, part in wide["dice"].groupby(level=GROUP, sort=False):
@@ -90,7 +92,8 @@ def _curve_columns(metric: str, curve: pd.DataFrame, begin: int, boxed: bool) ->
     clicks = values.shape[1] - begin
     found = {f"{name}@box": values[:, 0]} if boxed else {}
     found |= {f"{name}@{k}": values[:, begin + k - 1] for k in (1, 3, 5, 10) if k < clicks}
-    found |= {f"{name}-AUC": area(values[:, begin:]), f"{name}-AUC full": auc(values)}
+    unknown = np.full(len(values), np.nan)  # one score spans no area
+    found |= {f"{name}-AUC": area(values[:, begin:]) if clicks > 1 else unknown, f"{name}-AUC full": auc(values)}
     found[f"{name} final"] = values[:, -1]
     frame = pd.DataFrame(found, index=curve.index).groupby(level="sample", sort=False).mean()
     return {str(k): float(v) for k, v in frame.mean().items()}

@@ -24,7 +24,7 @@ from rclicks.cli.tables import print_table
 from rclicks.engine.plan import Plan, make_plan
 from rclicks.engine.run import run_plan
 from rclicks.engine.worker import Report
-from rclicks.errors import ProtocolError
+from rclicks.errors import DataError, ProtocolError
 from rclicks.records.store import RunStore
 from rclicks.registry import Registry
 
@@ -72,6 +72,15 @@ def run_benchmark(
         facts = {"run": str(folder), "units": summary.units, "played": summary.played, "failures": summary.failed}
         print(json.dumps(facts | {"clicks": summary.clicks, "seconds": seconds}))
         return summary.failed
+    if not summary.failed and not summary.clicks and summary.played == summary.units:
+        raise DataError(
+            f"nothing was played in {summary.units} units: no object was found (look at the options of the data sets, "
+            "such as labels), or no user had anything to do"
+        )
+    if plan.keep_masks and summary.played < summary.units:
+        count = summary.units - summary.played
+        note = f"{count} units were done before, so masks of theirs were not written now; --fresh plays them again"
+        console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
     _show_table(folder, plan, console)
     rate = f", {summary.clicks / seconds:.1f} clicks/s" if summary.clicks else ""
     console.print(f"{summary.played} of {summary.units} units played now in {seconds:.1f} s{rate}", highlight=False)

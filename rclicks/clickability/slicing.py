@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -29,6 +29,9 @@ from numpy.typing import NDArray
 from rclicks.errors import ProtocolError
 
 __all__ = ["Bounds", "MassOrder", "bounds_of", "group_names", "group_number", "published_draw", "published_slice"]
+
+BUCKETS = 1024
+CHUNK = 1 << 20  # pixels looked at together
 
 Bounds = tuple[float, float]
 Point = tuple[int, ...]
@@ -80,10 +83,13 @@ def group_number(name: str) -> int | None:
 class MassOrder:
     """The pixels of one weighted map in rising order with their summed mass; made once, drawn from many times.
 
+    Pixels are sorted into buckets of like weight, and a bucket is put in order when a draw falls into it: a draw looks
+    at few pixels, and a volume needs little memory beside its map.
+
     Parameters
     ----------
     weights : (H, W) or (Z, H, W) array
-        Finite and not negative; 0 where nobody may click.
+        Finite and not negative; 0 where nobody may click. It is kept and must not change.
 
     Attributes
     ----------
@@ -92,15 +98,15 @@ class MassOrder:
     """
 
     def __init__(self, weights: NDArray[Any]) -> None:
-        flat = np.ascontiguousarray(weights).ravel()
-        pixels = np.flatnonzero(flat > 0)
-        order = np.lexsort((_scatter(pixels), flat[pixels]))
+        self._flat = np.ascontiguousarray(weights).ravel()
         self._shape = weights.shape
-        self._pixels: NDArray[np.int64] = pixels[order]
-        del pixels, order  # of a volume they are many
-        self._mass = flat[self._pixels].astype(np.float64)
-        np.cumsum(self._mass, out=self._mass)
-        self.total = float(self._mass[-1]) if self._mass.size else 0.0
+        self._peak = float(self._flat.max(initial=0)) or 1.0
+        self._masses = np.zeros(BUCKETS)
+        for part in self._chunks():
+            self._masses += np.bincount(self._bucket(part), weights=part, minlength=BUCKETS)
+        self._edges = np.cumsum(self._masses)
+        self._ordered: tuple[int, NDArray[np.int64], NDArray[np.float64]] | None = None
+        self.total = float(self._edges[-1])
 
     def draw(self, bounds: Bounds, uniform: float) -> Point:
         """Return the pixel at the share `uniform` of a slice's mass.
@@ -120,16 +126,44 @@ class MassOrder:
         if self.total == 0:
             raise ValueError("the map has no mass to draw from")
         low, high = bounds
-        at = int(np.searchsorted(self._mass, (low + uniform * (high - low)) * self.total, side="right"))
-        return _place(int(self._pixels[min(at, self._pixels.size - 1)]), self._shape)
+        wanted = (low + uniform * (high - low)) * self.total
+        last = int(np.flatnonzero(self._masses)[-1])
+        bucket = min(int(np.searchsorted(self._edges, wanted, side="right")), last)
+        if self._ordered is None or self._ordered[0] != bucket:
+            before = float(self._edges[bucket - 1]) if bucket else 0.0
+            self._ordered = (bucket, *self._in_order(bucket, before))
+        _, pixels, mass = self._ordered
+        at = int(np.searchsorted(mass, wanted, side="right"))
+        return _place(int(pixels[min(at, pixels.size - 1)]), self._shape)
 
     def mass(self, bounds: Bounds) -> NDArray[np.float64]:
         """Return the map of the mass that each pixel has within a slice; its sum is (high - low) * total."""
         low, high = (edge * self.total for edge in bounds)
-        before = np.concatenate([[0.0], self._mass[:-1]])
+        pixels, mass = self._in_order(None, 0.0)
+        before = np.concatenate([[0.0], mass[:-1]])
         kept = np.zeros(math.prod(self._shape))
-        kept[self._pixels] = np.clip(np.minimum(self._mass, high) - np.maximum(before, low), 0, None)
+        kept[pixels] = np.clip(np.minimum(mass, high) - np.maximum(before, low), 0, None)
         return kept.reshape(self._shape)
+
+    def _in_order(self, bucket: int | None, before: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the pixels of a bucket (None: all) in rising order, and the mass up to and with each."""
+        found = [
+            np.flatnonzero((part > 0) & (bucket is None or self._bucket(part) == bucket)) + k * CHUNK
+            for k, part in enumerate(self._chunks())
+        ]
+        pixels = np.concatenate(found)
+        pixels = pixels[np.lexsort((_scatter(pixels), self._flat[pixels]))]
+        mass = self._flat[pixels].astype(np.float64)
+        np.cumsum(mass, out=mass)
+        mass += before
+        return pixels, mass
+
+    def _bucket(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        share = values.astype(np.float64) / self._peak
+        return np.minimum((share * BUCKETS).astype(np.int64), BUCKETS - 1)
+
+    def _chunks(self) -> Iterator[NDArray[Any]]:
+        return (self._flat[start : start + CHUNK] for start in range(0, self._flat.size, CHUNK))
 
 
 def _place(pixel: int, shape: tuple[int, ...]) -> Point:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.volumes import SUFFIXES, Volume, case_name, check_alike, read_volume
 from rclicks.errors import DataError, ProtocolError
+from rclicks.metrics.facts import Window, bounding_box
 from rclicks.sample import Mask, Sample, Target
 
 __all__ = [
@@ -46,8 +48,10 @@ class ObjectRules:
 
     Attributes
     ----------
-    labels : tuple of int or None
+    labels : int, sequence of int, or None
         Values that are objects; None for all above 0.
+    ignore : int or None
+        Value of voxels that do not count.
     split : {"labels", "components"}
         "labels": every value is one object. "components": every 26-connected part of a value is one, named
         ``<value>-<k>``, k counting the parts that are kept from 1 in array order.
@@ -55,12 +59,19 @@ class ObjectRules:
         Objects with fewer voxels are left out.
     """
 
-    labels: tuple[int, ...] | None = None
+    labels: int | Sequence[int] | None = None
+    ignore: int | None = None
     split: Literal["labels", "components"] = "labels"
     min_voxels: int = 1
 
     def __post_init__(self) -> None:
         """Refuse rules that make no sense."""
+        wanted = [self.labels] if isinstance(self.labels, int) else self.labels
+        if wanted is not None:
+            given: Any = wanted  # from a file or the command line: anything may stand there
+            if not isinstance(given, (list, tuple)) or not all(type(v) is int and v > 0 for v in given):
+                raise ProtocolError(f"labels is {self.labels!r}; expected whole numbers above 0, such as [1,2]")
+            object.__setattr__(self, "labels", tuple(wanted))
         if self.split not in {"labels", "components"}:
             raise ProtocolError(f"objects are split by {self.split!r}; allowed: labels, components")
         if not isinstance(self.min_voxels, int) or self.min_voxels < 1:
@@ -92,10 +103,20 @@ class LabelMask(Sequence[Mask]):
     """The one mask of an object, made from the label map whenever it is asked for.
 
     A volume with forty structures would otherwise hold forty masks at once.
+
+    Parameters
+    ----------
+    labels : array of whole numbers
+    value : int
+    shape : tuple of int, optional
+        Of the mask, if `labels` is only the part of it in `window`.
+    window : tuple of slice, optional
     """
 
-    def __init__(self, labels: NDArray[Any], value: int) -> None:
-        self._labels, self._value = labels, value
+    def __init__(
+        self, labels: NDArray[Any], value: int, shape: tuple[int, ...] | None = None, window: Window | None = None
+    ) -> None:
+        self._labels, self._value, self._shape, self._window = labels, value, shape, window
 
     def __len__(self) -> int:
         return 1
@@ -112,7 +133,11 @@ class LabelMask(Sequence[Mask]):
             return [self[i] for i in range(*index.indices(1))]
         if index not in (0, -1):
             raise IndexError(f"one mask, not number {index}")
-        return self._labels == self._value
+        if self._shape is None or self._window is None:
+            return self._labels == self._value
+        mask = np.zeros(self._shape, bool)
+        mask[self._window] = self._labels == self._value
+        return mask
 
 
 class LabelledVolumes(Dataset):
@@ -136,11 +161,7 @@ class LabelledVolumes(Dataset):
     @cached_property
     def cases(self) -> list[Case]:
         """All cases, in evaluation order."""
-        found = self._find()
-        names = [case.id for case in found]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise DataError(f"{self.root} holds several volumes named {', '.join(twice[:5])}")
-        return found
+        return self._find()
 
     @cached_property
     def ids(self) -> list[str]:
@@ -155,7 +176,7 @@ class LabelledVolumes(Dataset):
         """Decode one volume and its objects."""
         case, how = self.cases[index], self.reading
         image = read_volume(case.image, channel=how.channel, spacing=how.spacing, fill_nan=how.fill_nan)
-        labels = read_volume(case.labels, spacing=how.spacing)
+        labels = read_volume(case.labels, spacing=how.spacing, labels=True)
         check_alike(image, labels, case.image, case.labels, place=how.geometry == "check")
         return sample_of(self.card.name, case.id, image, whole_labels(labels.values, case.labels), self.rules)
 
@@ -175,10 +196,10 @@ def whole_labels(values: NDArray[Any], path: Path) -> NDArray[Any]:
     DataError
         If a value lies more than .001 from a whole number, or is negative.
     """
-    low, high = (float(f(initial=0)) for f in (values.min, values.max))
-    if low < 0:
-        raise DataError(f"{path} holds the label {low:g}; expected whole numbers from 0")
-    kind = np.min_scalar_type(round(high))
+    low, high = values.min(initial=0), values.max(initial=0)
+    if low < -0.001 or high > 2**32:
+        raise DataError(f"{path} holds the label {low if low < 0 else high:g}; expected whole numbers from 0 to 2^32")
+    kind = np.min_scalar_type(round(float(high)))
     if values.dtype.kind != "f":
         return values.astype(kind)
     whole = np.empty(values.shape, kind)
@@ -195,24 +216,31 @@ def objects_of(labels: NDArray[Any], rules: ObjectRules) -> tuple[Target, ...]:
     >>> [t.id for t in objects_of(np.array([[[0, 1, 1, 0, 1, 3]]]), ObjectRules(split="components", min_voxels=2))]
     ['1-1']
     """
-    high = int(labels.max(initial=0)) + 1
-    counts = np.zeros(high, np.int64)
-    for part in labels:  # by slices: NumPy counts in 8 bytes a voxel
-        counts += np.bincount(part.ravel(), minlength=high)
-    values = [v for v in range(1, len(counts)) if counts[v] >= rules.min_voxels]
+    counts: Counter[int] = Counter()
+    for part in labels:  # by slices: NumPy sorts a copy
+        counts.update(dict(zip(*(x.tolist() for x in np.unique(part, return_counts=True)), strict=True)))
+    values = [v for v in sorted(counts) if v not in (0, rules.ignore) and counts[v] >= rules.min_voxels]
     if rules.labels is not None:
+        assert not isinstance(rules.labels, int)  # noqa: S101 - made a tuple
         values = [v for v in values if v in rules.labels]
+    ignore = None if rules.ignore is None or rules.ignore not in counts else labels == rules.ignore
     if rules.split == "labels":
-        return tuple(Target(str(v), LabelMask(labels, v)) for v in values)
-    found = []
-    for value in values:
-        from scipy import ndimage
+        return tuple(Target(str(v), LabelMask(labels, v), ignore) for v in values)
+    return tuple(target for value in values for target in _parts(labels, value, rules.min_voxels, ignore))
 
-        parts, _ = ndimage.label(labels == value, np.ones((3,) * labels.ndim))
-        sizes = np.bincount(parts.ravel())
-        kept = [k for k in range(1, len(sizes)) if sizes[k] >= rules.min_voxels]
-        found += [Target(f"{value}-{n}", LabelMask(parts, k)) for n, k in enumerate(kept, 1)]
-    return tuple(found)
+
+def _parts(labels: NDArray[Any], value: int, min_voxels: int, ignore: Mask | None) -> list[Target]:
+    """Return the connected parts of a value, numbered within the value's box, which alone is kept."""
+    from scipy import ndimage
+
+    whole = labels == value
+    window = bounding_box(whole)
+    assert window is not None  # noqa: S101 - it was counted
+    parts, _ = ndimage.label(whole[window], np.ones((3,) * labels.ndim))
+    sizes = np.bincount(parts.ravel())
+    kept = [k for k in range(1, len(sizes)) if sizes[k] >= min_voxels]
+    found = [LabelMask(parts, k, labels.shape, window) for k in kept]
+    return [Target(f"{value}-{n}", mask, ignore) for n, mask in enumerate(found, 1)]
 
 
 def list_volumes(folder: Path) -> list[Path]:
@@ -248,11 +276,21 @@ def pair_cases(images: Sequence[Path], labels: Sequence[Path], image_end: str = 
     Raises
     ------
     DataError
-        If an image has no label map; names the first few.
+        If an image has no label map, or two files are of one case; names the first few.
     """
-    known = {case_name(p).removesuffix(label_end): p for p in labels if case_name(p).endswith(label_end)}
-    chosen = {case_name(p).removesuffix(image_end): p for p in images if case_name(p).endswith(image_end)}
+    known, chosen = _by_case(labels, label_end), _by_case(images, image_end)
     if lost := [p.name for name, p in chosen.items() if name not in known]:
         where = labels[0].parent if labels else "the label folder, which is empty"
         raise DataError(f"{len(lost)} images have no label map of the same name in {where}: {', '.join(lost[:5])}")
     return [Case(name, path, known[name]) for name, path in chosen.items()]
+
+
+def _by_case(files: Sequence[Path], end: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in files:
+        name = case_name(path)
+        if name.endswith(end):
+            twin = found.setdefault(name.removesuffix(end), path)
+            if twin != path:
+                raise DataError(f"{twin.parent} holds two files of one case: {twin.name} and {path.name}; keep one")
+    return found

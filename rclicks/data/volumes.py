@@ -25,7 +25,8 @@ from rclicks.sample import Affine
 __all__ = ["SUFFIXES", "Placed", "Volume", "case_name", "check_alike", "read_volume", "write_labels"]
 
 NIFTI = (".nii.gz", ".nii")
-ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+NRRD = (".nrrd", ".nhdr")
+ITK = (*NRRD, ".mha", ".mhd")
 SUFFIXES = (*NIFTI, *ITK)
 
 _METRES = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
@@ -79,6 +80,7 @@ def read_volume(
     channel: int | None = None,
     spacing: Sequence[float] | None = None,
     fill_nan: float | None = None,
+    labels: bool = False,
 ) -> Volume:
     """Read a volume file, or a folder with one DICOM series.
 
@@ -94,6 +96,8 @@ def read_volume(
         (z, y, x) in mm, in place of what the file says or fails to say.
     fill_nan : float or None
         Value to put where a voxel is NaN or infinite.
+    labels : bool
+        Whether it is a label map; messages then offer nothing that only images have.
 
     Raises
     ------
@@ -115,7 +119,9 @@ def read_volume(
         values, steps, affine = _read_itk(path)
     else:
         raise DataError(f"{path} is of no known format; expected {', '.join(SUFFIXES)} or a folder of DICOM slices")
-    values = _choose(values, tuple(axes), channel, path)
+    values = _choose(
+        values, tuple(axes), channel, path, "" if labels else "; name the one to take by channel=0, 1, ..."
+    )
     given = tuple(float(s) for s in (spacing if spacing is not None else steps[: values.ndim][::-1]))
     if len(given) != values.ndim or not all(s > 0 and math.isfinite(s) for s in given):
         raise DataError(
@@ -125,7 +131,8 @@ def read_volume(
     if spacing is not None:
         ratio = [new / old if old > 0 else new for new, old in zip(given[::-1], _norms(affine), strict=False)]
         affine = affine @ np.diag([*ratio, *(1.0,) * (4 - len(ratio))])
-    return Volume(_finite(values, fill_nan, path), given, _nested(affine))
+    hint = "" if labels else ", or pass fill_nan=VALUE to fill them"
+    return Volume(_finite(values, fill_nan, path, hint), given, _nested(affine))
 
 
 def write_labels(path: Path, values: NDArray[np.generic], like: Placed) -> None:
@@ -182,7 +189,9 @@ def check_alike(image: Volume, labels: Volume, image_path: Path, label_path: Pat
             f"{image.values.shape}; they must be equal"
         )
     last = [n - 1 for n in image.values.shape[::-1]] + [0] * (3 - image.values.ndim)
-    corners = np.array([[0, 0, 0, 1], [*last, 1]], float).T
+    corners = np.c_[
+        np.r_[np.zeros((1, 3)), np.diag(np.maximum(last, 1.0))], np.ones(4)
+    ].T  # the first and its neighbours
     apart = np.abs((np.array(image.affine) - np.array(labels.affine)) @ corners).max()
     if place and apart > max(0.001 * min(image.spacing), 1e-3):
         raise DataError(
@@ -191,7 +200,7 @@ def check_alike(image: Volume, labels: Volume, image_path: Path, label_path: Pat
         )
 
 
-def _choose(values: NDArray[Any], axes: tuple[int, ...], channel: int | None, path: Path) -> NDArray[Any]:
+def _choose(values: NDArray[Any], axes: tuple[int, ...], channel: int | None, path: Path, hint: str) -> NDArray[Any]:
     """Take the array (file order, x first) to (z, y, x), without axes of length 1 and all but one channel."""
     while values.ndim > min(axes) and values.shape[-1] == 1:
         values = values[..., 0]
@@ -201,14 +210,14 @@ def _choose(values: NDArray[Any], axes: tuple[int, ...], channel: int | None, pa
         values = values[..., channel]
     if values.ndim not in axes:
         wanted = " or ".join(map(str, axes))
-        hint = "; name the one to take by channel=0, 1, ..." if values.ndim == max(axes) + 1 else ""
+        hint = hint if values.ndim == max(axes) + 1 else ""
         raise DataError(f"{path} has the shape {values.shape} (x, y, ...), expected {wanted} axes{hint}")
     if values.size == 0:
         raise DataError(f"{path} has no voxels: its shape is {values.shape}")
     return values.T
 
 
-def _finite(values: NDArray[Any], fill: float | None, path: Path) -> NDArray[Any]:
+def _finite(values: NDArray[Any], fill: float | None, path: Path, hint: str) -> NDArray[Any]:
     if np.issubdtype(values.dtype, np.complexfloating) or values.dtype.kind not in "biuf":
         raise DataError(f"{path} holds {values.dtype} values, expected real numbers")
     if values.dtype.kind != "f":
@@ -217,9 +226,7 @@ def _finite(values: NDArray[Any], fill: float | None, path: Path) -> NDArray[Any
     if not bad:
         return values
     if fill is None:
-        raise DataError(
-            f"{path} has {bad} voxels that are NaN or infinite; mend the file, or pass fill_nan=VALUE to fill them"
-        )
+        raise DataError(f"{path} has {bad} voxels that are NaN or infinite; mend the file{hint}")
     filled = np.array(values)
     filled[~np.isfinite(filled)] = fill
     return filled
@@ -231,8 +238,7 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[np
     try:
         image = nibabel.load(path)
         header = image.header
-        plain = (image.dataobj.slope, image.dataobj.inter) == (1, 0)
-        values = np.asanyarray(image.dataobj) if plain else np.asarray(image.dataobj, np.float32)
+        values = _nifti_values(image, nibabel.openers.ImageOpener, path)
         factor = _METRES[header.get_xyzt_units()[0]]
         with nibabel.openers.ImageOpener(path) as file:  # the loaded header says 1 where the file says nothing
             told = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
@@ -243,8 +249,6 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[np
     except (OSError, EOFError, zlib.error, ValueError, KeyError) as error:
         raise DataError(f"{path} is damaged or cannot be read: {error}") from error
     affine[:3] *= factor
-    if values.dtype.byteorder not in "=|" and not values.dtype.isnative:
-        values = values.astype(values.dtype.newbyteorder("="))
     placed = bool(header["sform_code"] or header["qform_code"]) if "sform_code" in header else True
     if placed and len(steps) == 3 and all(s > 0 for s in steps) and not np.allclose(_norms(affine), steps, rtol=1e-3):
         raise DataError(
@@ -254,10 +258,40 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[np
     return values, steps, affine
 
 
+def _nifti_values(image: Any, opener: Any, path: Path) -> NDArray[Any]:
+    """Return the array of a NIfTI file in file order: mapped if it can be, else read plane by plane.
+
+    Scaled values and double precision become single precision: a volume of these would be twice the size that anything
+    is computed with.
+    """
+    proxy, stored = image.dataobj, image.get_data_dtype()
+    if stored.kind not in "biuf":
+        raise DataError(f"{path} holds {stored} values, expected real numbers")
+    plain = (proxy.slope, proxy.inter) == (1, 0)
+    kind = (
+        np.dtype(np.float32) if not plain or (stored.itemsize > 4 and stored.kind == "f") else stored.newbyteorder("=")
+    )
+    if plain and kind == stored and not path.name.lower().endswith(".gz"):
+        return np.asanyarray(proxy)
+    shape = image.shape
+    values = np.empty(shape, kind, order="F")
+    planes = values.reshape((*shape[:2], -1), order="F")
+    size = math.prod(shape[:2]) * stored.itemsize
+    with opener(path) as file:
+        file.seek(proxy.offset)
+        for k in range(planes.shape[-1]):
+            data = file.read(size)
+            if len(data) < size:
+                raise EOFError(f"it ends in plane {k + 1} of {planes.shape[-1]}")
+            plane = np.frombuffer(data, stored).reshape(shape[:2], order="F")
+            planes[..., k] = plane if plain else plane * float(proxy.slope) + float(proxy.inter)
+    return values
+
+
 def _read_itk(path: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[np.float64]]:
     itk = _library("SimpleITK", path)
     try:
-        image = itk.ReadImage(str(path))
+        image = itk.ReadImage(str(path), imageIO="NrrdImageIO" if path.name.lower().endswith(NRRD) else "MetaImageIO")
     except RuntimeError as error:
         raise DataError(f"{path} is damaged or cannot be read: {_last_line(error)}") from error
     steps, affine = _place_of(image)
@@ -279,17 +313,42 @@ def _read_dicom(folder: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[
         image = reader.Execute()
     except RuntimeError as error:
         raise DataError(f"the DICOM series in {folder} is damaged: {_last_line(error)}") from error
-    count = image.GetSize()[2] if image.GetDimension() > 2 else 1
-    texts = [reader.GetMetaData(i, "0020|0032") for i in range(count) if reader.HasMetaDataKey(i, "0020|0032")]
-    if len(texts) == count and count > 2:
-        places = np.array([[float(x) for x in text.split("\\")] for text in texts])
-        gaps = np.linalg.norm(np.diff(places, axis=0), axis=1)
+    steps, affine = _place_of(image)
+    count = len(reader.GetFileNames())
+    if image.GetDimension() > 2 and image.GetSize()[2] != count:
+        raise DataError(f"{folder} holds multi-frame DICOM, which is not read; convert it to NIfTI first")
+    places = [_numbers(reader, i, "0020|0032") for i in range(count)]
+    if any(len(place) != 3 for place in places):
+        raise DataError(
+            f"{folder}: a DICOM slice says nothing of its place (Image Position); it cannot be put in order"
+        )
+    plane = steps[:2] if len(_numbers(reader, 0, "0028|0030")) == 2 else (0.0, 0.0)  # ITK takes 1 mm
+    thick = (_numbers(reader, 0, "0018|0050") or [0.0])[0] if count == 1 else steps[2]
+    if count > 1:
+        ways = np.diff(np.array(places), axis=0)
+        gaps = np.linalg.norm(ways, axis=1)
         if gaps.max() > 1.01 * gaps.min():
             raise DataError(
                 f"the DICOM slices in {folder} are {gaps.min():.3f} to {gaps.max():.3f} mm apart; a slice is missing, "
                 "or they are no volume"
             )
-    return _from_itk(itk, image), *_place_of(image)
+        normal = np.array(image.GetDirection()).reshape(3, 3)[:, 2]
+        if abs(float(ways[0] @ normal)) < 0.999 * gaps[0]:
+            raise DataError(
+                f"the DICOM slices in {folder} are stacked at an angle (tilted gantry), so that they make no upright "
+                "volume; straighten the series first"
+            )
+    return _from_itk(itk, image), (*plane, thick), affine
+
+
+def _numbers(reader: Any, index: int, tag: str) -> list[float]:
+    """Return the numbers of a DICOM element of one slice; none if it lacks it."""
+    if not reader.HasMetaDataKey(index, tag):
+        return []
+    try:
+        return [float(part) for part in reader.GetMetaData(index, tag).split("\\")]
+    except ValueError:
+        return []
 
 
 def _from_itk(itk: Any, image: Any) -> NDArray[Any]:

@@ -135,7 +135,7 @@ class Worker:
             assert self._ahead is not None  # noqa: S101 - prefetch has set it
             sample, digest = self._ahead[1].result()
             self._ahead = None
-            if following is not None:
+            if following is not None and self.plan.dims == 2:  # two volumes at once would be one too many
                 self.prefetch(following)
             begun = self.clock()
             model = self._load(unit.model)

@@ -91,7 +91,8 @@ class SurfacePair:
         total = float(self.truth_sizes.sum() + self.guess_sizes.sum())
         if total == 0:
             return 1.0
-        near = self.truth_sizes[self.to_guess <= tolerance].sum() + self.guess_sizes[self.to_truth <= tolerance].sum()
+        reach = tolerance * (1 + 1e-9)  # coordinates in mm have last bits of their own
+        near = self.truth_sizes[self.to_guess <= reach].sum() + self.guess_sizes[self.to_truth <= reach].sum()
         return float(near / total)
 
     def hausdorff(self, percent: float = 100.0) -> float:

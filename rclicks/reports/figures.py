@@ -162,7 +162,7 @@ def group_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
         raise ProtocolError(f"no click groups were played on {dataset}; add the user sampled")
     wide = curves(records, runs.clicks, metric)
     panels = [(m, u) for m in records["model"].unique() for u in users]
-    columns = min(len(panels), 2)
+    columns = min(len(panels), 2 if len(panels) <= 4 else 3)
     rows = -(-len(panels) // columns)
     figure = NewFigure(figsize=(4.1 * columns + 0.6, 3.1 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
@@ -186,6 +186,9 @@ def group_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
         axes.set_visible(False)
     for axes in grid.flat:
         axes.label_outer()
+    for axes in grid.flat[len(panels) - columns : len(panels)]:  # the last of each column, whatever its row
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("number of clicks", color=INK)
     lowest = min(float(np.min(line.get_ydata())) for axes in grid.flat for line in axes.lines)
     grid.flat[0].set_ylim(max(0.0, lowest - 0.03), 1.0)  # shared: the first panel's limits would cut the others
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(numbers[0], numbers[-1]), colours)

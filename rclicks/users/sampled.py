@@ -171,7 +171,7 @@ class Sampled(User):
         return Ask(d.view.facts.mask[window], d.error[window], steps_of(d.view.facts, self._protocol))
 
     def _cut(self, d: _Draw) -> bool:
-        return self.source.card.local and d.error.ndim == 3 and self._protocol.mass_slices != "published"
+        return self.source.card.local and d.error.ndim == 3 and self._protocol.map_border == "outside"
 
     def _draw(
         self, d: _Draw, found: ClickMap, bounds: Bounds, orders: dict[tuple[int, int], MassOrder]
@@ -196,7 +196,9 @@ class Sampled(User):
 
     def _draw_published(self, d: _Draw, found: ClickMap, bounds: Bounds) -> tuple[int, ...] | None:
         """Draw from the published slice of the whole frame, in single precision."""
-        weights = np.asarray(found, np.float32) * d.error
+        weights = np.zeros(d.error.shape, np.float32)
+        window = d.window if self._cut(d) else ...
+        weights[window] = found * d.error[window]
         for point in d.clicked:
             weights[point] = 0
         return published_draw(published_slice(weights, bounds), self._uniform(d.view))

@@ -19,14 +19,17 @@ from rclicks.adapters import slicewise
 from rclicks.cards import ModelCard
 from rclicks.data.intensity import gray_to_rgb, percentile_window, to_uint8
 from rclicks.data.volumes import read_volume
-from rclicks.engine.loading import checkpoint_of
+from rclicks.engine.episode import Rules
+from rclicks.engine.episode import play as play_all
+from rclicks.engine.loading import checkpoint_of, load_user
 from rclicks.errors import DataError, ProtocolError, UnknownNameError, WeightsError
 from rclicks.interaction import Box, Click, Interaction, Lasso, Scribble
 from rclicks.models.contract import Model, State
 from rclicks.models.slices import most_interior
+from rclicks.protocol import Protocol
 from rclicks.registry import Registry
-from rclicks.sample import Sample
-from rclicks.specs import parse
+from rclicks.sample import Sample, Target
+from rclicks.specs import Spec, parse
 from support import SHARED, needs_shared, rng_image
 
 INNER = "geodesic:radius=2"
@@ -85,7 +88,7 @@ def ready(**options: Any) -> Any:
 
 
 def same(one: State, two: State) -> bool:
-    return np.array_equal(one.mask, two.mask) and np.array_equal(one.probability, two.probability)
+    return np.array_equal(one.mask, two.mask)
 
 
 class Bright(Model):
@@ -160,10 +163,9 @@ def test_a_prompted_slice_is_the_answer_of_the_2d_model() -> None:
     )
     for state, wanted in zip(play(model, model.embed(sample), clicks), flat_states, strict=True):
         assert np.array_equal(state.mask[z], wanted.mask)
-        assert np.array_equal(state.probability[z], wanted.probability)
+        assert np.array_equal(state.memory.lanes[z].probability, wanted.probability)
         assert state.mask.dtype == np.bool_
-        assert state.probability.dtype == np.float32
-        assert np.array_equal(state.mask, state.probability > model.card.threshold)
+        assert state.probability is None
     assert flat_states[0].mask.any()
 
 
@@ -194,11 +196,12 @@ def test_an_early_prompted_slice_is_left_alone_by_a_later_one() -> None:
     sample, _ = blocks()
     model = ready()
     encoded = model.embed(sample)
-    one, two, three = play(model, encoded, [Click((3, 20, 20)), Click((9, 20, 30)), Click((3, 5, 5), False)])
-    changed = [i for i in range(13) if not np.array_equal(one.probability[i], two.probability[i])]
+    clicks = [Click((3, 20, 20)), Click((9, 20, 30), False), Click((3, 24, 16), False)]
+    one, two, three = play(model, encoded, clicks)
+    changed = [i for i in range(13) if not np.array_equal(one.mask[i], two.mask[i])]
     assert set(changed) <= set(range(7, 13))
     assert 9 in changed
-    changed = [i for i in range(13) if not np.array_equal(two.probability[i], three.probability[i])]
+    changed = [i for i in range(13) if not np.array_equal(two.mask[i], three.mask[i])]
     assert set(changed) <= set(range(7))
     assert 3 in changed
 
@@ -239,7 +242,6 @@ def test_a_negative_click_where_nothing_is_asks_nobody() -> None:
     model = of(inner)
     (state,) = model.segment(model.embed(sample), [State((Click((6, 2, 2), False),))])
     assert not state.mask.any()
-    assert not state.probability.any()
     assert not inner.seen
 
 
@@ -328,7 +330,7 @@ def test_order_company_and_memory_do_not_matter() -> None:
     history = play(model, encoded, rounds)
     assert len({state.mask.tobytes() for state in history}) > 2
     third = history[2]
-    before = pickle.dumps(third.memory), third.mask.copy(), third.probability.copy()
+    before = pickle.dumps(third.memory), third.mask.copy()
     lanes = [State(tuple(rounds)), replace(third, interactions=tuple(rounds[:4])), State(tuple(rounds[:1]))]
     for order in (lanes, lanes[::-1]):
         for lane, answer in zip(order, model.segment(encoded, order), strict=True):
@@ -338,8 +340,8 @@ def test_order_company_and_memory_do_not_matter() -> None:
     assert same(model.segment(model.embed(sample), [thawed])[0], history[3])
     assert pickle.dumps(third.memory) == before[0], "the memory was changed"
     assert np.array_equal(third.mask, before[1])
-    assert np.array_equal(third.probability, before[2])
-    assert len(before[0]) < 20_000
+    planes = sum(lane.probability is not None for lane in third.memory.lanes.values()) * sample.image[0].size * 4
+    assert len(before[0]) < 20_000 + planes, "more than a plane for each prompted slice"
 
 
 def counted(model: Any) -> Counter[str]:
@@ -387,7 +389,7 @@ def test_slices_may_be_stacked_along_another_axis() -> None:
     for axis in ("auto", 2):
         model = ready(axis=axis)
         state = play(model, model.embed(turned), turned_rounds)[-1]
-        assert np.array_equal(np.moveaxis(state.probability, 2, 0), upright.probability)
+        assert np.array_equal(np.moveaxis(state.mask, 2, 0), upright.mask)
     other = ready(axis=0)
     assert not np.array_equal(np.moveaxis(play(other, other.embed(turned), turned_rounds)[-1].mask, 2, 0), upright.mask)
 
@@ -463,5 +465,19 @@ def test_a_network_that_takes_masks_works_inside() -> None:
     state = play(model, encoded, rounds)[-1]
     flat = play(model.inner, encoded.encoded[1], [Click((20, 20)), Click((30, 40), False)])[-1]
     assert sorted(calls.values()) == [1, 1]
-    assert np.array_equal(state.probability[1], flat.probability)
+    assert np.array_equal(state.memory.lanes[1].probability, flat.probability)
+    assert np.array_equal(state.mask[1], flat.mask)
     assert state.mask[0].any()
+
+
+def test_the_engine_asks_the_inner_model_once_a_round() -> None:
+    """The engine keeps masks alone between rounds; that must not make the adapter play everything again."""
+    sample, truth = blocks()
+    inner = Bright(("click",))
+    model = of(inner, propagate="none")
+    user = load_user(Registry.discover(), Spec("robot"), Protocol())
+    target = Target("1", (np.asarray(truth, bool),))
+    rules = Rules("m", Protocol.named("default", clicks=4), ("iou", "dice"), 42, 1, "unit")
+    episode = play_all(model, replace(sample, targets=(target,)), [("robot", user)], rules)
+    assert not episode.failures
+    assert len(inner.seen) <= len(episode.rows)

@@ -256,3 +256,90 @@ def test_all_shared_volumes_are_read_where_simpleitk_sees_them() -> None:
         place = np.array(ours.affine) @ [*last, 1]
         there = theirs.TransformIndexToPhysicalPoint(last)
         assert place[:3] == pytest.approx([-there[0], -there[1], there[2]], abs=1e-2), file
+
+
+def test_axes_that_were_swapped_in_data_and_affine_alike(tmp_path: Path) -> None:
+    """Both corners of the diagonal agree; the others do not."""
+    cube = np.arange(27).reshape(3, 3, 3).astype(np.int16)
+    turned = np.eye(4)[:, [1, 0, 2, 3]]
+    one = read_volume(nifti(tmp_path / "a.nii", cube, np.eye(4)))
+    two = read_volume(nifti(tmp_path / "b.nii", cube.transpose(1, 0, 2), turned))
+    with pytest.raises(DataError, match="lies elsewhere"):
+        check_alike(one, two, Path("a"), Path("b"))
+
+
+def change_dicom(folder: Path, change: object) -> None:
+    import pydicom
+
+    for i, file in enumerate(sorted(folder.iterdir(), reverse=True)):
+        slide = pydicom.dcmread(file)
+        change(i, slide)
+        slide.save_as(file)
+
+
+def test_dicom_that_says_too_little_or_stands_askew(tmp_path: Path) -> None:
+    dicom_series(tmp_path / "no-size", [0.0, 3.0])
+    change_dicom(tmp_path / "no-size", lambda i, slide: delattr(slide, "PixelSpacing"))
+    with pytest.raises(DataError, match="voxel size"):
+        read_volume(tmp_path / "no-size")
+    assert read_volume(tmp_path / "no-size", spacing=[3, 1, 1]).spacing == (3, 1, 1)
+    dicom_series(tmp_path / "single", [7.0])
+    with pytest.raises(DataError, match="voxel size"):
+        read_volume(tmp_path / "single")
+    change_dicom(tmp_path / "single", lambda i, slide: setattr(slide, "SliceThickness", 4))
+    single = read_volume(tmp_path / "single")
+    assert (single.values.shape, single.spacing) == ((1, 3, 4), (4.0, 2.0, 0.5))
+    dicom_series(tmp_path / "tilted", [0.0, 3.0, 6.0])
+    change_dicom(tmp_path / "tilted", lambda i, s: setattr(s, "ImagePositionPatient", [5.0, 6.0 + i, 3.0 * i]))
+    with pytest.raises(DataError, match="tilted gantry"):
+        read_volume(tmp_path / "tilted")
+    dicom_series(tmp_path / "lost", [0.0, 3.0, 6.0])
+    change_dicom(tmp_path / "lost", lambda i, s: delattr(s, "ImagePositionPatient"))
+    with pytest.raises(DataError, match="nothing of its place"):
+        read_volume(tmp_path / "lost")
+
+
+def test_suffixes_in_capitals(tmp_path: Path) -> None:
+    for name in ("a.mha", "a.nrrd"):
+        itk.WriteImage(itk.ReadImage(str(nifti(tmp_path / "a.nii.gz"))), str(tmp_path / name))
+        (tmp_path / name).rename(tmp_path / name.upper())
+        assert np.array_equal(read_volume(tmp_path / name.upper()).values, VALUES.T)
+
+
+def test_other_byte_order_double_precision_and_colours(tmp_path: Path) -> None:
+    other = nibabel.Nifti1Image(VALUES.astype(">f4"), AFFINE, nibabel.Nifti1Header(endianness=">"))
+    nibabel.save(other, tmp_path / "big.nii")
+    found = read_volume(tmp_path / "big.nii").values
+    assert found.dtype == np.dtype("=f4")
+    assert np.array_equal(found, VALUES.T)
+    double = read_volume(nifti(tmp_path / "double.nii.gz", VALUES / 3.0)).values
+    assert double.dtype == np.float32
+    assert np.array_equal(double, (VALUES / 3.0).astype(np.float32).T)
+    colours = np.zeros((4, 3, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    with pytest.raises(DataError, match="expected real numbers"):
+        read_volume(nifti(tmp_path / "rgb.nii.gz", colours))
+
+
+def test_reading_needs_the_volume_once(tmp_path: Path) -> None:
+    import tracemalloc
+
+    side = 96
+    cases = {
+        "scaled.nii.gz": (np.zeros((side,) * 3, np.int16), 0.5),
+        "double.nii.gz": (np.zeros((side,) * 3), 1.0),
+        "single.nii.gz": (np.zeros((side,) * 3, np.float32), 1.0),
+    }
+    read_volume(nifti(tmp_path / "warm.nii.gz"))
+    for name, (values, slope) in cases.items():
+        image = nibabel.Nifti1Image(values, np.eye(4))
+        if slope != 1:
+            image.header.set_slope_inter(slope, 0)
+        nibabel.save(image, tmp_path / name)
+        tracemalloc.start()
+        try:
+            found = read_volume(tmp_path / name)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert found.values.dtype == np.float32
+        assert peak < 1.3 * found.values.nbytes, name

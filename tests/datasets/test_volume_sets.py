@@ -166,3 +166,69 @@ def test_real_sets() -> None:
     for place, objects in counts.items():
         data = rclicks.load_dataset(names.get(place, place), folder / place)
         assert sum(len(sample.targets) for sample in data) == objects, place
+
+
+def test_two_files_of_one_case(tmp_path: Path) -> None:
+    folder_set(tmp_path)
+    save(tmp_path / "images" / "b.1.nii", np.ones(LABELS.shape, np.int16))
+    with pytest.raises(DataError, match=r"two files of one case: b\.1\.nii(\.gz)? and b\.1\.nii"):
+        _ = rclicks.load_dataset("volumes", tmp_path).ids
+
+
+@pytest.mark.parametrize("labels", ["1 7", "1", [1, "2"], [0], [1.5], [True], {"a": 1}])
+def test_labels_that_are_no_numbers(tmp_path: Path, labels: object) -> None:
+    with pytest.raises(ProtocolError, match="labels is .* expected whole numbers above 0"):
+        folder_set(tmp_path, labels=labels)
+
+
+def test_an_ignore_label_of_nnunet_is_no_object(tmp_path: Path) -> None:
+    save(tmp_path / "imagesTr" / "case_0000.nii.gz", np.ones(LABELS.shape, np.int16))
+    save(tmp_path / "labelsTr" / "case.nii.gz", LABELS)
+    about = {"channel_names": {"0": "T1"}, "labels": {"background": 0, "a": 1, "ignore": 3}}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    (target,) = rclicks.load_dataset("nnunet", tmp_path)[0].targets
+    assert target.id == "1"
+    assert np.array_equal(target.ignore, LABELS.T == 3)
+
+
+def test_label_messages_offer_only_what_labels_have(tmp_path: Path) -> None:
+    data = folder_set(tmp_path)
+    save(tmp_path / "labels" / "b.1.nii.gz", np.stack([LABELS, LABELS], -1))
+    with pytest.raises(DataError, match=r"expected 3 axes$"):
+        data[0]
+    save(tmp_path / "labels" / "b.1.nii.gz", np.full(LABELS.shape, np.nan, np.float32))
+    with pytest.raises(DataError, match=r"mend the file$"):
+        data[0]
+
+
+def test_large_and_nearly_whole_labels(tmp_path: Path) -> None:
+    data = folder_set(tmp_path)
+    save(tmp_path / "labels" / "b.1.nii.gz", LABELS.astype(np.int64) * 300_000_000)
+    assert [t.id for t in data[0].targets] == ["300000000", "900000000"]
+    assert data[0].targets[1].masks[0].sum() == 1
+    save(tmp_path / "labels" / "b.1.nii.gz", LABELS.astype(np.float32) - np.float32(1e-9) - np.float32(1e-4))
+    assert [t.id for t in data[0].targets] == ["1", "3"]
+    save(tmp_path / "labels" / "b.1.nii.gz", np.full(LABELS.shape, 2**63, np.uint64))
+    with pytest.raises(DataError, match=r"expected whole numbers from 0 to 2\^32"):
+        data[0]
+
+
+def test_many_structures_are_not_held_as_many_volumes(tmp_path: Path) -> None:
+    import tracemalloc
+
+    labels = np.zeros((48, 48, 48), np.uint8)
+    for k in range(40):
+        labels[k, k : k + 6, 2:40] = k + 1
+    save(tmp_path / "images" / "a.nii.gz", np.ones(labels.shape, np.float32))
+    save(tmp_path / "labels" / "a.nii.gz", labels)
+    for split in ("labels", "components"):
+        data = rclicks.load_dataset("volumes", tmp_path, split=split)
+        assert len(data[0].targets) == 40
+        tracemalloc.start()
+        try:
+            sample = data[0]
+            assert sum(int(t.masks[0].sum()) for t in sample.targets) == np.count_nonzero(labels)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < 3 * 4 * labels.size, split
