@@ -9,7 +9,6 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,22 @@ from numpy.typing import NDArray
 
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
-from rclicks.data.images import check_size, list_files, read_image, read_mask, stem_of
+from rclicks.data.images import list_files, read_image, read_mask, stem_of
 from rclicks.data.intensity import gray_to_rgb, percentile_window, to_uint8
-from rclicks.errors import DataError, ProtocolError
-from rclicks.sample import Sample, Target
+from rclicks.data.multirater import (
+    Drawing,
+    MaskRules,
+    Picture,
+    RaterEntry,
+    RaterFiles,
+    RaterRules,
+    check_choice,
+    drawn_in,
+    sub_folders,
+    targets_of,
+)
+from rclicks.errors import DataError
+from rclicks.sample import Sample
 
 CARDS = (
     DatasetCard(
@@ -106,73 +117,7 @@ CARDS = (
     ),
 )
 
-Reader = Callable[[Path], NDArray[np.uint8]]
 BU_BIL_PARTS = ("dataset1_full", "dataset1_crop", "dataset3_crop")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """Where one sample lies: its image, and a mask file a rater."""
-
-    id: str
-    image: Path
-    masks: tuple[tuple[str, Path], ...]
-
-
-class RaterDataset(Dataset):
-    """Images with one mask file a rater.
-
-    Parameters
-    ----------
-    card : DatasetCard
-    root : Path
-    find : callable
-        From the root to the entries, by listing.
-    reader : callable
-        From an image path to (H, W, 3) uint8.
-    threshold : int
-        A pixel is drawn where any channel of a mask is above it.
-    """
-
-    def __init__(
-        self,
-        card: DatasetCard,
-        root: Path,
-        find: Callable[[Path], Sequence[Entry]],
-        reader: Reader = read_image,
-        threshold: int = 127,
-    ) -> None:
-        self.card, self.root, self._base = card, root, root
-        self._find, self._reader, self._threshold = find, reader, threshold
-
-    @cached_property
-    def entries(self) -> Sequence[Entry]:
-        """Entries in evaluation order."""
-        found = self._find(self._base)
-        if not found:
-            raise DataError(f"{self._base} holds no sample of {self.card.name}. Expected {self.card.layout}")
-        return found
-
-    @cached_property
-    def ids(self) -> list[str]:
-        """Sample names in evaluation order."""
-        return [e.id for e in self.entries]
-
-    def files(self, index: int) -> Sequence[Path]:
-        """Return the image and the masks of all raters."""
-        entry = self.entries[index]
-        return entry.image, *(path for _, path in entry.masks)
-
-    def read(self, index: int) -> Sample:
-        """Decode one image and its masks."""
-        entry = self.entries[index]
-        image = self._reader(entry.image)
-        masks = []
-        for _, path in entry.masks:
-            stored = read_mask(path)
-            check_size(image, stored, entry.image, path)
-            masks.append((stored if stored.ndim == 2 else stored.max(axis=2)) > self._threshold)
-        return _sample(self.card.name, entry.id, image, masks, [name for name, _ in entry.masks])
 
 
 class LidcCrops(Dataset):
@@ -215,67 +160,69 @@ class LidcCrops(Dataset):
         # In single precision, as the 8-bit copies of these crops were made: ties fall otherwise in double.
         gray = np.rint(np.clip(images[index], 0, 1).astype(np.float32) * np.float32(255)).astype(np.uint8)
         image = gray_to_rgb(gray)
-        masks = list(drawn[index] > 0)
-        return _sample(self.card.name, self.ids[index], image, masks, [str(r) for r in range(len(masks))])
+        drawings = [Drawing(str(r), self._file) for r in range(drawn.shape[1])]
+        targets = targets_of(drawings, [{"0": mask > 0} for mask in drawn[index]], gray.shape)
+        return Sample(self.card.name, self.ids[index], image, targets)
 
 
-def _sample(dataset: str, name: str, image: NDArray[np.uint8], masks: Sequence, raters: Sequence[str]) -> Sample:
-    targets = (Target("0", tuple(masks), raters=tuple(raters)),) if any(m.any() for m in masks) else ()
-    return Sample(dataset, name, image, targets)
+def _sets(
+    card: DatasetCard,
+    root: Path,
+    find: Callable[[Path], list[RaterEntry]],
+    read: Callable[[Path], NDArray[np.uint8]] = read_image,
+) -> RaterFiles:
+    """Open a set that is distributed whole: its masks are parted at 127, and an absent one is an error."""
+    return RaterFiles(
+        card, root, find, drawn_in(MaskRules(127)), lambda f: Picture(read(f)), RaterRules(missing="refuse")
+    )
 
 
-def _folders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        raise DataError(f"folder {root} does not exist")
-    return sorted(f for f in root.iterdir() if f.is_dir())
+def _chase(root: Path) -> list[RaterEntry]:
+    def masks(stem: str) -> tuple[Drawing, ...]:
+        return tuple(Drawing(r, root / f"{stem}_{r}.png") for r in ("1stHO", "2ndHO"))
+
+    return [RaterEntry(stem_of(f), f, masks(stem_of(f))) for f in list_files(root, (".jpg",))]
 
 
-def _chase(root: Path) -> list[Entry]:
-    def masks(stem: str) -> tuple[tuple[str, Path], ...]:
-        return tuple((r, root / f"{stem}_{r}.png") for r in ("1stHO", "2ndHO"))
+def _stare(root: Path) -> list[RaterEntry]:
+    def masks(stem: str) -> tuple[Drawing, ...]:
+        return tuple(Drawing(r, root / f"labels-{r}" / f"{stem}.{r}.png") for r in ("ah", "vk"))
 
-    return [Entry(stem_of(f), f, masks(stem_of(f))) for f in list_files(root, (".jpg",))]
-
-
-def _stare(root: Path) -> list[Entry]:
-    def masks(stem: str) -> tuple[tuple[str, Path], ...]:
-        return tuple((r, root / f"labels-{r}" / f"{stem}.{r}.png") for r in ("ah", "vk"))
-
-    return [Entry(stem_of(f), f, masks(stem_of(f))) for f in list_files(root / "stare-images", (".png",))]
+    return [RaterEntry(stem_of(f), f, masks(stem_of(f))) for f in list_files(root / "stare-images", (".png",))]
 
 
-def _lidc_jpg(root: Path) -> list[Entry]:
+def _lidc_jpg(root: Path) -> list[RaterEntry]:
     entries = []
     for part in ("training", "testing"):
-        for folder in sorted(_folders(root / part), key=lambda f: (len(f.name), f.name)):
+        for folder in sorted(sub_folders(root / part), key=lambda f: (len(f.name), f.name)):
             images = [f for f in list_files(folder) if f.name.startswith("image_")]
             if len(images) != 1:
                 raise DataError(f"{folder} holds {len(images)} files image_*; expected one")
-            masks = tuple((str(r), folder / f"label{r}_.jpg") for r in range(4))
-            entries.append(Entry(f"{part}-{folder.name}", images[0], masks))
+            masks = tuple(Drawing(str(r), folder / f"label{r}_.jpg") for r in range(4))
+            entries.append(RaterEntry(f"{part}-{folder.name}", images[0], masks))
     return entries
 
 
-def _qubiq(root: Path) -> list[Entry]:
+def _qubiq(root: Path) -> list[RaterEntry]:
     entries = []
-    for folder in _folders(root):
+    for folder in sub_folders(root):
         masks = [f for f in list_files(folder, (".png",)) if f.name.startswith("task01_seg")]
-        raters = tuple((stem_of(f).removeprefix("task01_"), f) for f in masks)
-        entries.append(Entry(folder.name, folder / "image.png", raters))
+        raters = tuple(Drawing(stem_of(f).removeprefix("task01_"), f) for f in masks)
+        entries.append(RaterEntry(folder.name, folder / "image.png", raters))
     return entries
 
 
-def _bu_bil(parts: Sequence[str]) -> Callable[[Path], list[Entry]]:
-    def find(root: Path) -> list[Entry]:
+def _bu_bil(parts: Sequence[str]) -> Callable[[Path], list[RaterEntry]]:
+    def find(root: Path) -> list[RaterEntry]:
         entries = []
         for part in parts:
             # GoldStandard copies Person2_ImageJ, and in data set 1 so does Person2_Amira: as raters of their own they
             # would feign agreement.
             copies = {"Person2_Amira"} if part.startswith("dataset1") else set()
             raters = [f"Person{p}_{tool}" for p in range(1, 6) for tool in ("Amira", "ImageJ")]
-            for folder in _folders(root / part):
-                masks = tuple((r, folder / f"{r}.png") for r in raters if r not in copies)
-                entries.append(Entry(f"{part}-{folder.name}", folder / "image.png", masks))
+            for folder in sub_folders(root / part):
+                masks = tuple(Drawing(r, folder / f"{r}.png") for r in raters if r not in copies)
+                entries.append(RaterEntry(f"{part}-{folder.name}", folder / "image.png", masks))
         return entries
 
     return find
@@ -287,11 +234,6 @@ def read_gray(path: Path) -> NDArray[np.uint8]:
     if stored.dtype == np.uint8:
         return read_image(path)
     return gray_to_rgb(to_uint8(stored, *percentile_window(stored)))
-
-
-def _choice(card: DatasetCard, option: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ProtocolError(f"data set {card.name}: {option} is {value!r}; allowed: {', '.join(allowed)}")
 
 
 def load(card: DatasetCard, root: Path, *, part: str = "all") -> Dataset:
@@ -309,18 +251,16 @@ def load(card: DatasetCard, root: Path, *, part: str = "all") -> Dataset:
         If the set has no such part.
     """
     if card.name == "CHASE_DB1":
-        _choice(card, "part", part, ("all", "train", "test"))
+        check_choice("part", part, ("all", "train", "test"), card.name)
         chosen = {"all": slice(None), "train": slice(None, 20), "test": slice(20, None)}[part]
-        return RaterDataset(card, root, lambda r: _chase(r)[chosen])
+        return _sets(card, root, lambda r: _chase(r)[chosen])
     if card.name == "LIDC_jpg":
-        _choice(card, "part", part, ("all", "training", "testing"))
-        return RaterDataset(
-            card, root, lambda r: [e for e in _lidc_jpg(r) if part == "all" or e.id.startswith(f"{part}-")]
-        )
+        check_choice("part", part, ("all", "training", "testing"), card.name)
+        return _sets(card, root, lambda r: [e for e in _lidc_jpg(r) if part == "all" or e.id.startswith(f"{part}-")])
     if card.name == "BU_BIL":
-        _choice(card, "part", part, ("all", *BU_BIL_PARTS))
-        return RaterDataset(card, root, _bu_bil(BU_BIL_PARTS if part == "all" else (part,)), read_gray)
-    _choice(card, "part", part, ("all",))
+        check_choice("part", part, ("all", *BU_BIL_PARTS), card.name)
+        return _sets(card, root, _bu_bil(BU_BIL_PARTS if part == "all" else (part,)), read_gray)
+    check_choice("part", part, ("all",), card.name)
     if card.name == "LIDC_crops":
         return LidcCrops(card, root)
-    return RaterDataset(card, root, {"STARE": _stare, "QUBIQ_brain_growth": _qubiq}[card.name])
+    return _sets(card, root, {"STARE": _stare, "QUBIQ_brain_growth": _qubiq}[card.name])

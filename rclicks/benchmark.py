@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rclicks.errors import ProtocolError, UnknownNameError
 from rclicks.metrics.catalogue import ROUND
+from rclicks.metrics.raters_consensus import RULES
 from rclicks.protocol import Protocol
 from rclicks.registry import Registry
 from rclicks.specs import Spec, parse
@@ -41,6 +42,7 @@ class _File(BaseModel):
     models: list[Item] = Field(min_length=1)
     datasets: list[Item] = Field(min_length=1)
     users: list[Item] = Field(default=["robot"], min_length=1)
+    follow: list[str] = Field(default=["raters"], min_length=1)
     metrics: list[str] = Field(default=[])
     seed: int = 42
     limit: int | None = Field(default=None, ge=1)
@@ -58,6 +60,9 @@ class Benchmark:
     metrics : tuple of str
         Round metrics to store; empty for the usual ones of images or of volumes, which the plan puts in.
     protocol : Protocol
+    follow : tuple of str
+        What trajectories follow where there are several raters: "raters" (each of them), or rules of
+        `rclicks.metrics.raters_consensus`: "majority", "union", "intersection", "staple", ...
     seed : int
     limit : int or None
         Samples a data set, the first ones; None for all.
@@ -72,6 +77,7 @@ class Benchmark:
     users: tuple[Spec, ...]
     metrics: tuple[str, ...]
     protocol: Protocol
+    follow: tuple[str, ...] = ("raters",)
     seed: int = 42
     limit: int | None = None
     skip_missing: bool = False
@@ -83,6 +89,7 @@ class Benchmark:
         models: Sequence[Item | Spec] | None = None,
         datasets: Sequence[Item | Spec] | None = None,
         users: Sequence[Item | Spec] | None = None,
+        follow: Sequence[str] | None = None,
         metrics: Sequence[str] | None = None,
         protocol: str | Protocol | None = None,
         clicks: int | None = None,
@@ -100,6 +107,7 @@ class Benchmark:
             models=self.models if models is None else tuple(map(parse, models)),
             datasets=self.datasets if datasets is None else tuple(map(parse, datasets)),
             users=self.users if users is None else tuple(map(parse, users)),
+            follow=self.follow if follow is None else tuple(follow),
             metrics=self.metrics if metrics is None else tuple(metrics),
             protocol=rules,
             limit=self.limit if limit is None else limit,
@@ -125,6 +133,11 @@ class Benchmark:
             labels = [s.label for s in specs]
             if twice := {x for x in labels if labels.count(x) > 1}:
                 raise ProtocolError(f"{where}: {key}: {', '.join(twice)} stands twice; give each a `label` of its own")
+        known = ("raters", *RULES)
+        if not self.follow or len(set(self.follow)) < len(self.follow) or not set(self.follow) <= set(known):
+            raise ProtocolError(
+                f"{where}: follow is {list(self.follow)}; expected some of {', '.join(known)}, each once"
+            )
         for name in self.metrics:
             if name not in ROUND:
                 raise ProtocolError(f"{where}: metrics: {UnknownNameError('metric', name, ROUND)}")
@@ -172,6 +185,7 @@ def load_benchmark(name: str | Path, registry: Registry) -> Benchmark:
             users=tuple(map(parse, parsed.users)),
             metrics=tuple(parsed.metrics),
             protocol=Protocol.named(rules.pop("name", "default"), **rules),
+            follow=tuple(parsed.follow),
             seed=parsed.seed,
             limit=parsed.limit,
             skip_missing=parsed.skip_missing,

@@ -2,7 +2,7 @@
 
 >>> from rclicks.analysis.tables import PRESETS
 >>> sorted(PRESETS)
-['iou', 'noc', 'rclicks', 'time', 'volumes']
+['iou', 'noc', 'rater-matrix', 'rater-robustness', 'raters', 'rclicks', 'time', 'volumes']
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from rclicks.analysis.effort import THRESHOLDS, auc, curves, failures, noc
+from rclicks.analysis.rater_tables import rater_matrices, rater_robustness, rater_summary
 from rclicks.analysis.robustness_table import robustness_table, roles
 from rclicks.analysis.runs import GROUP, Aim, Runs, Table, count_failures, finish
 from rclicks.analysis.volume_table import volume_table
@@ -133,8 +134,19 @@ def _time(runs: Runs) -> Table:
     return finish(f"Time ({runs.header['benchmark']})", rows, digits, dict.fromkeys(digits, "lower"), notes, runs)
 
 
-COUNTING: dict[str, Callable[[Runs, Aim], Table]] = {"noc": _noc, "rclicks": robustness_table}
-PRESETS: dict[str, Callable[..., Table]] = {**COUNTING, "iou": _iou, "time": _time, "volumes": volume_table}
+COUNTING: dict[str, Callable[[Runs, Aim], Table]] = {
+    "noc": _noc,
+    "rclicks": robustness_table,
+    "rater-robustness": rater_robustness,
+}
+PRESETS: dict[str, Callable[..., Table]] = {
+    **COUNTING,
+    "iou": _iou,
+    "time": _time,
+    "volumes": volume_table,
+    "raters": rater_summary,
+    "rater-matrix": rater_matrices,
+}
 
 
 def _spread(name: str, seconds: pd.Series) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rclicks.cli.options import AimMetric, AimThreshold, Names, Plugins, RunFolders, TableFile, TableFormat, put_out
-from rclicks.cli.subcommands import clicks_app, supervoxels, train_app
+from rclicks.cli.subcommands import clicks_app, data_app, supervoxels, train_app
 from rclicks.cli.words import split_specs
 from rclicks.errors import RclicksError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(clicks_app, name="clicks")
+app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.command("supervoxels")(supervoxels)
 
@@ -84,6 +85,10 @@ def run(
     models: Names = None,
     datasets: Names = None,
     users: Names = None,
+    follow: Annotated[
+        list[str] | None,
+        typer.Option(help="Whom to follow of several raters: raters (each), majority, union, intersection, staple."),
+    ] = None,
     metrics: Annotated[list[str] | None, typer.Option(help="Round metrics, separated by commas.")] = None,
     protocol: Annotated[str | None, typer.Option(help="default or compat")] = None,
     clicks: Annotated[int | None, typer.Option(help="Budget of interactions.")] = None,
@@ -115,6 +120,7 @@ def run(
         "models": split_specs(models),
         "datasets": split_specs(datasets),
         "users": split_specs(users),
+        "follow": split_specs(follow),
         "metrics": split_specs(metrics),
         "protocol": protocol,
         "clicks": clicks,
@@ -151,7 +157,10 @@ def run(
 @app.command()
 def table(
     runs: RunFolders,
-    preset: Annotated[str, typer.Option(help="noc, iou, time, rclicks (robustness) or volumes")] = "noc",
+    preset: Annotated[
+        str,
+        typer.Option(help="noc, iou, time, rclicks (robustness), volumes, raters, rater-matrix or rater-robustness"),
+    ] = "noc",
     metric: AimMetric = "iou",
     at: AimThreshold = None,
     kind: TableFormat = None,

@@ -1,4 +1,4 @@
-"""The verbs that have verbs of their own, ``rclicks clicks`` and ``rclicks train``, and ``rclicks supervoxels``."""
+"""The verbs that have verbs of their own (``rclicks clicks``, ``train`` and ``data``), and ``rclicks supervoxels``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rclicks.cli.options import DataRoot, Plugins, TableFile, TableFormat, put_o
 from rclicks.cli.volume_demo import volume_demo
 from rclicks.cli.words import split_specs
 
-__all__ = ["clicks_app", "supervoxels", "train_app"]
+__all__ = ["clicks_app", "data_app", "supervoxels", "train_app"]
 
 train_app = typer.Typer(help="Train networks; every training can be resumed.", no_args_is_help=True)
 train_app.command("volume-demo")(volume_demo)
@@ -175,6 +175,50 @@ def clicks_draw(
         count=count,
     )
     typer.echo("\n".join(map(str, files)))
+
+
+data_app = typer.Typer(help="Bring data into the form that data sets read.", no_args_is_help=True)
+prepare_app = typer.Typer(help="Bring raw data into the form that a data set reads.", no_args_is_help=True)
+data_app.add_typer(prepare_app, name="prepare")
+
+
+@prepare_app.command("mbhseg")
+def data_prepare_mbhseg(
+    raw: Annotated[Path, typer.Option("--raw", help="Folder with SPLIT/CASE/image.nii.gz and label_annot_K.nii.gz.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; absent or empty.")],
+    window: Annotated[
+        list[str] | None, typer.Option("--window", help="LOW,HIGH in HU; three of them for red, green, blue [0,80].")
+    ] = None,
+    orientation: Annotated[str, typer.Option(help="stored (as published) or upright.")] = "stored",
+    geometry: Annotated[str, typer.Option(help="check, or image to ignore the place that label maps claim.")] = "check",
+) -> None:
+    """Cut MBH-Seg's CT volumes into slices for the data sets MBHSeg_binary and MBHSeg_multi."""
+    from rclicks.cli.data import prepare_mbhseg
+
+    done = prepare_mbhseg(
+        raw,
+        out,
+        windows=window or ["0,80"],
+        orientation=orientation,
+        geometry=geometry,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    if done.failed:
+        raise typer.Exit(9)
+
+
+@data_app.command("raters")
+def data_raters(
+    dataset: Annotated[str, typer.Argument(help="A data set, such as multirater-folder:root=MY_FOLDER.")],
+    data_root: DataRoot = None,
+    kind: TableFormat = None,
+    out: TableFile = None,
+    plugins: Plugins = None,
+) -> None:
+    """Say how often each rater of a data set drew, drew nothing, or has no file."""
+    from rclicks.cli.data import who_drew
+
+    put_out(who_drew(dataset, data_root=data_root, plugins=plugins or []), kind, out)
 
 
 def supervoxels(

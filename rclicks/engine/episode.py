@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from rclicks.engine.lanes import Decoded, LanePool
+from rclicks.engine.raters import Jury, followed, panel_of
 from rclicks.errors import ProtocolError, RclicksError
 from rclicks.interaction import Click, Drawing, Interaction, check_inside, corners_of
 from rclicks.metrics.catalogue import score
@@ -44,6 +45,7 @@ class Rules:
     seed: int
     lanes: int
     unit: str
+    follow: tuple[str, ...] = ("raters",)
     dataset: str = ""  # the data set's label in records; the sample's own name if empty
     keep: Callable[[Row, Mask], None] | None = None  # is given each trajectory's key columns and last mask
 
@@ -74,6 +76,7 @@ class _Trajectory:
     target: Target
     rater: str
     facts: TargetFacts
+    jury: Jury | None
     user: str
     seat: Seat
     state: State = field(default_factory=State)
@@ -115,7 +118,7 @@ def play(
         "protocol": rules.protocol.hash,
         "unit": rules.unit,
     }
-    trajectories = _trajectories(sample, users, episode, base)
+    trajectories = _trajectories(sample, users, rules, episode, base)
     width = None if len(sample.shape) == 2 else rules.lanes if model.batched and not model.card.stateful else 1
     pool: LanePool | None = None
     by_label = dict(users)
@@ -147,17 +150,20 @@ def play(
 
 
 def _trajectories(
-    sample: Sample, users: Sequence[tuple[str, User]], episode: Episode, base: Row
+    sample: Sample, users: Sequence[tuple[str, User]], rules: Rules, episode: Episode, base: Row
 ) -> Iterator[_Trajectory]:
     """Yield the trajectories object by object; the measures of an object are made when its first one is wanted."""
     for target in sample.targets:
-        for rater, mask in zip(target.raters, target.masks, strict=True):
-            if mask.shape != sample.shape:
-                raise ValueError(
-                    f"object {target.id} of {sample.dataset}/{sample.id} has a mask of shape {mask.shape}, "
-                    f"the image {sample.shape}"
-                )
+        if any(mask.shape != sample.shape for mask in target.masks):
+            shapes = ", ".join(str(mask.shape) for mask in target.masks)
+            raise ValueError(
+                f"object {target.id} of {sample.dataset}/{sample.id} has masks of shape {shapes}, "
+                f"the image {sample.shape}"
+            )
+        panel = panel_of(target, sample.spacing) if len(target.raters) > 1 else None
+        for rater, mask in followed(target, rules.follow, (rules.seed, rules.dataset or sample.dataset, sample.id)):
             facts = TargetFacts(mask, target.ignore, sample.spacing)
+            jury = None if panel is None else Jury(panel, mask)
             where = {"object": target.id, "rater": rater}
             if facts.window is None:
                 message = f"object {target.id} of rater {rater} has no pixel, so there is nothing to segment"
@@ -170,7 +176,7 @@ def _trajectories(
                     episode.failures.append(base | where | {"user": label} | describe(error))
                     continue
                 for seat in seats:
-                    yield _Trajectory(target, rater, facts, label, seat)
+                    yield _Trajectory(target, rater, facts, jury, label, seat)
 
 
 def _act(
@@ -268,6 +274,7 @@ def _settle(
             "positive": interaction.positive,
             **_coordinates(interaction),
             **scores,
+            **({} if t.jury is None else t.jury.verdict(state.mask)),
             "decode_s": result.seconds,
             "user_s": user_s,
             "metric_s": metric_s,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,7 @@ class Plan:
     units : tuple of Unit
     dims : int
         2 for images, 3 for volumes.
+    rater_identity : dict of data set label -> what its card says of raters' names
     missing : tuple of Missing
     notes : tuple of str
         Warnings for people, such as prompts a model was not trained on.
@@ -103,6 +104,7 @@ class Plan:
     threads: int
     units: tuple[Unit, ...]
     dims: int = 2
+    rater_identity: dict[str, str] = field(default_factory=dict)
     missing: tuple[Missing, ...] = ()
     notes: tuple[str, ...] = ()
     keep_masks: bool = False
@@ -118,6 +120,7 @@ class Plan:
                 "version": __version__,
                 "schema": SCHEMA_VERSION,
                 "users": [asdict(s) | self.users[s.label] for s in self.benchmark.users],
+                "follow": self.benchmark.follow,
                 "metrics": self.benchmark.metrics,
                 "protocol": self.benchmark.protocol.hash,
                 "seed": self.benchmark.seed,
@@ -160,6 +163,7 @@ def make_plan(
     notes: list[str] = []
     roots: dict[str, Path | None] = {}
     samples: dict[str, Sequence[str]] = {}
+    identity: dict[str, str] = {}
     users: dict[str, User] = {}
     pool = ClickModelPool(registry, benchmark.protocol)
     for spec in benchmark.users:  # built now, so that a wrong option is found before anything is played
@@ -180,6 +184,7 @@ def make_plan(
             if len(dataset) == 0:
                 raise DataError(f"data set {spec.label} at {dataset.root} has no samples")
             samples[spec.label] = dataset.ids[: benchmark.limit]
+            identity[spec.label] = dataset.card.rater_identity
         except (DataError, PluginError) as error:
             if not skip:
                 raise
@@ -229,6 +234,7 @@ def make_plan(
         threads=threads,
         units=(),
         dims=dims,
+        rater_identity=identity,
         missing=tuple(missing),
         notes=tuple(notes),
         keep_masks=keep_masks,
@@ -291,6 +297,7 @@ def _units(plan: Plan, samples: dict[str, Sequence[str]]) -> list[Unit]:
                     "dataset": asdict(dataset),
                     "sample": sample,
                     "users": users,
+                    "follow": plan.benchmark.follow,
                     "metrics": plan.benchmark.metrics,
                     "protocol": plan.benchmark.protocol.hash,
                     "seed": plan.benchmark.seed,

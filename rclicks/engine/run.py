@@ -154,6 +154,7 @@ def _header(plan: Plan, workers: int, arguments: Mapping[str, Any], before: Mapp
             "lanes": plan.lanes,
             "threads": plan.threads,
             "devices": list(plan.devices),
+            "rater_identity": old.get("rater_identity", {}) | plan.rater_identity,
             "players": old.get("players", {}) | plan.players,
             "roots": {k: str(v) if v else None for k, v in plan.roots.items()},
         },

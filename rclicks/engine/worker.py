@@ -188,6 +188,7 @@ class Worker:
             benchmark.seed,
             self.plan.lanes,
             unit.key,
+            benchmark.follow,
             unit.dataset,  # its label, so that two folders of images are not taken for one
             (lambda key, mask: save_mask(self.store.masks, key, mask, sample)) if self.plan.keep_masks else None,
         )

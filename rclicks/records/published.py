@@ -31,7 +31,7 @@ from rclicks.protocol import Protocol
 from rclicks.records.schema import SCHEMA_VERSION
 from rclicks.records.store import RunStore
 
-__all__ = ["Imported", "import_published", "read_published"]
+__all__ = ["Imported", "RestrictedUnpickler", "import_published", "read_published"]
 
 _MODES = re.compile(
     r"^(?P<model>.+?)_(?P<mode>Base|User|SamplingUsersCount|Trajectory_BOUNDS_(?P<low>[\d.]+)_(?P<high>[\d.]+))$"
@@ -150,7 +150,7 @@ _KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
-class _Restricted(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _KNOWN[module, name]
@@ -244,7 +244,7 @@ def _load(file: Path) -> Any:
     if not data:
         raise DataError(f"{file} is empty, not a published result")
     try:
-        return _Restricted(io.BytesIO(data)).load()
+        return RestrictedUnpickler(io.BytesIO(data)).load()
     except pickle.UnpicklingError as error:
         if "it wants" in str(error):
             raise DataError(

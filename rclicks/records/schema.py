@@ -2,7 +2,9 @@
 
 Times are shares, so that their sums are true totals: `encode_s` is the image's encoding divided by the rows of the
 unit, `decode_s` a batch's time divided by its live lanes. `region` holds the pixels of a scribble or lasso: a bit each
-(`numpy.packbits`) for the box from (z, y, x) to (z1, y1, x1), both inclusive, in array order.
+(`numpy.packbits`) for the box from (z, y, x) to (z1, y1, x1), both inclusive, in array order. Where an object has
+several raters, `raters` names them, `rater_iou` and `rater_dice` are the prediction's scores on each, and
+`followed_dice` is the agreement of the mask that the trajectory follows with each.
 """
 
 from __future__ import annotations
@@ -44,6 +46,10 @@ SCHEMA = pa.schema(
         ("x1", pa.int32()),
         ("region", pa.binary()),
         *((name, pa.float64()) for name in ROUND),
+        ("raters", pa.list_(pa.string())),
+        ("rater_iou", pa.list_(pa.float64())),
+        ("rater_dice", pa.list_(pa.float64())),
+        ("followed_dice", pa.list_(pa.float64())),
         ("encode_s", pa.float64()),
         ("decode_s", pa.float64()),
         ("user_s", pa.float64()),

@@ -114,7 +114,7 @@ def read_foreground(path: Path) -> list[Locations]:
         If the file is missing, damaged, has another form, or holds anything but containers and arrays of whole numbers.
     """
     try:
-        content = _Restricted(io.BytesIO(path.read_bytes())).load()
+        content = RestrictedUnpickler(io.BytesIO(path.read_bytes())).load()
         if not isinstance(content, list):
             raise pickle.UnpicklingError(f"a {type(content).__name__} instead of a list")
         return [_coordinates(entry, i) for i, entry in enumerate(content)]
@@ -244,7 +244,7 @@ _KNOWN: dict[tuple[str, str], Any] = {
 }
 
 
-class _Restricted(pickle.Unpickler):
+class RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _KNOWN[module, name]

@@ -1,0 +1,238 @@
+"""LIDC-IDRI lung nodules with four raters: crops as PNG files in a tree, or all in one pickle.
+
+The tree is the one of DeepMind's hierarchical probabilistic U-Net, which AESPA uses; the pickle that of
+stefanknegt/Probabilistic-Unet-Pytorch. A slot is not the same person in every scan, so that only raters of one crop can
+be compared. See also LIDC_crops and LIDC_jpg in `medical`.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import DatasetCard
+from rclicks.data.contract import Dataset
+from rclicks.data.images import list_files
+from rclicks.data.intensity import gray_to_rgb
+from rclicks.data.multirater import (
+    Drawing,
+    MaskRules,
+    RaterEntry,
+    RaterFiles,
+    RaterRules,
+    binary,
+    check_choice,
+    check_unique,
+    drawn_in,
+    natural,
+    sub_folders,
+    targets_of,
+)
+from rclicks.errors import DataError, ProtocolError
+
+# The one reader of pickles in rclicks that runs nothing of theirs.
+from rclicks.records.published import RestrictedUnpickler as SafeUnpickler
+from rclicks.sample import Sample
+
+CARDS = (
+    DatasetCard(
+        name="LIDC",
+        summary="lung nodules in CT crops as PNG files, four raters (option published: AESPA's three)",
+        folder="multirater/lidc",
+        layout="{train,val,test}/images/<case>/<crop>.png and {train,val,test}/gt/<case>/<crop>_l{0..3}.png",
+        rater_identity="within-sample",
+        source="LIDC-IDRI (TCIA), crops as prepared for the hierarchical probabilistic U-Net",
+        licence="CC BY 3.0",
+        citation="Armato et al.: The lung image database consortium, Medical Physics 2011",
+        get="Take the LIDC crops that DeepMind published with its hierarchical probabilistic U-Net.",
+    ),
+    DatasetCard(
+        name="LIDC_pickle",
+        summary="lung nodules in 15096 CT crops of 128 x 128 in one pickle, four raters",
+        folder="lidc_pickle",
+        layout="data_lidc.pickle: a dict crop -> {image (H, W), masks: four of (H, W), series_uid}",
+        samples=15096,
+        objects=15096,
+        rater_identity="within-sample",
+        source="LIDC-IDRI (TCIA), crops as prepared for the Probabilistic U-Net",
+        licence="CC BY 3.0",
+        citation="Armato et al.: The lung image database consortium, Medical Physics 2011",
+        get="Take data_lidc.pickle that stefanknegt/Probabilistic-Unet-Pytorch links to.",
+    ),
+)
+
+PARTS = ("train", "val", "test")
+PUBLISHED = ("0", "1", "2")
+_MASK = re.compile(r"(?P<crop>.+)_l(?P<rater>[0-3])")
+
+
+def load(
+    card: DatasetCard,
+    root: Path,
+    *,
+    part: str = "all",
+    published: bool = False,
+    raters: list[int] | int | None = None,
+    image_max: float = 1.0,
+    threshold: int | None = None,
+    missing: Literal["leave-out", "refuse"] = "leave-out",
+    nobody: Literal["leave-out", "keep"] = "leave-out",
+) -> Dataset:
+    """Open the tree or the pickle.
+
+    Parameters
+    ----------
+    part : {"all", "train", "val", "test"}
+        `LIDC` only; "all" takes the folders that exist.
+    published : bool
+        `LIDC` only: raters 0, 1 and 2, and the crops in which all three drew something. That is the rule behind
+        AESPA's index files, whose own subset hangs on the order in which a file system lists. It reads all masks.
+    raters : int or list of int, optional
+        Slots to take.
+    image_max : float
+        `LIDC_pickle` only: the grey value that is white, 1 or (MedicalMatting's copy) 255.
+    threshold, missing, nobody
+        See `rclicks.data.multirater.MaskRules` and `RaterRules`.
+
+    Raises
+    ------
+    ProtocolError
+        If an option has no such value.
+    """
+    rules = RaterRules.of(raters, missing, nobody)
+    if card.name == "LIDC_pickle":
+        if part != "all" or published:
+            raise ProtocolError("data set LIDC_pickle has neither parts nor a published subset; use LIDC for them")
+        return LidcPickle(card, root, image_max, MaskRules(threshold), rules)
+    check_choice("part", part, ("all", *PARTS), card.name)
+    decode = drawn_in(MaskRules(threshold))
+    if not published:
+        return RaterFiles(card, root, lambda r: _tree(r, part), decode, rules=rules)
+    if raters is not None:
+        raise ProtocolError("data set LIDC: published=true takes raters 0, 1 and 2; do not pass raters as well")
+    rules = RaterRules(PUBLISHED, missing, nobody)
+    return RaterFiles(card, root, lambda r: _all_drew(_tree(r, part), decode), decode, rules=rules)
+
+
+def _tree(root: Path, part: str) -> list[RaterEntry]:
+    parts = [p for p in PARTS if (root / p).is_dir()] if part == "all" else [part]
+    entries: list[RaterEntry] = []
+    for name in parts:
+        masks = root / name / "gt"
+        images = sub_folders(root / name / "images")
+        if strangers := sorted({f.name for f in sub_folders(masks)} - {f.name for f in images}):
+            raise DataError(f"{masks} has cases without images: {', '.join(strangers[:5])}")
+        for folder in images:
+            entries += _case(name, folder, masks / folder.name)
+    return entries
+
+
+def _case(part: str, images: Path, masks: Path) -> list[RaterEntry]:
+    # Not up to the first dot: names are places such as z-105.0_c0.
+    found = {f.stem: f for f in sorted(list_files(images, (".png",)), key=lambda f: natural(f.name))}
+    for file in list_files(masks, (".png",)) if masks.is_dir() else []:
+        name = _MASK.fullmatch(file.stem)
+        if name is None or name["crop"] not in found:
+            raise DataError(f"{file} belongs to no image in {images}; expected <crop>_l0.png to <crop>_l3.png")
+    return [
+        RaterEntry(
+            f"{part}-{images.name}-{stem}",
+            file,
+            tuple(Drawing(str(r), masks / f"{stem}_l{r}.png") for r in range(4)),
+        )
+        for stem, file in found.items()
+    ]
+
+
+def _all_drew(
+    entries: Sequence[RaterEntry], decode: Callable[[Drawing], Mapping[str, NDArray[np.bool_]]]
+) -> list[RaterEntry]:
+    """Keep the crops in which each published rater drew; an absent file is an error, for it decides the subset."""
+    wanted = [(e, [d for d in e.drawings if d.rater in PUBLISHED]) for e in entries]
+    return [e for e, drawings in wanted if all(m.any() for d in drawings for m in decode(d).values())]
+
+
+class LidcPickle(Dataset):
+    """The crops of one pickle, read as a whole at first use by a reader that runs no code, and kept small."""
+
+    def __init__(self, card: DatasetCard, root: Path, image_max: float, masks: MaskRules, rules: RaterRules) -> None:
+        if not image_max > 0:
+            raise ProtocolError(f"data set {card.name}: image_max is {image_max!r}; expected a number above 0")
+        self.card, self.root, self._file = card, root, root / "data_lidc.pickle"
+        self._max, self._masks, self.rules = image_max, masks, rules
+
+    @cached_property
+    def _crops(self) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+        """Grey image (H, W), and masks (raters, H, W) packed to bits along the last axis."""
+        content = _unpickle(self._file, self.card.get)
+        if not isinstance(content, dict) or not content:
+            raise DataError(f"{self._file} holds {type(content).__name__}; expected {self.card.layout}")
+        names = sorted(map(str, content), key=natural)
+        check_unique(names, f"{self._file} holds several crops named")
+        by_name = {str(key): crop for key, crop in content.items()}
+        return {name: self._packed(by_name.pop(name), f"{self._file}, crop {name}") for name in names}
+
+    def _packed(self, crop: Any, where: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        try:
+            image = np.asarray(crop["image"], np.float32)
+            masks = [np.asarray(mask) for mask in crop["masks"]]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise DataError(f"{where}: expected image and masks as arrays of numbers, got {error!r}") from error
+        if image.ndim != 2 or not masks or any(m.shape != image.shape for m in masks):
+            raise DataError(f"{where}: image {image.shape} and masks {[m.shape for m in masks]} do not fit")
+        low, high = float(image.min(initial=0)), float(image.max(initial=0))
+        if not (low >= -1e-3 * self._max and high <= 1.001 * self._max):
+            raise DataError(
+                f"{where}: grey values from {low:g} to {high:g}, expected 0 to {self._max:g}; if white is another "
+                "value, pass image_max=VALUE, say 255"
+            )
+        # In single precision and to the nearest, as the 8-bit copies of these crops were made.
+        scaled = np.clip(image / np.float32(self._max), 0, 1) * np.float32(255)
+        drawn = np.stack([binary(m, self._masks, Path(where)) for m in masks])
+        return np.rint(scaled).astype(np.uint8), np.packbits(drawn, axis=2)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Keys of the crops, in natural order."""
+        return list(self._crops)
+
+    def files(self, index: int) -> Sequence[Path]:
+        """Return the one file."""
+        return (self._file,)
+
+    def read(self, index: int) -> Sample:
+        """Return one crop."""
+        gray, packed = self._crops[self.ids[index]]
+        masks = np.unpackbits(packed, axis=2, count=gray.shape[1]).astype(np.bool_)
+        wanted = self.rules.raters or tuple(str(r) for r in range(len(masks)))
+        if unknown := [r for r in wanted if not r.isdecimal() or int(r) >= len(masks)]:
+            raise ProtocolError(f"crop {self.ids[index]} has {len(masks)} raters from 0, none {', '.join(unknown)}")
+        drawings = [Drawing(r, self._file) for r in wanted]
+        decoded = [{"0": masks[int(r)]} for r in wanted]
+        targets = targets_of(drawings, decoded, gray.shape, keep=self.rules.nobody == "keep")
+        return Sample(self.card.name, self.ids[index], gray_to_rgb(gray), targets)
+
+
+def _unpickle(file: Path, get: str) -> Any:
+    try:
+        with file.open("rb") as stream:
+            return SafeUnpickler(stream).load()
+    except FileNotFoundError as error:
+        raise DataError(f"{file} is missing. {get}") from error
+    except pickle.UnpicklingError as error:
+        if "it wants" in str(error):
+            raise DataError(
+                f"{file} was not opened further: {error}, which could run code; expected NumPy arrays, dicts and lists"
+            ) from error
+        raise DataError(f"{file} is damaged or no pickle: {error}") from error
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, LookupError) as error:
+        raise DataError(f"{file} is damaged or no pickle: {error!r}") from error
+    except (ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
+        raise DataError(f"{file} is damaged or no pickle: {error!r}") from error

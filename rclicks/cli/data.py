@@ -1,0 +1,100 @@
+"""``rclicks data``: bring raw data into the form that data sets read, and say who drew what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, cast
+
+import pandas as pd
+
+from rclicks.analysis.runs import Table
+from rclicks.cards import DatasetCard
+from rclicks.config import load_config
+from rclicks.data.mbhseg import Orientation, Prepared, Window, prepare
+from rclicks.data.multirater import RaterFiles, natural
+from rclicks.data.roots import resolve
+from rclicks.engine.loading import load_dataset
+from rclicks.errors import ProtocolError
+from rclicks.registry import Registry
+from rclicks.specs import parse
+
+__all__ = ["prepare_mbhseg", "read_window", "who_drew"]
+
+
+def prepare_mbhseg(
+    raw: Path, out: Path, *, windows: Sequence[str], orientation: str, geometry: str, say: Callable[[str], None]
+) -> Prepared:
+    """Cut MBH-Seg's volumes into slices, and say what happens to each case; see `rclicks.data.mbhseg.prepare`."""
+    done = prepare(
+        raw.expanduser(),
+        out.expanduser(),
+        windows=[read_window(w) for w in windows],
+        orientation=cast(Orientation, orientation),
+        geometry=cast(Literal["check", "image"], geometry),
+        on_case=lambda name, slices: say(f"{name}: {slices} slices"),
+    )
+    for folder, error in done.failed:
+        say(f"failed: {folder.parent.name}/{folder.name}: {error}")
+    say(f"{done.cases} cases, {done.slices} slices in {done.out}; {len(done.failed)} cases failed")
+    return done
+
+
+def read_window(text: str) -> Window:
+    """Return the numbers of LOW,HIGH.
+
+    Raises
+    ------
+    ProtocolError
+        If it is none.
+
+    >>> read_window("-160,240")
+    (-160.0, 240.0)
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ProtocolError(f"window {text!r} is not LOW,HIGH in HU, such as 0,80") from error
+    return low, high
+
+
+def who_drew(name: str, *, data_root: Path | None, plugins: Sequence[Path]) -> Table:
+    """Count for each rater of a data set in how many samples they drew, drew nothing, or have no file.
+
+    Raises
+    ------
+    RclicksError
+        If the data set is unknown, not there or damaged.
+    """
+    registry = Registry.discover(plugins)
+    spec = parse(name)
+    card = registry.find("dataset", spec.name).card
+    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
+    root = resolve(card, None if spec.root is None else Path(spec.root), data_root, load_config())
+    data = load_dataset(registry, replace(spec, label=""), root)
+    drew: Counter[str] = Counter()
+    empty: Counter[str] = Counter()
+    absent: Counter[str] = Counter()
+    known = list(data.raters) if isinstance(data, RaterFiles) else []
+    for index, sample in enumerate(data):
+        found = dict.fromkeys(data.present(index) if isinstance(data, RaterFiles) else (), False)
+        for target in sample.targets:
+            for rater, mask in zip(target.raters, target.masks, strict=True):
+                found[rater] = found.get(rater, False) or bool(mask.any())
+        drew.update(r for r, any_drawn in found.items() if any_drawn)
+        empty.update(r for r, any_drawn in found.items() if not any_drawn)
+        if isinstance(data, RaterFiles):
+            absent.update({d.rater for d in data.missing(index)} - set(found))
+    names = sorted({*known, *drew, *empty}, key=natural)
+    rows = [
+        {"rater": r, "drew": drew[r], "drew nothing": empty[r], "no file": absent[r], "samples": len(data)}
+        for r in names
+    ]
+    identity = {"known": "a name is one person", "within-sample": "a name is a slot, not a person"}
+    notes = (
+        f"raters: {identity.get(data.card.rater_identity, 'a single truth')}",
+        *(data.notes if isinstance(data, RaterFiles) else ()),
+    )
+    return Table(f"Raters of {spec.name}", pd.DataFrame(rows), notes=notes)

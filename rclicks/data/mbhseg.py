@@ -1,0 +1,222 @@
+"""Prepare MBH-Seg, CT of brain haemorrhages with several annotators, for 2-D models: volumes in, slices out.
+
+Raw: ``<split>/<case>/image.nii.gz`` and ``label_annot_<k>.nii.gz``, k being the annotator. Prepared:
+``<split>/imgs/<case>/slice_<i>.png`` (8 bit), ``<split>/gt/<case>/slice_<i>_r<k>.png`` (0 background, 1 to 5 the
+classes) and ``prepared.json``, which says how it was made and from what bytes.
+
+By default the pictures are those of AESPA: the window 0 to 80 HU, cut to 8 bit without rounding, the file's own third
+axis and no turning, slices in which at least one annotator drew something.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.data.multirater import check_choice, natural, sub_folders
+from rclicks.data.volumes import SUFFIXES, Volume, case_name, check_alike, read_volume
+from rclicks.errors import DataError, ProtocolError
+
+__all__ = ["CLASSES", "INDEX", "Prepared", "Window", "check_labels", "prepare"]
+
+CLASSES = ("EDH", "IPH", "IVH", "SAH", "SDH")  # labels 1 to 5
+INDEX = "prepared.json"
+Window = tuple[float, float]
+Orientation = Literal["stored", "upright"]
+
+_ANNOTATOR = re.compile(r".*?(\d+)")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was written: the folder, numbers of cases and slices, and what failed as (case folder, error)."""
+
+    out: Path
+    cases: int
+    slices: int
+    failed: tuple[tuple[Path, DataError], ...]
+
+
+def prepare(
+    raw: Path,
+    out: Path,
+    *,
+    windows: Sequence[Window] = ((0.0, 80.0),),
+    orientation: Orientation = "stored",
+    geometry: Literal["check", "image"] = "check",
+    on_case: Callable[[str, int], None] = lambda name, slices: None,
+) -> Prepared:
+    """Cut all volumes into slices.
+
+    Parameters
+    ----------
+    raw, out : Path
+        `out` must be absent or empty; it appears when all is done.
+    windows : one or three (low, high)
+        HU that become black and white: one for grey pictures, three for red, green and blue.
+    orientation : {"stored", "upright"}
+        "stored": rows are the file's first axis, columns its second. "upright": the patient's front is up and the
+        right side is left, as radiologists look.
+    geometry : {"check", "image"}
+        Whether a label map must lie where its image does, or only have its shape.
+    on_case : callable
+        Told the name and number of slices of each case that is done.
+
+    Raises
+    ------
+    DataError
+        If there is no case, none can be prepared, or `out` cannot be written. A case that contradicts itself is left
+        out and named in the answer.
+    ProtocolError
+        If an option has no such value.
+    """
+    check_choice("orientation", orientation, ("stored", "upright"))
+    check_choice("geometry", geometry, ("check", "image"))
+    if len(windows) not in (1, 3) or not all(low < high for low, high in windows):
+        raise ProtocolError(f"windows are {list(windows)}; expected one or three of LOW,HIGH with LOW below HIGH")
+    cases = [(split, case) for split in sub_folders(raw) for case in sub_folders(split)]
+    if not cases:
+        raise DataError(f"{raw} holds no case; expected <split>/<case>/image.nii.gz and label_annot_<k>.nii.gz")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} is not empty; name a new folder")
+    partial = out.with_name(f".{out.name}.partial")
+    facts: dict[str, Any] = {}
+    failed = []
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        for split, case in cases:
+            name = f"{split.name}/{case.name}"
+            try:
+                facts[name] = _write_case(case, partial / split.name, windows, orientation, place=geometry == "check")
+            except DataError as error:
+                failed.append((case, error))
+            else:
+                on_case(name, facts[name]["slices"])
+        if not facts:
+            raise DataError(f"no case of {raw} could be prepared; the first: {failed[0][1]}")
+        index = {
+            "windows": [list(w) for w in windows],
+            "orientation": orientation,
+            "classes": CLASSES,
+            "cases": facts,
+            "failed": {f"{folder.parent.name}/{folder.name}": str(error) for folder, error in failed},
+        }
+        (partial / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        os.replace(partial, out)
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Prepared(out, len(facts), sum(f["slices"] for f in facts.values()), tuple(failed))
+
+
+def check_labels(labels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+    """Return labels as uint8, refusing values that are no class.
+
+    Raises
+    ------
+    DataError
+        Naming the values.
+    """
+    values = np.unique(labels)
+    if strange := [float(v) for v in values if v not in range(len(CLASSES) + 1)]:
+        shown = ", ".join(f"{v:g}" for v in strange[:5])
+        raise DataError(f"{path} holds the labels {shown}; expected 0 (background) to {len(CLASSES)} ({CLASSES[-1]})")
+    return np.asarray(labels, np.uint8)
+
+
+def _write_case(
+    case: Path, out: Path, windows: Sequence[Window], orientation: Orientation, *, place: bool
+) -> dict[str, Any]:
+    """Write the slices of one case, if all its files are sound; return what the index says of it."""
+    image_path, label_paths = _files(case)
+    image = read_volume(image_path)
+    labels = {}
+    for rater, path in label_paths.items():
+        found = read_volume(path)
+        check_alike(image, found, image_path, path, place=place)
+        labels[rater] = check_labels(found.values, path)
+    turn, spacing = _turning(image, image_path, orientation)
+    drawn = [k for k in range(len(image.values)) if any(m[k].any() for m in labels.values())]
+    for k in drawn:
+        gray = [_window(turn(image.values[k]), w) for w in windows]
+        _write_png(out / "imgs" / case.name / f"slice_{k}.png", gray[0] if len(gray) == 1 else np.dstack(gray[::-1]))
+        for rater, values in labels.items():
+            _write_png(out / "gt" / case.name / f"slice_{k}_r{rater}.png", turn(values[k]))
+    return {
+        "slices": len(drawn),
+        "spacing": list(spacing),
+        "raters": sorted(labels, key=natural),
+        "sha256": {f.name: _sha256(f) for f in (image_path, *label_paths.values())},
+    }
+
+
+def _files(case: Path) -> tuple[Path, dict[str, Path]]:
+    """Return the CT and each annotator's label map of a case."""
+    volumes = sorted(f for f in case.iterdir() if f.name.lower().endswith(SUFFIXES) and not f.name.startswith("."))
+    images = [f for f in volumes if "image" in f.name]
+    if len(images) != 1:
+        raise DataError(f"{case} holds {len(images)} files with `image` in their names; expected one image.nii.gz")
+    labels: dict[str, Path] = {}
+    for file in (f for f in volumes if f not in images):
+        name = _ANNOTATOR.fullmatch(case_name(file))
+        if name is None:
+            raise DataError(f"{file} names no annotator; expected label_annot_<k>.nii.gz with a number k")
+        if name[1] in labels:
+            raise DataError(f"{file} and {labels[name[1]]} are of the same annotator; keep one")
+        labels[name[1]] = file
+    if not labels:
+        raise DataError(f"{case} holds an image and no label_annot_<k>.nii.gz")
+    return images[0], labels
+
+
+def _turning(
+    image: Volume, path: Path, orientation: Orientation
+) -> tuple[Callable[[NDArray[Any]], NDArray[Any]], tuple[float, float]]:
+    """Return what makes a picture of a slice (y, x), and the size of its pixels (row, column) in mm."""
+    _, y, x = image.spacing
+    if orientation == "stored":
+        return (lambda a: a.T), (x, y)
+    affine = np.array(image.affine)[:3, :3]
+    first, second, third = np.abs(affine / np.linalg.norm(affine, axis=0)).argmax(axis=0)
+    if third != 2 or {first, second} != {0, 1}:
+        raise DataError(f"{path} is not stored in axial slices, so it cannot be turned upright; use orientation=stored")
+    across = affine[0, 0 if first == 0 else 1]  # to the patient's right, which is to be on the left
+    down = affine[1, 1 if first == 0 else 0]  # to the front, which is to be up
+
+    def turn(values: NDArray[Any]) -> NDArray[Any]:
+        upright = values if first == 0 else values.T
+        return upright[:: -1 if down > 0 else 1, :: -1 if across > 0 else 1]
+
+    return turn, (y, x) if first == 0 else (x, y)
+
+
+def _window(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
+    """Return HU in 8 bit, cut and not rounded, as the published pictures are."""
+    low, high = window
+    return np.asarray(np.clip((np.asarray(values, np.float64) - low) / (high - low), 0, 1) * 255, np.uint8)
+
+
+def _write_png(path: Path, values: NDArray[np.uint8]) -> None:
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _, data = cv2.imencode(".png", np.ascontiguousarray(values))
+    path.write_bytes(data.tobytes())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,151 @@
+"""Several raters through the real engine: whom a trajectory follows, every rater's score, tables and refusals."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rclicks
+from rclicks.analysis.rater_tables import rater_matrices, rater_robustness, rater_summary
+from rclicks.analysis.runs import Aim, load_runs
+from rclicks.analysis.tables import make_table
+from rclicks.engine.raters import Jury, followed, panel_of
+from rclicks.errors import ProtocolError
+from rclicks.records.store import load_records, load_run, same_records
+from rclicks.sample import Target
+from support import REPOSITORY, SHARED, needs_shared
+
+PLUGINS = REPOSITORY / "tests" / "plugins"
+RADII = {"ann": 6, "bob": 10, "cat": 14}
+
+
+def run(out: Path, **changes: Any) -> Any:
+    given = {"models": ["toy:radius=10"], "datasets": ["toy-raters"], "users": ["robot"], "metrics": ["iou", "dice"]}
+    rclicks.evaluate("quickstart", **given | {"clicks": 1, "plugins": [PLUGINS], "out": out} | changes)
+    return load_records(out)
+
+
+def dice(a: np.ndarray, b: np.ndarray) -> float:
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def discs() -> dict[str, np.ndarray]:
+    sample = rclicks.load_dataset("toy-raters", plugins=[PLUGINS])[0]
+    return dict(zip(sample.targets[0].raters, sample.targets[0].masks, strict=True))
+
+
+def test_every_rater_scores_every_round(tmp_path: Path) -> None:
+    frame = run(tmp_path / "r", follow=["raters", "majority", "union"])
+    assert frame["rater"].tolist() == ["ann", "bob", "cat", "majority", "union"] * 3
+    masks = discs()
+    for row in frame[frame["sample"] == "s0"].itertuples():
+        assert list(row.raters) == ["ann", "bob", "cat"]
+        prediction = masks["bob"]  # the toy's disc of radius 10 around the centre that all click
+        truth = {"majority": masks["bob"], "union": masks["cat"]}.get(row.rater, masks.get(row.rater))
+        assert row.dice == pytest.approx(dice(truth, prediction))
+        assert list(row.rater_dice) == pytest.approx([dice(m, prediction) for m in masks.values()])
+        assert list(row.followed_dice) == pytest.approx([dice(m, truth) for m in masks.values()])
+        iou = [d / (2 - d) for d in row.rater_dice]
+        assert list(row.rater_iou) == pytest.approx(iou)
+
+
+def test_records_do_not_depend_on_workers(tmp_path: Path) -> None:
+    one = run(tmp_path / "1", follow=["majority-random", "raters"])
+    two = run(tmp_path / "2", follow=["majority-random", "raters"], workers=2)
+    assert same_records(one, two)
+    changed = two.copy()
+    changed.at[0, "rater_dice"] = np.array([0.0, 0.0, 0.0])
+    assert not same_records(one, changed)
+
+
+def test_the_tables_by_hand(tmp_path: Path) -> None:
+    run(tmp_path / "r", follow=["raters", "staple"])
+    runs = load_runs([tmp_path / "r"])
+    masks = list(discs().values())
+    on = [dice(m, masks[1]) for m in masks]  # all trajectories end with bob's disc
+    between = np.array([[dice(a, b) for b in masks] for a in masks])
+    own, rule = rater_summary(runs).frame.to_dict("records")
+    assert (own["follow"], rule["follow"]) == ("raters", "staple")
+    assert own["own"] == pytest.approx(np.mean(on))
+    assert own["others"] == pytest.approx(np.mean(on))
+    assert own["gap"] == pytest.approx(0)
+    assert own["identified"] == pytest.approx(1 / 3)
+    assert own["ceiling"] == pytest.approx(between[~np.eye(3, dtype=bool)].mean())
+    assert rule["others"] == pytest.approx(np.mean(on))
+    frame = rater_matrices(runs).frame.set_index("clicks of")
+    assert frame.loc["ann", "on bob"] == pytest.approx(1.0)
+    assert frame.loc["ann", "on cat"] == pytest.approx(on[2])
+    assert frame.loc["cat", "own"] == pytest.approx(on[2])
+    assert frame.loc["bob", "on bob"] == pytest.approx((between[1, 0] + between[1, 2]) / 2)
+    assert make_table(runs, "raters").frame.equals(rater_summary(runs).frame)
+
+
+def test_names_of_strangers_are_not_averaged(tmp_path: Path) -> None:
+    run(tmp_path / "r", datasets=["toy-strangers"])
+    runs = load_runs([tmp_path / "r"])
+    assert load_run(tmp_path / "r")["effective"]["rater_identity"] == {"toy-strangers": "within-sample"}
+    assert rater_summary(runs).frame["n"].tolist() == [3]
+    for table in (rater_matrices, lambda r: rater_robustness(r, Aim())):
+        with pytest.raises(ProtocolError, match="needs rater_identity 'known'"):
+            table(runs)
+    run(tmp_path / "s", datasets=[{"name": "toy-strangers", "options": {"identity": "known"}}])
+    assert len(rater_matrices(load_runs([tmp_path / "s"])).frame) == 3
+
+
+def test_robustness_for_each_rater(tmp_path: Path) -> None:
+    users = ["robot", {"name": "sampled", "options": {"model": "distance", "groups": 2}}]
+    run(tmp_path / "r", users=users, clicks=3)
+    frame = rater_robustness(load_runs([tmp_path / "r"]), Aim("dice", 0.9)).frame
+    assert frame["rater"].tolist() == ["ann", "bob", "cat"]
+    assert frame["n"].tolist() == [3, 3, 3]
+    assert frame["Base NoC"].tolist()[1] == 1.0
+
+
+def test_a_rater_who_drew_nothing_is_scored_but_not_followed(tmp_path: Path) -> None:
+    frame = run(
+        tmp_path / "r", datasets=[{"name": "toy-raters", "options": {"silent": True}}], follow=["raters", "union"]
+    )
+    assert set(frame["rater"]) == {"bob", "cat", "union"}
+    assert all(scores[0] == 0 for scores in frame["rater_dice"])
+    failures = rclicks.records.store.load_failures(tmp_path / "r")
+    assert set(zip(failures["rater"], failures["error"], strict=True)) == {("ann", "EmptyTarget")}
+
+
+def test_one_rater_needs_no_panel(tmp_path: Path) -> None:
+    frame = run(tmp_path / "r", datasets=["toy-set"], limit=1)
+    assert frame["raters"].isna().all()
+    with pytest.raises(ProtocolError, match="no object of this run has several raters"):
+        rater_summary(load_runs([tmp_path / "r"]))
+
+
+@pytest.mark.parametrize("follow", [["nobody"], [], ["raters", "raters"], ["majority", "median"]])
+def test_rules_that_do_not_exist(tmp_path: Path, follow: list[str]) -> None:
+    with pytest.raises(ProtocolError, match="follow is .*expected some of raters, majority"):
+        run(tmp_path / "r", follow=follow)
+
+
+def test_a_jury_counts_two_empty_masks_as_agreement() -> None:
+    some, none = np.eye(4, dtype=bool), np.zeros((4, 4), bool)
+    target = Target("0", (some, none), None, ("a", "b"))
+    jury = Jury(panel_of(target, (1.0, 1.0)), none)
+    assert jury.verdict(none) == {
+        "raters": ["a", "b"],
+        "followed_dice": [0.0, 1.0],
+        "rater_iou": [0.0, 1.0],
+        "rater_dice": [0.0, 1.0],
+    }
+    assert [name for name, _ in followed(target, ("intersection", "raters"), (0, "d", "s"))] == [
+        "intersection",
+        "a",
+        "b",
+    ]
+
+
+@needs_shared
+def test_real_raters(tmp_path: Path) -> None:
+    data = {"name": "QUBIQ_brain_growth", "root": str(SHARED / "data" / "multirater" / "qubiq_brain_growth")}
+    run(tmp_path / "r", models=["graph-cut"], datasets=[data], limit=2, follow=["raters", "majority"])
+    rows = rater_summary(load_runs([tmp_path / "r"])).frame.to_dict("records")
+    assert [row["n"] for row in rows] == [2, 2]
+    assert 0.7 < rows[0]["ceiling"] < 1
