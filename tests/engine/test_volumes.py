@@ -52,8 +52,8 @@ def model(name: str, **options: object) -> object:
     return load_module(entry).load(entry.card, **options)
 
 
-def calls() -> list[int]:
-    """What the toy models were given, a number a call."""
+def calls() -> list[list[int]]:
+    """What the toy models were given: for each call the round of each state."""
     found = load_module(REGISTRY.find("model", "ball")).CALLS
     found.clear()
     return found
@@ -87,7 +87,9 @@ def test_trajectories_of_a_volume_are_played_one_after_the_other() -> None:
     users = [("robot", robot()), ("groups", load_user(REGISTRY, parse("sampled:model=distance,groups=3"), Protocol()))]
     seen = calls()
     one = play(model("ball"), volume(), users, rules())
-    assert set(seen) == {1}
+    assert seen == [[1], [2], [3], [4]] * 8, (
+        "two objects, base rule and three groups, each from its first click to its last"
+    )
     assert one.decode_calls == len(one.rows) == len(seen)
     assert not one.failures
     assert {(r["object"], r["user"], r["group"]) for r in one.rows} == {
@@ -95,7 +97,8 @@ def test_trajectories_of_a_volume_are_played_one_after_the_other() -> None:
     }
     seen.clear()
     many = play(model("ball-batch"), volume(), users, rules(lanes=3))
-    assert set(seen) == {3}
+    assert [len(states) for states in seen] == [3] * len(seen)
+    assert seen[0] == [1, 1, 1]
     keys = ("object", "user", "group", "round", "z", "y", "x", "iou", "dice")
     assert [[r[k] for k in keys] for r in many.rows] == [[r[k] for k in keys] for r in one.rows]
 

@@ -29,7 +29,7 @@ CARDS = (
     ),
 )
 
-CALLS = []  # how many states each call of `segment` got, for tests within one process
+CALLS = []  # the number of interactions of each state that each call of `segment` got, for tests within one process
 
 
 class Ball(Model):
@@ -41,7 +41,7 @@ class Ball(Model):
         return sample.shape, sample.spacing
 
     def segment(self, embedding, states):
-        CALLS.append(len(states))
+        CALLS.append([len(state.interactions) for state in states])
         return [self._next(*embedding, s) for s in states]
 
     def _next(self, shape, spacing, state):
