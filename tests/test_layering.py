@@ -24,6 +24,7 @@ ALLOWED = {
     "reports": {"analysis", "records", "metrics", "clickability"},
     "training": {"clickability", "models", "metrics", "data"},
     "supervoxels": {"data", "models", "metrics"},
+    "demo": {"engine", "models", "data", "users", "metrics"},
     "conformance": {"engine", "clickability", "users", "models", "metrics", "data"},
 }
 NOUNS = {
@@ -56,6 +57,7 @@ HEAVY = {
     "httpx",
     "cc3d",
     "dynamic_network_architectures",
+    "gradio",
 }
 
 

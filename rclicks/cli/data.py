@@ -6,22 +6,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import pandas as pd
 
 from rclicks.analysis.runs import Table
 from rclicks.cards import DatasetCard
 from rclicks.config import load_config
+from rclicks.data.contract import Dataset
 from rclicks.data.mbhseg import Orientation, Prepared, Window, prepare
 from rclicks.data.multirater import RaterFiles, natural
 from rclicks.data.roots import resolve
 from rclicks.engine.loading import load_dataset
 from rclicks.errors import ProtocolError
+from rclicks.metrics.raters_ceiling import human_ceiling
+from rclicks.metrics.raters_overlap import RATER_POLICIES
 from rclicks.registry import Registry
 from rclicks.specs import parse
 
-__all__ = ["prepare_mbhseg", "read_window", "who_drew"]
+__all__ = ["ceilings", "prepare_mbhseg", "read_window", "who_drew"]
 
 
 def prepare_mbhseg(
@@ -68,12 +71,7 @@ def who_drew(name: str, *, data_root: Path | None, plugins: Sequence[Path]) -> T
     RclicksError
         If the data set is unknown, not there or damaged.
     """
-    registry = Registry.discover(plugins)
-    spec = parse(name)
-    card = registry.find("dataset", spec.name).card
-    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
-    root = resolve(card, None if spec.root is None else Path(spec.root), data_root, load_config())
-    data = load_dataset(registry, replace(spec, label=""), root)
+    data = _open(name, data_root, plugins)
     drew: Counter[str] = Counter()
     empty: Counter[str] = Counter()
     absent: Counter[str] = Counter()
@@ -97,4 +95,42 @@ def who_drew(name: str, *, data_root: Path | None, plugins: Sequence[Path]) -> T
         f"raters: {identity.get(data.card.rater_identity, 'a single truth')}",
         *(data.notes if isinstance(data, RaterFiles) else ()),
     )
-    return Table(f"Raters of {spec.name}", pd.DataFrame(rows), notes=notes)
+    return Table(f"Raters of {data.card.name}", pd.DataFrame(rows), notes=notes)
+
+
+def ceilings(
+    names: Sequence[str], *, policy: str, staple: bool, data_root: Path | None, plugins: Sequence[Path]
+) -> Table:
+    """Measure how well the raters of data sets agree with each other and with their consensus.
+
+    Raises
+    ------
+    RclicksError
+        If a data set is unknown, not there or damaged, or has no object of several raters.
+    """
+    if policy not in RATER_POLICIES:
+        raise ProtocolError(f"raters to count are {policy!r}; allowed: {', '.join(RATER_POLICIES)}")
+    rows = []
+    for name in names:
+        found = human_ceiling(_open(name, data_root, plugins), policy=policy, staple=staple)
+        if not found.rows:
+            raise ProtocolError(f"{name} has no object that two raters drew")
+        row: dict[str, Any] = {"dataset": parse(name).label, "n": len(found.rows), "left out": found.skipped}
+        rows.append(row | {m.replace("_", " "): v for m, v in found.summary().items() if staple or "staple" not in m})
+    frame = pd.DataFrame(rows)
+    digits = {c: 4 for c in frame.columns if c not in ("dataset", "n", "left out")}
+    notes = (
+        "means over objects; majority: more than half of all raters, the rater's own vote among them; others: more "
+        "than half of the other raters",
+        f"raters: {policy}; objects of fewer than two are left out; two empty masks agree",
+    )
+    return Table("How well raters agree", frame, digits, notes=notes)
+
+
+def _open(name: str, data_root: Path | None, plugins: Sequence[Path]) -> Dataset:
+    registry = Registry.discover(plugins)
+    spec = parse(name)
+    card = registry.find("dataset", spec.name).card
+    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
+    root = resolve(card, None if spec.root is None else Path(spec.root), data_root, load_config())
+    return load_dataset(registry, replace(spec, label=""), root)

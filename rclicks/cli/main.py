@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from rclicks.cli.demo import demo
 from rclicks.cli.options import AimMetric, AimThreshold, Names, Plugins, RunFolders, TableFile, TableFormat, put_out
 from rclicks.cli.subcommands import clicks_app, data_app, supervoxels, train_app
 from rclicks.cli.words import split_specs
@@ -33,6 +34,7 @@ app.add_typer(clicks_app, name="clicks")
 app.add_typer(data_app, name="data")
 app.add_typer(train_app, name="train")
 app.command("supervoxels")(supervoxels)
+app.command("demo")(demo)
 
 
 def _version(wanted: bool) -> None:

@@ -221,6 +221,23 @@ def data_raters(
     put_out(who_drew(dataset, data_root=data_root, plugins=plugins or []), kind, out)
 
 
+@data_app.command("ceiling")
+def data_ceiling(
+    datasets: Annotated[list[str], typer.Argument(help="Data sets of several raters.")],
+    raters: Annotated[str, typer.Option(help="present, nonempty or all.")] = "present",
+    staple: Annotated[bool, typer.Option(help="Also the agreement with STAPLE, which takes longest.")] = True,
+    data_root: DataRoot = None,
+    kind: TableFormat = None,
+    out: TableFile = None,
+    plugins: Plugins = None,
+) -> None:
+    """Say how well people agree with each other: what no model needs to exceed."""
+    from rclicks.cli.data import ceilings
+
+    made = ceilings(datasets, policy=raters, staple=staple, data_root=data_root, plugins=plugins or [])
+    put_out(made, kind, out)
+
+
 def supervoxels(
     images: Annotated[list[Path], typer.Argument(help="Volumes (NIfTI, NRRD, MetaImage), or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="A file for one volume, or a folder for CASE.nii.gz.")],

@@ -151,13 +151,23 @@ _KNOWN: dict[tuple[str, str], Any] = {
 
 
 class RestrictedUnpickler(pickle.Unpickler):
+    """Reads plain values and NumPy arrays; whatever else a pickle asks for is refused, so that no code of it runs."""
+
     def find_class(self, module: str, name: str) -> Any:
+        """Return the stand-in for one of the few names that arrays need.
+
+        Raises
+        ------
+        pickle.UnpicklingError
+            For any other name.
+        """
         try:
             return _KNOWN[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it wants {module}.{name}") from None
 
     def persistent_load(self, pid: Any) -> Any:
+        """Refuse what lies outside of the file."""
         raise pickle.UnpicklingError("it wants something that lies outside of the file")
 
 

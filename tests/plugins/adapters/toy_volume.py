@@ -23,6 +23,7 @@ CARDS = (
         name="tape",
         family="toy_volume",
         summary="plays back masks from a file, one a round",
+        needs=("file",),
         dims=3,
         prompts=("click", "box"),
         probabilities=False,
