@@ -18,7 +18,7 @@ CARDS = (
     DatasetCard(
         name="volumes",
         summary="your own volumes: a folder of images and a folder of label maps of the same names",
-        folder="volumes",
+        folder="volume_folder",
         layout="images/<case>.<nii.gz|nii|nrrd|mha> (or a folder of DICOM slices) and labels/<case>.<...>",
         dims=3,
         source="your own",

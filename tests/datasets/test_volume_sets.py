@@ -20,7 +20,8 @@ LABELS[0, 4, 3] = 3
 
 def save(path: Path, values: np.ndarray, affine: np.ndarray | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 2, 3, 1.0]) if affine is None else affine), path)
+    place = np.diag([1, 2, 3, 1.0]) if affine is None else affine
+    nibabel.save(nibabel.Nifti1Image(values, place, dtype=values.dtype), path)
 
 
 def folder_set(root: Path, **options: object) -> LabelledVolumes:
