@@ -25,6 +25,8 @@ from rclicks.sample import Mask
 
 __all__ = ["deepest", "depth_map"]
 
+EQUAL = 1 - 1e-12  # sums of squares in mm that are equal on paper differ in their last bits
+
 
 def deepest(
     mask: Mask, spacing: Sequence[float] | None = None, barred: Iterable[Sequence[int]] = ()
@@ -63,11 +65,11 @@ def deepest(
     best: float = 0
     found: list[NDArray[np.int64]] = []
     for z in np.argsort(-bounds, kind="stable"):
-        if bounds[z] < best or bounds[z] == 0:
+        if bounds[z] < best * EQUAL or bounds[z] == 0:
             break
         plane = steps[z].astype(np.int64) ** 2 * units[0]
         _lower(plane, units[1])
-        rows = np.flatnonzero(plane.max(axis=1) >= best)
+        rows = np.flatnonzero(plane.max(axis=1) >= best * EQUAL)
         if not len(rows):
             continue
         lines = plane[rows]
@@ -77,10 +79,11 @@ def deepest(
         for at in out.get(int(z), ()):
             plane[at] = 0
         peak = plane.max()
-        if peak > best:
-            best, found = float(peak), []
-        if peak == best and peak > 0:
-            found.append(np.flatnonzero(plane == peak) + int(z) * plane.size)
+        if peak * EQUAL > best:
+            found = []
+        best = max(best, float(peak))
+        if peak >= best * EQUAL and peak > 0:
+            found.append(np.flatnonzero(plane >= best * EQUAL) + int(z) * plane.size)
     return best, np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
 
 
