@@ -31,7 +31,7 @@ from rclicks.errors import ProtocolError
 __all__ = ["Bounds", "MassOrder", "bounds_of", "group_names", "group_number", "published_draw", "published_slice"]
 
 BUCKETS = 1024
-CHUNK = 1 << 20  # pixels looked at together
+CHUNK = 1 << 16  # pixels looked at together: few enough to stay in the cache
 
 Bounds = tuple[float, float]
 Point = tuple[int, ...]
