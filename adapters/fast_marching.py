@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
-from rclicks.errors import PluginError
 from rclicks.interaction import Box, Interaction
 from rclicks.models.contract import State
 from rclicks.models.options import Choice, Number
@@ -20,6 +19,7 @@ from rclicks.models.volume_seeds import (
     Seeds,
     VolumeCanvas,
     VolumeModel,
+    require_simpleitk,
 )
 from rclicks.protocol import Protocol
 
@@ -58,13 +58,7 @@ def load(
     ProtocolError
         If an option is unknown or out of bounds.
     """
-    try:
-        import SimpleITK  # noqa: F401 - asked for here so that a run fails before it starts
-    except ImportError as error:
-        raise PluginError(
-            f"model {card.name} needs SimpleITK, which is not installed; "
-            "install the extra: pip install 'rclicks[volumes]'"
-        ) from error
+    require_simpleitk(card)
     return FastMarching(card, checkpoint, options)
 
 

@@ -35,10 +35,10 @@ from rclicks.data.multirater import (
     sub_folders,
     targets_of,
 )
+from rclicks.data.pickles import BROKEN, read_pickle
 from rclicks.errors import DataError, ProtocolError
 
 # The one reader of pickles in rclicks that runs nothing of theirs.
-from rclicks.records.published import RestrictedUnpickler as SafeUnpickler
 from rclicks.sample import Sample
 
 CARDS = (
@@ -222,8 +222,7 @@ class LidcPickle(Dataset):
 
 def _unpickle(file: Path, get: str) -> Any:
     try:
-        with file.open("rb") as stream:
-            return SafeUnpickler(stream).load()
+        return read_pickle(file.read_bytes())
     except FileNotFoundError as error:
         raise DataError(f"{file} is missing. {get}") from error
     except pickle.UnpicklingError as error:
@@ -232,7 +231,5 @@ def _unpickle(file: Path, get: str) -> Any:
                 f"{file} was not opened further: {error}, which could run code; expected NumPy arrays, dicts and lists"
             ) from error
         raise DataError(f"{file} is damaged or no pickle: {error}") from error
-    except (OSError, EOFError, ValueError, TypeError, AttributeError, LookupError) as error:
-        raise DataError(f"{file} is damaged or no pickle: {error!r}") from error
-    except (ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
+    except (OSError, *BROKEN) as error:
         raise DataError(f"{file} is damaged or no pickle: {error!r}") from error

@@ -15,7 +15,7 @@ PACKAGE = REPOSITORY / "rclicks"
 ALLOWED = {
     "metrics": set(),
     "data": {"metrics"},
-    "records": {"metrics"},
+    "records": {"metrics", "data"},
     "models": set(),
     "users": {"metrics", "clickability"},
     "clickability": {"metrics", "models", "data"},

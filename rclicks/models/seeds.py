@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from rclicks.cards import ModelCard
-from rclicks.errors import DataError, WeightsError
+from rclicks.errors import DataError
 from rclicks.interaction import Box, Click, check_inside, clicks_of
-from rclicks.models.contract import Model, State
-from rclicks.models.options import Choice, Number, read_options
+from rclicks.models.classical import Classical
+from rclicks.models.contract import State
+from rclicks.models.options import Choice, Number
 from rclicks.sample import Mask, Sample
 
 __all__ = [
@@ -184,7 +184,7 @@ COLOUR_OPTIONS: dict[str, Number | Choice] = {
 }
 
 
-class SeededModel(Model):
+class SeededModel(Classical):
     """Base of the classical models: seeds in, probabilities out.
 
     Conventions shared by all:
@@ -205,16 +205,6 @@ class SeededModel(Model):
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = COMMON_OPTIONS
-
-    def __init__(self, card: ModelCard, checkpoint: object, options: Mapping[str, object]) -> None:
-        if checkpoint is not None:
-            raise WeightsError(
-                f"model {card.name} has no weights, but checkpoint={checkpoint!r} was given; leave it out"
-            )
-        self.card = card
-        self.device = "cpu"
-        self.checkpoint_id = "none"
-        self.options = read_options(card.name, self.OPTIONS, options)
 
     def embed(self, sample: Sample) -> Canvas:
         """Shrink the image and do what depends on it alone."""

@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
-from rclicks.errors import DataError, WeightsError
+from rclicks.errors import DataError, PluginError
 from rclicks.interaction import Box, Click, Interaction, Lasso, Scribble, check_inside
-from rclicks.models.contract import Model, State
-from rclicks.models.options import Choice, Number, read_options
+from rclicks.models.classical import Classical
+from rclicks.models.contract import State
+from rclicks.models.options import Choice, Number
 from rclicks.sample import Mask, Sample
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "draw",
     "enlarge",
     "flat_axis",
+    "require_simpleitk",
     "tidy",
 ]
 
@@ -534,7 +536,7 @@ INTENSITY_OPTIONS: dict[str, Number | Choice] = {
 }
 
 
-class VolumeModel(Model):
+class VolumeModel(Classical):
     """Base of the classical 3-D models: seeds in, probabilities out.
 
     Conventions shared by all:
@@ -555,16 +557,6 @@ class VolumeModel(Model):
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = VOLUME_OPTIONS
-
-    def __init__(self, card: ModelCard, checkpoint: object, options: Mapping[str, object]) -> None:
-        if checkpoint is not None:
-            raise WeightsError(
-                f"model {card.name} has no weights, but checkpoint={checkpoint!r} was given; leave it out"
-            )
-        self.card = card
-        self.device = "cpu"
-        self.checkpoint_id = "none"
-        self.options = read_options(card.name, self.OPTIONS, options)
 
     def embed(self, sample: Sample) -> VolumeCanvas:
         """Make the canvas and do what depends on the volume alone."""
@@ -636,3 +628,20 @@ class VolumeModel(Model):
         shape = canvas.shape if step == canvas.step else canvas.full
         spacing = tuple(s / k * own for s, k, own in zip(canvas.spacing, canvas.step, step, strict=True))
         return draw(interactions, shape, spacing, self.options["radius"], self.options["core"], step)
+
+
+def require_simpleitk(card: ModelCard) -> None:
+    """Ask for SimpleITK now, so that a run fails before it starts.
+
+    Raises
+    ------
+    PluginError
+        If it is not installed.
+    """
+    try:
+        import SimpleITK  # noqa: F401
+    except ImportError as error:
+        raise PluginError(
+            f"model {card.name} needs SimpleITK, which is not installed; "
+            "install the extra: pip install 'rclicks[volumes]'"
+        ) from error

@@ -11,8 +11,6 @@ and a stand-in for the published click class, and refuses everything else.
 
 from __future__ import annotations
 
-import io
-import math
 import os
 import pickle
 import re
@@ -26,12 +24,13 @@ from typing import Any
 import numpy as np
 
 from rclicks import __version__
+from rclicks.data.pickles import BROKEN, read_pickle
 from rclicks.errors import DataError, RunError
 from rclicks.protocol import Protocol
 from rclicks.records.schema import SCHEMA_VERSION
 from rclicks.records.store import RunStore
 
-__all__ = ["Imported", "RestrictedUnpickler", "import_published", "read_published"]
+__all__ = ["Imported", "import_published", "read_published"]
 
 _MODES = re.compile(
     r"^(?P<model>.+?)_(?P<mode>Base|User|SamplingUsersCount|Trajectory_BOUNDS_(?P<low>[\d.]+)_(?P<high>[\d.]+))$"
@@ -61,114 +60,12 @@ class PublishedClick:
                 setattr(self, name, state[name])
 
 
-class _Dtype:
-    """Stand-in for numpy.dtype: plain kinds only, made anew from their code.
-
-    NumPy's own __setstate__ believes what it is told of sizes, fields and flags, so that a forged state makes it take
-    numbers from the file for addresses.
-    """
-
-    def __init__(self, code: object, align: object = False, copy: object = True) -> None:
-        if not isinstance(code, str) or not _PLAIN.fullmatch(code):
-            raise pickle.UnpicklingError(f"an array of {code!r}")
-        self.real: np.dtype[Any] = np.dtype(code)
-
-    def __setstate__(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) != 8 or state[2:5] != (None, None, None):
-            raise pickle.UnpicklingError("an array of records")
-        if state[1] in ("<", ">"):
-            self.real = self.real.newbyteorder(state[1])
-
-
-class _Array(np.ndarray[Any, Any]):
-    """An array that takes its content from a pickle only if kind, shape and content fit each other."""
-
-    def __setstate__(self, state: Any) -> None:
-        version, shape, kind, fortran, content = state
-        sizes = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
-        if version != 1 or not sizes or not isinstance(kind, _Dtype):
-            raise pickle.UnpicklingError("an array of an unknown form")
-        count = math.prod(shape)
-        if kind.real.hasobject:
-            fits = isinstance(content, list) and len(content) == count
-        else:
-            fits = isinstance(content, bytes) and len(content) == count * kind.real.itemsize
-        if not fits:
-            raise pickle.UnpicklingError(f"an array of shape {shape} whose content has another size")
-        super().__setstate__((1, shape, kind.real, bool(fortran), content))  # type: ignore[arg-type]
-
-
-_PLAIN = re.compile(r"[<>=|]?(?:[biufc]\d{1,2}|[SU]\d{1,6}|O\d?)")
-_NDARRAY = object()  # stands for the class, which the file may name but not call
-
-
-def _reconstruct(kind: object, shape: object, typecode: object) -> np.ndarray:
-    if kind is not _NDARRAY:
-        raise pickle.UnpicklingError("an array of a class other than numpy.ndarray")
-    return _Array.__new__(_Array, (0,), "b")
-
-
-def _frombuffer(data: object, kind: object, shape: object, order: object) -> np.ndarray:
-    """Answer the form of pickle protocol 5."""
-    if not isinstance(kind, _Dtype) or kind.real.hasobject or not isinstance(data, (bytes, bytearray)):
-        raise pickle.UnpicklingError("an array that is not plain numbers")
-    if not isinstance(shape, tuple) or order not in ("C", "F"):
-        raise pickle.UnpicklingError("an array of an unknown form")
-    return np.frombuffer(data, kind.real).reshape(shape, order="F" if order == "F" else "C").view(_Array)
-
-
-def _scalar(kind: object, data: object = None) -> Any:
-    if not isinstance(kind, _Dtype) or kind.real.hasobject or not isinstance(data, bytes):
-        raise pickle.UnpicklingError("a scalar that is no plain number")
-    return np.frombuffer(data, kind.real, 1)[0]
-
-
-def _latin1(text: object, encoding: object) -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError("bytes in an unknown encoding")
-    return text.encode("latin1")
-
-
-def _no_bytes() -> bytes:
-    """Answer the form that empty bytes have in pickle protocol 2."""
-    return b""
-
-
-# NumPy 1 pickles name numpy.core, those of NumPy 2 numpy._core.
-_ARRAYS = {("multiarray", "_reconstruct"): _reconstruct, ("multiarray", "scalar"): _scalar}
-_ARRAYS[("numeric", "_frombuffer")] = _frombuffer
-_KNOWN: dict[tuple[str, str], Any] = {
-    **{(f"numpy.{core}.{m}", n): f for core in ("core", "_core") for (m, n), f in _ARRAYS.items()},
-    ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _latin1,
-    ("__builtin__", "bytes"): _no_bytes,
+_NAMES = {
     ("pathlib", "PosixPath"): PurePosixPath,
     ("pathlib", "PurePosixPath"): PurePosixPath,
     ("pathlib._local", "PosixPath"): PurePosixPath,
     ("isegm.inference.clicker", "Click"): PublishedClick,
 }
-
-
-class RestrictedUnpickler(pickle.Unpickler):
-    """Reads plain values and NumPy arrays; whatever else a pickle asks for is refused, so that no code of it runs."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return the stand-in for one of the few names that arrays need.
-
-        Raises
-        ------
-        pickle.UnpicklingError
-            For any other name.
-        """
-        try:
-            return _KNOWN[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it wants {module}.{name}") from None
-
-    def persistent_load(self, pid: Any) -> Any:
-        """Refuse what lies outside of the file."""
-        raise pickle.UnpicklingError("it wants something that lies outside of the file")
 
 
 @dataclass(frozen=True)
@@ -254,7 +151,7 @@ def _load(file: Path) -> Any:
     if not data:
         raise DataError(f"{file} is empty, not a published result")
     try:
-        return RestrictedUnpickler(io.BytesIO(data)).load()
+        return read_pickle(data, _NAMES)
     except pickle.UnpicklingError as error:
         if "it wants" in str(error):
             raise DataError(
@@ -262,9 +159,7 @@ def _load(file: Path) -> Any:
                 "arrays, plain containers and isegm.inference.clicker.Click"
             ) from error
         raise DataError(f"{file} is damaged or no published result: {error}") from error
-    except (ArithmeticError, ImportError, MemoryError, RuntimeError) as error:
-        raise DataError(f"{file} is damaged or no published result: {error!r}") from error
-    except (EOFError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except BROKEN as error:
         raise DataError(f"{file} is damaged or no published result: {error!r}") from error
 
 

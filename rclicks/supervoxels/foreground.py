@@ -11,10 +11,7 @@ whole numbers and arrays of them, and refuses all else before it could run.
 
 from __future__ import annotations
 
-import io
-import math
 import pickle
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rclicks.data.pickles import BROKEN, read_pickle
 from rclicks.errors import DataError
 
 __all__ = [
@@ -114,7 +112,7 @@ def read_foreground(path: Path) -> list[Locations]:
         If the file is missing, damaged, has another form, or holds anything but containers and arrays of whole numbers.
     """
     try:
-        content = RestrictedUnpickler(io.BytesIO(path.read_bytes())).load()
+        content = read_pickle(path.read_bytes())
         if not isinstance(content, list):
             raise pickle.UnpicklingError(f"a {type(content).__name__} instead of a list")
         return [_coordinates(entry, i) for i, entry in enumerate(content)]
@@ -122,7 +120,7 @@ def read_foreground(path: Path) -> list[Locations]:
         raise DataError(f"{path} is missing") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    except _BROKEN as error:
+    except (pickle.UnpicklingError, *BROKEN) as error:
         raise DataError(
             f"{path} is no foreground file: {str(error) or type(error).__name__}; expected a pickled list with a dict "
             "{1: (n, 3) array of whole numbers} for each mask"
@@ -144,112 +142,9 @@ def _coordinates(entry: object, number: int) -> Locations:
     value = entry[_KEY]
     if isinstance(value, list) and not value:
         return np.empty((0, 3), np.int64)
-    if not isinstance(value, _Array):
-        raise pickle.UnpicklingError(f"mask {number} has a {type(value).__name__} instead of an array")
-    found = value.real()
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
+        raise pickle.UnpicklingError(f"mask {number} has a {type(value).__name__} instead of an array of whole numbers")
+    found = np.array(value, np.int64)
     if found.ndim != 2 or found.shape[1] != 3 or (found.size and found.min() < 0):
         raise pickle.UnpicklingError(f"mask {number} has coordinates {found.shape}, expected (n, 3) numbers from 0")
     return found
-
-
-# What a broken stream makes the unpickler raise; MemoryError because lengths are read from the file.
-_BROKEN = (
-    pickle.UnpicklingError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    UnicodeDecodeError,
-    OverflowError,
-    MemoryError,
-)
-_WHOLE = re.compile(r"[<>=|]?[iu][1248]")
-
-
-class _Dtype:
-    """Stand-in for numpy.dtype that knows whole numbers only."""
-
-    def __init__(self, code: object, align: object = False, copy: object = True) -> None:
-        if not isinstance(code, str) or not _WHOLE.fullmatch(code):
-            raise pickle.UnpicklingError(f"it holds an array of {code!r}")
-        self.kind = np.dtype(code)
-
-    def __setstate__(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) < 5 or state[2:5] != (None, None, None):
-            raise pickle.UnpicklingError("it holds an array of records")
-        if state[1] in ("<", ">"):
-            self.kind = self.kind.newbyteorder(state[1])
-
-
-class _Array:
-    """Stand-in for numpy.ndarray: keeps what the file says and checks it before an array is made of it.
-
-    NumPy's own __setstate__ trusts the file, and a forged state can make it read memory that is not its own.
-    """
-
-    shape: tuple[int, ...] = ()
-    fortran = False
-    kind: np.dtype[Any]
-    content: bytes | bytearray = b""
-
-    def __setstate__(self, state: object) -> None:
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise pickle.UnpicklingError("it holds an array of an unknown form")
-        _, self.shape, dtype, fortran, self.content = state
-        if not isinstance(dtype, _Dtype):
-            raise pickle.UnpicklingError("it holds an array of an unknown type")
-        self.kind, self.fortran = dtype.kind, bool(fortran)
-
-    def real(self) -> Locations:
-        whole = isinstance(self.shape, tuple) and all(type(n) is int and n >= 0 for n in self.shape)
-        kept = isinstance(self.content, (bytes, bytearray))
-        if not whole or not kept or len(self.content) != math.prod(self.shape) * self.kind.itemsize:
-            raise pickle.UnpicklingError(f"it holds an array of shape {self.shape} whose content has another size")
-        flat = np.frombuffer(self.content, self.kind)
-        return np.asarray(flat.reshape(self.shape, order="F" if self.fortran else "C"), np.int64)
-
-
-_NDARRAY = object()  # stands for the class, which the file may name but not call
-
-
-def _reconstruct(kind: object, shape: object, typecode: object) -> _Array:
-    if kind is not _NDARRAY:
-        raise pickle.UnpicklingError("it holds an array of a class other than numpy.ndarray")
-    return _Array()
-
-
-def _frombuffer(data: object, dtype: object, shape: object, order: object) -> _Array:
-    """Answer the form of pickle protocol 5."""
-    made = _Array()
-    made.__setstate__((1, shape, dtype, order == "F", data))
-    return made
-
-
-def _latin1(text: object, encoding: object) -> bytes:
-    """Answer the form that bytes have in pickle protocol 2."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError("it holds bytes in an unknown encoding")
-    return text.encode("latin1")
-
-
-# NumPy 1 names numpy.core, NumPy 2 numpy._core.
-_KNOWN: dict[tuple[str, str], Any] = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},
-    ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _latin1,
-}
-
-
-class RestrictedUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _KNOWN[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it wants {module}.{name}, which could run code; it was not opened") from None
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it wants something that lies outside of the file")

@@ -1,0 +1,42 @@
+"""What all methods without weights share: options with bounds, and no checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from rclicks.cards import ModelCard
+from rclicks.errors import WeightsError
+from rclicks.models.contract import Model
+from rclicks.models.options import Choice, Number, read_options
+
+__all__ = ["Classical"]
+
+
+class Classical(Model):
+    """Base of models without weights; they run on the CPU.
+
+    Attributes
+    ----------
+    OPTIONS : dict
+        The options that the model takes, with defaults and bounds.
+
+    Raises
+    ------
+    WeightsError
+        If a checkpoint is given.
+    ProtocolError
+        If an option is unknown or out of bounds.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Number | Choice]]
+
+    def __init__(self, card: ModelCard, checkpoint: object, options: Mapping[str, object]) -> None:
+        if checkpoint is not None:
+            raise WeightsError(
+                f"model {card.name} has no weights, but checkpoint={checkpoint!r} was given; leave it out"
+            )
+        self.card = card
+        self.device = "cpu"
+        self.checkpoint_id = "none"
+        self.options = read_options(card.name, self.OPTIONS, options)
