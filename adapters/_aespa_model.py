@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rclicks.cards import ModelCard
 from rclicks.interaction import Click, clicks_of
-from rclicks.models._aespa import LATENT, MixtureSam, responsibilities
+from rclicks.models._aespa import LATENT, MixtureSam, groups_of, responsibilities
 from rclicks.models.contract import Model, State
 from rclicks.models.devices import synchronise, translate_memory_errors
 from rclicks.sample import Sample
@@ -244,7 +244,7 @@ class SpaModel(MixtureModel):
             noise = self._noise(encoded.names, clicks)
         with translate_memory_errors(), torch.inference_mode():
             low, preference = self._decode(encoded, memory, clicks, noise)
-            groups = self._groups(self._maps(low).cpu().numpy())
+            groups = groups_of(self._maps(low).cpu().numpy(), self.options["clusters"])
             return Memory(tuple(clicks), low.mean(0).cpu().numpy(), preference, low.cpu().numpy(), groups)
 
     def preference(self, encoded: Encoded, memory: Memory, clicks: Sequence[Click]) -> Floats:
@@ -281,15 +281,6 @@ class SpaModel(MixtureModel):
         placed = [f"{c.point} {'+' if c.positive else '-'}" for c in clicks]
         rng = keyed_rng(self.options["seed"], "spa", *names, *placed)
         return rng.standard_normal((self.options["samples"], LATENT), np.float32)
-
-    def _groups(self, maps: Floats) -> NDArray[np.int64]:
-        """Return the group of each of (N, S, S) maps: k-means, fewer groups if there are fewer different maps."""
-        from sklearn.cluster import KMeans
-
-        flat = maps.reshape(len(maps), -1)
-        count = min(self.options["clusters"], len({row.tobytes() for row in flat}))
-        found = KMeans(count, random_state=0, n_init="auto").fit(flat).labels_
-        return found.astype(np.int64)
 
     def _pixels(self, points: NDArray[np.float64], shape: tuple[int, int]) -> tuple[NDArray[np.int64], ...]:
         """Return rows and columns of the pixels of the network's input that hold the centres of (n, 2) image pixels."""

@@ -18,17 +18,20 @@ from numpy.typing import NDArray
 
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
-from rclicks.data.images import list_files, read_image, read_mask, stem_of
-from rclicks.data.intensity import gray_to_rgb, percentile_window, to_uint8
+from rclicks.data.images import list_files, stem_of
+from rclicks.data.intensity import gray_to_rgb
 from rclicks.data.multirater import (
     Drawing,
     MaskRules,
-    Picture,
     RaterEntry,
     RaterFiles,
     RaterRules,
+    binary,
     check_choice,
+    check_unique,
     drawn_in,
+    natural,
+    read_picture,
     sub_folders,
     targets_of,
 )
@@ -117,14 +120,25 @@ CARDS = (
     ),
 )
 
+# What a damaged npz makes NumPy raise; sizes are read from the file: MemoryError.
+BROKEN = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    NotImplementedError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 BU_BIL_PARTS = ("dataset1_full", "dataset1_crop", "dataset3_crop")
 
 
 class LidcCrops(Dataset):
     """The crops of one npz file, whose arrays are read as a whole at first use, for they are small."""
 
-    def __init__(self, card: DatasetCard, root: Path) -> None:
-        self.card, self.root, self._file = card, root, root / "lidc_subset.npz"
+    def __init__(self, card: DatasetCard, root: Path, rules: MaskRules) -> None:
+        self.card, self.root, self._file, self._rules = card, root, root / "lidc_subset.npz", rules
 
     def _array(self, name: str) -> NDArray[Any]:
         try:
@@ -132,8 +146,8 @@ class LidcCrops(Dataset):
                 return np.asarray(file[name])
         except FileNotFoundError as error:
             raise DataError(f"{self._file} is missing. {self.card.get}") from error
-        except (OSError, ValueError, KeyError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
-            raise DataError(f"{self._file} is damaged or lacks {name}: {error!r}") from error
+        except BROKEN as error:
+            raise DataError(f"{self._file} is damaged or lacks {name}: {error!r}; get it again") from error
 
     @cached_property
     def _arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -148,7 +162,14 @@ class LidcCrops(Dataset):
     @cached_property
     def ids(self) -> list[str]:
         """Keys of the crops, in the order of the file."""
-        return [str(k) for k in self._array("keys")]
+        names = [str(k) for k in self._array("keys")]
+        check_unique(names, f"{self._file} holds several crops named")
+        return names
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """The scan that each crop is from."""
+        return [str(uid) for uid in self._array("series_uid")]
 
     def files(self, index: int) -> Sequence[Path]:
         """Return the one file."""
@@ -157,11 +178,16 @@ class LidcCrops(Dataset):
     def read(self, index: int) -> Sample:
         """Return one crop."""
         images, drawn = self._arrays
+        where = f"{self._file}, crop {self.ids[index]}"
+        low, high = float(images[index].min(initial=0)), float(images[index].max(initial=0))
+        if not (low >= -1e-3 and high <= 1.001):
+            raise DataError(f"{where}: grey values from {low:g} to {high:g}, expected 0 to 1; divide them by white")
         # In single precision, as the 8-bit copies of these crops were made: ties fall otherwise in double.
         gray = np.rint(np.clip(images[index], 0, 1).astype(np.float32) * np.float32(255)).astype(np.uint8)
         image = gray_to_rgb(gray)
         drawings = [Drawing(str(r), self._file) for r in range(drawn.shape[1])]
-        targets = targets_of(drawings, [{"0": mask > 0} for mask in drawn[index]], gray.shape)
+        decoded = [{"0": binary(mask, self._rules, Path(where))} for mask in drawn[index]]
+        targets = targets_of(drawings, decoded, gray.shape)
         return Sample(self.card.name, self.ids[index], image, targets)
 
 
@@ -169,19 +195,18 @@ def _sets(
     card: DatasetCard,
     root: Path,
     find: Callable[[Path], list[RaterEntry]],
-    read: Callable[[Path], NDArray[np.uint8]] = read_image,
+    masks: MaskRules,
 ) -> RaterFiles:
-    """Open a set that is distributed whole: its masks are parted at 127, and an absent one is an error."""
-    return RaterFiles(
-        card, root, find, drawn_in(MaskRules(127)), lambda f: Picture(read(f)), RaterRules(missing="refuse")
-    )
+    """Open a set that is distributed whole, so that an absent mask is an error."""
+    return RaterFiles(card, root, find, drawn_in(masks), read_picture, RaterRules(missing="refuse"))
 
 
 def _chase(root: Path) -> list[RaterEntry]:
     def masks(stem: str) -> tuple[Drawing, ...]:
         return tuple(Drawing(r, root / f"{stem}_{r}.png") for r in ("1stHO", "2ndHO"))
 
-    return [RaterEntry(stem_of(f), f, masks(stem_of(f))) for f in list_files(root, (".jpg",))]
+    # Both eyes of a child have its number: Image_01L and Image_01R.
+    return [RaterEntry(stem_of(f), f, masks(stem_of(f)), stem_of(f)[:-1]) for f in list_files(root, (".jpg",))]
 
 
 def _stare(root: Path) -> list[RaterEntry]:
@@ -204,12 +229,17 @@ def _lidc_jpg(root: Path) -> list[RaterEntry]:
 
 
 def _qubiq(root: Path) -> list[RaterEntry]:
-    entries = []
-    for folder in sub_folders(root):
-        masks = [f for f in list_files(folder, (".png",)) if f.name.startswith("task01_seg")]
-        raters = tuple(Drawing(stem_of(f).removeprefix("task01_"), f) for f in masks)
-        entries.append(RaterEntry(folder.name, folder / "image.png", raters))
-    return entries
+    cases = sub_folders(root)
+    # Whoever drew one case should have drawn all.
+    raters = sorted({stem_of(f) for folder in cases for f in folder.glob("task01_seg*.png")}, key=natural)
+    return [
+        RaterEntry(
+            folder.name,
+            folder / "image.png",
+            tuple(Drawing(r.removeprefix("task01_"), folder / f"{r}.png") for r in raters),
+        )
+        for folder in cases
+    ]
 
 
 def _bu_bil(parts: Sequence[str]) -> Callable[[Path], list[RaterEntry]]:
@@ -228,15 +258,7 @@ def _bu_bil(parts: Sequence[str]) -> Callable[[Path], list[RaterEntry]]:
     return find
 
 
-def read_gray(path: Path) -> NDArray[np.uint8]:
-    """Return a grey image as RGB; one of 16 bit is stretched between the 0.5 and 99.5 percentiles."""
-    stored = read_mask(path)
-    if stored.dtype == np.uint8:
-        return read_image(path)
-    return gray_to_rgb(to_uint8(stored, *percentile_window(stored)))
-
-
-def load(card: DatasetCard, root: Path, *, part: str = "all") -> Dataset:
+def load(card: DatasetCard, root: Path, *, part: str = "all", threshold: int | None = None) -> Dataset:
     """Open one of the sets.
 
     Parameters
@@ -245,22 +267,28 @@ def load(card: DatasetCard, root: Path, *, part: str = "all") -> Dataset:
         CHASE_DB1: "all", "train" (the first 20) or "test" (the last 8). LIDC_jpg: "all", "training" or "testing".
         BU_BIL: "all", "dataset1_full", "dataset1_crop" or "dataset3_crop". The others: "all".
 
+    threshold : int, optional
+        Drawn is what lies above it, for copies whose masks became lossy; see `rclicks.data.multirater.MaskRules`. Of
+        LIDC_jpg, whose masks are JPEG files, 127 if left out.
+
     Raises
     ------
     ProtocolError
-        If the set has no such part.
+        If an option has no such value.
     """
+    masks = MaskRules(127 if threshold is None and card.name == "LIDC_jpg" else threshold)
     if card.name == "CHASE_DB1":
         check_choice("part", part, ("all", "train", "test"), card.name)
         chosen = {"all": slice(None), "train": slice(None, 20), "test": slice(20, None)}[part]
-        return _sets(card, root, lambda r: _chase(r)[chosen])
+        return _sets(card, root, lambda r: _chase(r)[chosen], masks)
     if card.name == "LIDC_jpg":
         check_choice("part", part, ("all", "training", "testing"), card.name)
-        return _sets(card, root, lambda r: [e for e in _lidc_jpg(r) if part == "all" or e.id.startswith(f"{part}-")])
+        find = lambda r: [e for e in _lidc_jpg(r) if part == "all" or e.id.startswith(f"{part}-")]  # noqa: E731
+        return _sets(card, root, find, masks)
     if card.name == "BU_BIL":
         check_choice("part", part, ("all", *BU_BIL_PARTS), card.name)
-        return _sets(card, root, _bu_bil(BU_BIL_PARTS if part == "all" else (part,)), read_gray)
+        return _sets(card, root, _bu_bil(BU_BIL_PARTS if part == "all" else (part,)), masks)
     check_choice("part", part, ("all",), card.name)
     if card.name == "LIDC_crops":
-        return LidcCrops(card, root)
-    return _sets(card, root, {"STARE": _stare, "QUBIQ_brain_growth": _qubiq}[card.name])
+        return LidcCrops(card, root, masks)
+    return _sets(card, root, {"STARE": _stare, "QUBIQ_brain_growth": _qubiq}[card.name], masks)

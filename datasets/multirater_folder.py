@@ -21,6 +21,7 @@ from rclicks.data.multirater import (
     RaterFiles,
     RaterRules,
     check_choice,
+    check_window,
     drawn_in,
     natural,
     read_picture,
@@ -102,10 +103,8 @@ def load(
     check_choice("objects", objects, ("binary", "ids"), card.name)
     if objects == "ids" and (threshold is not None or invert):
         raise ProtocolError(f"data set {card.name}: threshold and invert are for objects=binary, not for ids")
-    if window is not None and not (len(window) == 2 and window[0] < window[1]):
-        raise ProtocolError(f"data set {card.name}: window is {window!r}; expected [low, high]")
     many = objects == "ids"
-    levels = None if window is None else (float(window[0]), float(window[1]))
+    levels = check_window(window, card.name)
     find = _by_rater if card.name == "multirater-folder" else _by_sample
     return RaterFiles(
         with_identity(card, identity),
@@ -119,6 +118,8 @@ def load(
 
 def _ids(drawing: Drawing) -> dict[str, Mask]:
     labels = read_values(drawing.path)
+    if labels.min(initial=0) < 0:
+        raise DataError(f"{drawing.path} holds values below 0, {labels.min()}; expected 0 and the numbers of objects")
     return {str(int(v)): labels == v for v in np.unique(labels) if v != 0}
 
 
@@ -146,7 +147,10 @@ def _by_rater(root: Path, shows: str) -> list[RaterEntry]:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    files = sorted(list_files(folder), key=lambda f: natural(f.name))
+    # A link that leads nowhere (as those of git-annex do before their content is fetched) is no absent mask, nor is a
+    # folder of a mask's name; reading says what is wrong.
+    odd = [f for f in folder.glob("*.*") if not f.is_file() and (f.is_symlink() or f.name.startswith(PREFIX))]
+    files = sorted([*list_files(folder), *odd], key=lambda f: natural(f.name))
     counts = Counter(f.stem for f in files)
     if twins := [f.name for f in files if counts[f.stem] > 1]:
         raise DataError(f"files of {folder} share a name up to the last dot: {', '.join(twins[:5])}; keep one of each")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,7 @@ from rclicks.data.multirater import (
 )
 from rclicks.data.pickles import BROKEN, read_pickle
 from rclicks.errors import DataError, ProtocolError
-
-# The one reader of pickles in rclicks that runs nothing of theirs.
+from rclicks.protocol import Protocol
 from rclicks.sample import Sample
 
 CARDS = (
@@ -78,12 +77,13 @@ def load(
     root: Path,
     *,
     part: str = "all",
-    published: bool = False,
+    published: bool | None = None,
     raters: list[int] | int | None = None,
     image_max: float = 1.0,
     threshold: int | None = None,
     missing: Literal["leave-out", "refuse"] = "leave-out",
     nobody: Literal["leave-out", "keep"] = "leave-out",
+    protocol: Protocol | None = None,
 ) -> Dataset:
     """Open the tree or the pickle.
 
@@ -91,9 +91,10 @@ def load(
     ----------
     part : {"all", "train", "val", "test"}
         `LIDC` only; "all" takes the folders that exist.
-    published : bool
+    published : bool, optional
         `LIDC` only: raters 0, 1 and 2, and the crops in which all three drew something. That is the rule behind
         AESPA's index files, whose own subset hangs on the order in which a file system lists. It reads all masks.
+        If left out it is true under the protocol ``compat``, unless raters are named.
     raters : int or list of int, optional
         Slots to take.
     image_max : float
@@ -107,6 +108,8 @@ def load(
         If an option has no such value.
     """
     rules = RaterRules.of(raters, missing, nobody)
+    if published is None and card.name == "LIDC":
+        published = protocol is not None and protocol.name == "compat" and raters is None
     if card.name == "LIDC_pickle":
         if part != "all" or published:
             raise ProtocolError("data set LIDC_pickle has neither parts nor a published subset; use LIDC for them")
@@ -146,6 +149,7 @@ def _case(part: str, images: Path, masks: Path) -> list[RaterEntry]:
             f"{part}-{images.name}-{stem}",
             file,
             tuple(Drawing(str(r), masks / f"{stem}_l{r}.png") for r in range(4)),
+            images.name,
         )
         for stem, file in found.items()
     ]
@@ -159,27 +163,54 @@ def _all_drew(
     return [e for e, drawings in wanted if all(m.any() for d in drawings for m in decode(d).values())]
 
 
+class Crop(NamedTuple):
+    """One crop, kept small.
+
+    Attributes
+    ----------
+    gray : (H, W) uint8 array
+    packed : (raters, H, ceil(W / 8)) uint8 array
+        Masks, packed to bits along the last axis.
+    scan : str
+        "" if not told.
+    """
+
+    gray: NDArray[np.uint8]
+    packed: NDArray[np.uint8]
+    scan: str
+
+
 class LidcPickle(Dataset):
     """The crops of one pickle, read as a whole at first use by a reader that runs no code, and kept small."""
 
     def __init__(self, card: DatasetCard, root: Path, image_max: float, masks: MaskRules, rules: RaterRules) -> None:
-        if not image_max > 0:
+        if not isinstance(image_max, (int, float)) or not image_max > 0:
             raise ProtocolError(f"data set {card.name}: image_max is {image_max!r}; expected a number above 0")
         self.card, self.root, self._file = card, root, root / "data_lidc.pickle"
         self._max, self._masks, self.rules = image_max, masks, rules
 
     @cached_property
-    def _crops(self) -> dict[str, tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-        """Grey image (H, W), and masks (raters, H, W) packed to bits along the last axis."""
+    def _crops(self) -> dict[str, Crop | DataError]:
+        """All crops; of one that is not as it should be what is wrong, for the others can be played."""
         content = _unpickle(self._file, self.card.get)
         if not isinstance(content, dict) or not content:
             raise DataError(f"{self._file} holds {type(content).__name__}; expected {self.card.layout}")
         names = sorted(map(str, content), key=natural)
         check_unique(names, f"{self._file} holds several crops named")
         by_name = {str(key): crop for key, crop in content.items()}
-        return {name: self._packed(by_name.pop(name), f"{self._file}, crop {name}") for name in names}
+        crops = {name: self._packed(by_name.pop(name), f"{self._file}, crop {name}") for name in names}
+        bad = [crop for crop in crops.values() if isinstance(crop, DataError)]
+        if len(bad) == len(crops):
+            raise DataError(f"none of the {len(crops)} crops can be used; the first: {bad[0]}")
+        return crops
 
-    def _packed(self, crop: Any, where: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def _packed(self, crop: Any, where: str) -> Crop | DataError:
+        try:
+            return self._checked(crop, where)
+        except DataError as error:
+            return error
+
+    def _checked(self, crop: Any, where: str) -> Crop:
         try:
             image = np.asarray(crop["image"], np.float32)
             masks = [np.asarray(mask) for mask in crop["masks"]]
@@ -196,12 +227,18 @@ class LidcPickle(Dataset):
         # In single precision and to the nearest, as the 8-bit copies of these crops were made.
         scaled = np.clip(image / np.float32(self._max), 0, 1) * np.float32(255)
         drawn = np.stack([binary(m, self._masks, Path(where)) for m in masks])
-        return np.rint(scaled).astype(np.uint8), np.packbits(drawn, axis=2)
+        return Crop(np.rint(scaled).astype(np.uint8), np.packbits(drawn, axis=2), str(crop.get("series_uid", "")))
 
     @cached_property
     def ids(self) -> list[str]:
         """Keys of the crops, in natural order."""
         return list(self._crops)
+
+    @property
+    def groups(self) -> list[str]:
+        """The scan of each crop."""
+        scans = {name: "" if isinstance(crop, DataError) else crop.scan for name, crop in self._crops.items()}
+        return [scan or name for name, scan in scans.items()]
 
     def files(self, index: int) -> Sequence[Path]:
         """Return the one file."""
@@ -209,11 +246,16 @@ class LidcPickle(Dataset):
 
     def read(self, index: int) -> Sample:
         """Return one crop."""
-        gray, packed = self._crops[self.ids[index]]
+        found = self._crops[self.ids[index]]
+        if isinstance(found, DataError):
+            raise DataError(str(found))
+        gray, packed, _ = found
         masks = np.unpackbits(packed, axis=2, count=gray.shape[1]).astype(np.bool_)
         wanted = self.rules.raters or tuple(str(r) for r in range(len(masks)))
         if unknown := [r for r in wanted if not r.isdecimal() or int(r) >= len(masks)]:
-            raise ProtocolError(f"crop {self.ids[index]} has {len(masks)} raters from 0, none {', '.join(unknown)}")
+            raise ProtocolError(
+                f"{self._file}, crop {self.ids[index]}, has {len(masks)} raters from 0, none {', '.join(unknown)}"
+            )
         drawings = [Drawing(r, self._file) for r in wanted]
         decoded = [{"0": masks[int(r)]} for r in wanted]
         targets = targets_of(drawings, decoded, gray.shape, keep=self.rules.nobody == "keep")

@@ -165,7 +165,12 @@ def _case(split: Path, images: Path, masks: Path, shows: str) -> list[RaterEntry
     raters = sorted({rater for _, rater in drawn}, key=natural)
     path: Callable[[str, str], Path] = lambda s, r: drawn.get((s, r), masks / f"{s}_r{r}.png")  # noqa: E731
     return [
-        RaterEntry(f"{split.name}-{images.name}-{stem}", file, tuple(Drawing(r, path(stem, r), shows) for r in raters))
+        RaterEntry(
+            f"{split.name}-{images.name}-{stem}",
+            file,
+            tuple(Drawing(r, path(stem, r), shows) for r in raters),
+            images.name,
+        )
         for stem, file in pictures.items()
     ]
 

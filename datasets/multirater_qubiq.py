@@ -19,6 +19,7 @@ from rclicks.data.multirater import (
     RaterRules,
     binary,
     check_choice,
+    check_window,
     gray_picture,
     natural,
     sub_folders,
@@ -83,9 +84,7 @@ def load(
     """
     check_choice("region", region, REGIONS, card.name)
     check_choice("part", part, ("all", *PARTS), card.name)
-    if window is not None and not (len(window) == 2 and window[0] < window[1]):
-        raise ProtocolError(f"data set {card.name}: window is {window!r}; expected [low, high]")
-    levels = None if window is None else (float(window[0]), float(window[1]))
+    levels = check_window(window, card.name)
     mask_rules = MaskRules(threshold)
 
     def picture(path: Path) -> Picture:

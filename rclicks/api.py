@@ -99,18 +99,12 @@ def load_dataset(
     """
     from dataclasses import replace
 
-    from rclicks.cards import DatasetCard
-    from rclicks.config import load_config
-    from rclicks.data.roots import resolve
-    from rclicks.engine import loading
+    from rclicks.engine.loading import open_dataset
 
-    registry = Registry.discover(plugins)
     spec = parse(name)
-    card = registry.find("dataset", spec.name).card
-    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
-    where = spec.root if root is None else root
-    found = resolve(card, None if where is None else Path(where), None, load_config())
-    return loading.load_dataset(registry, replace(spec, options=spec.options | options, label=""), found)
+    where = spec.root if root is None else str(root)
+    chosen = replace(spec, root=where, options=spec.options | options)
+    return open_dataset(Registry.discover(plugins), chosen)
 
 
 def evaluate(

@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rclicks.errors import ProtocolError, UnknownNameError
-from rclicks.metrics.catalogue import ROUND
+from rclicks.metrics.catalogue_raters import STORED
 from rclicks.metrics.raters_consensus import RULES
 from rclicks.protocol import Protocol
 from rclicks.registry import Registry
@@ -58,7 +58,8 @@ class Benchmark:
     name, summary : str
     models, datasets, users : tuple of Spec
     metrics : tuple of str
-        Round metrics to store; empty for the usual ones of images or of volumes, which the plan puts in.
+        What to store after each round, on the truth followed or on all raters; empty for the usual ones of images or
+        of volumes, which the plan puts in.
     protocol : Protocol
     follow : tuple of str
         What trajectories follow where there are several raters: "raters" (each of them), or rules of
@@ -139,8 +140,8 @@ class Benchmark:
                 f"{where}: follow is {list(self.follow)}; expected some of {', '.join(known)}, each once"
             )
         for name in self.metrics:
-            if name not in ROUND:
-                raise ProtocolError(f"{where}: metrics: {UnknownNameError('metric', name, ROUND)}")
+            if name not in STORED:
+                raise ProtocolError(f"{where}: metrics: {UnknownNameError('metric', name, STORED)}")
         if self.metrics and "iou" not in self.metrics:
             raise ProtocolError(f"{where}: metrics: `iou` is needed by every table; add it")
         if self.limit is not None and self.limit < 1:

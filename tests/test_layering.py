@@ -22,7 +22,7 @@ ALLOWED = {
     "engine": {"users", "clickability", "models", "metrics", "records", "data"},
     "analysis": {"records", "metrics"},
     "reports": {"analysis", "records", "metrics", "clickability"},
-    "training": {"clickability", "models", "metrics", "data"},
+    "training": {"users", "clickability", "models", "metrics", "data"},
     "supervoxels": {"data", "models", "metrics"},
     "demo": {"engine", "models", "data", "users", "metrics"},
     "conformance": {"engine", "clickability", "users", "models", "metrics", "data"},

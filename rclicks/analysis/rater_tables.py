@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rclicks.analysis.bootstrap import mean_interval
 from rclicks.analysis.robustness_table import robustness_table
-from rclicks.analysis.runs import GROUP, Aim, Runs, Table, count_failures, finish
+from rclicks.analysis.runs import GROUP, Aim, Runs, Table, count_failures, finish, in_order, last_rounds
 from rclicks.errors import ProtocolError
 from rclicks.metrics.raters_consensus import RULES
 from rclicks.metrics.raters_matrix import personalisation, rater_table
+from rclicks.metrics.raters_overlap import mean_of
 
 __all__ = ["rater_matrices", "rater_robustness", "rater_summary"]
 
 Floats = np.ndarray
-NAMES = GROUP[1:]
+KNOWN = "known"
 
 
 def rater_summary(runs: Runs) -> Table:
@@ -40,10 +42,12 @@ def rater_summary(runs: Runs) -> Table:
             rows.append(row | {"follow": rule} | _scores(own, str(rule)) | {"failed": count_failures(runs, key)})
     digits = dict.fromkeys(("own", "others", "gap", "identified", "ceiling", "own / ceiling"), 3)
     notes = [
-        "own: Dice on the truth followed; others: on the other raters (of a consensus: on all raters); gap: own - "
-        "others",
+        "own: Dice on the truth followed; others: on the other raters who drew something (of a consensus: on all "
+        "raters); gap: own - others",
         "identified: share of trajectories whose mask is nearest to the rater followed; by chance 1 / number of raters",
-        "ceiling: Dice between raters (of a consensus: of the consensus with the raters); means over objects",
+        "ceiling: Dice between these raters (of a consensus: of the consensus with the raters); means over objects; "
+        "CI: 95 % bootstrap over samples",
+        *_blanks(runs),
     ]
     better = dict.fromkeys(("own", "gap", "identified", "own / ceiling"), "higher")
     return finish(_title("Several raters", runs), rows, digits, better, notes, runs)
@@ -52,19 +56,21 @@ def rater_summary(runs: Runs) -> Table:
 def rater_matrices(runs: Runs) -> Table:
     """Return clicks of rater i (rows) scored on rater j (columns), with the human ceiling in the diagonal's place.
 
+    Data sets that do not know which rater is the same person in every sample are left out, which a note says.
+
     Raises
     ------
     ProtocolError
-        If no object has several raters, or a data set does not know which rater is the same person in every sample.
+        If no object has several raters, or none of the data sets knows its raters.
     """
     rows: list[dict[str, Any]] = []
+    runs, left_out = _of_known_raters(runs)
     for key, part in _several(runs):
-        identity = _identity(runs, key[1])
         part = part[~part["rater"].isin(RULES)]
         if part.empty:
             continue
         scored, human, names = _matrices(part)
-        table, people = (rater_table(matrices, names, identity) for matrices in (scored, human))
+        table, people = (rater_table(matrices, names, KNOWN) for matrices in (scored, human))
         for i, name in enumerate(table.raters):
             others = np.arange(len(table.raters)) != i
             row: dict[str, Any] = dict(zip(GROUP, key, strict=True)) | {"clicks of": name}
@@ -76,25 +82,29 @@ def rater_matrices(runs: Runs) -> Table:
     notes = [
         "Dice after the last interaction, mean over samples; row: whose mask the clicks follow; own: scored on it",
         "in the diagonal's place stands the human ceiling: how well that rater's own mask agrees with the other raters",
+        *left_out,
     ]
+    if not rows:
+        raise ProtocolError("no trajectory of these runs followed a rater; play them with `follow: [raters]`")
     return finish(_title("Clicks of one rater, scored on another", runs), rows, digits, {"own": "higher"}, notes, runs)
 
 
 def rater_robustness(runs: Runs, aim: Aim) -> Table:
     """Return the robustness table once for each rater followed.
 
+    Data sets that do not know which rater is the same person in every sample are left out, which a note says.
+
     Raises
     ------
     ProtocolError
-        If no object has several raters, raters are not the same persons in every sample, or groups were not played.
+        If no object has several raters, none of the data sets knows its raters, or groups were not played.
     """
+    runs, notes = _of_known_raters(runs)
     names = []
-    for key, part in _several(runs):
-        if _identity(runs, key[1]) != "known":
-            rater_table([], [], _identity(runs, key[1]))  # says why
+    for _, part in _several(runs):
         played = set(part["rater"])
         names += [name for name in part["raters"].iloc[0] if name in played and name not in names]
-    frames, notes, table = [], [], None
+    frames, table = [], None
     for name in names:
         table = robustness_table(replace(runs, records=runs.records[runs.records["rater"] == name]), aim)
         frame = table.frame.copy()
@@ -106,29 +116,32 @@ def rater_robustness(runs: Runs, aim: Aim) -> Table:
     return replace(table, title=title, frame=pd.concat(frames, ignore_index=True), notes=tuple(notes))
 
 
-def _several(runs: Runs) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
-    """Yield the last rounds of each model and user on objects of several raters."""
+def _records_of_several(runs: Runs) -> pd.DataFrame:
     records = runs.records
     if "raters" not in records or records["raters"].isna().all():
         raise ProtocolError("no object of this run has several raters")
-    records = records[records["raters"].notna()].sort_values("round", kind="stable")
-    last = records.drop_duplicates([*GROUP, "sample", "object", "rater", "replicate"], keep="last")
-    yield from last.groupby(GROUP, sort=False)
+    return records[records["raters"].notna()]
+
+
+def _several(runs: Runs) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Yield the last rounds of each model and user on objects of several raters."""
+    yield from in_order(last_rounds(_records_of_several(runs)))
 
 
 def _matrices(part: pd.DataFrame) -> tuple[list[Floats], list[Floats], list[list[str]]]:
-    """Return for each object (and replicate) the scores, people's own agreement, and the raters' names."""
+    """Return for each object (and replicate) the scores, people's own agreement, and the names of the raters followed.
+
+    A rater who drew nothing was not followed, and a mask of an object cannot agree with such a rater however well it
+    follows another: as columns these raters would count as a gain of whomever is followed.
+    """
     scored, human, names = [], [], []
     for _, rows in part.groupby(["sample", "object", "replicate"], sort=False):
-        raters = list(rows["raters"].iloc[0])
-        score, agree = (np.full((len(raters), len(raters)), np.nan) for _ in range(2))
-        for row in rows.itertuples():
-            if row.rater in raters:
-                score[raters.index(row.rater)] = row.rater_dice
-                agree[raters.index(row.rater)] = row.followed_dice
-        scored.append(score)
-        human.append(agree)
-        names.append(raters)
+        by_rater = rows.set_index("rater")
+        raters = [str(name) for name in rows["raters"].iloc[0]]
+        at = [i for i, name in enumerate(raters) if name in by_rater.index]
+        names.append([raters[i] for i in at])
+        scored.append(np.array([np.take(by_rater.at[name, "rater_dice"], at) for name in names[-1]]))
+        human.append(np.array([np.take(by_rater.at[name, "followed_dice"], at) for name in names[-1]]))
     return scored, human, names
 
 
@@ -137,23 +150,51 @@ def _scores(part: pd.DataFrame, rule: str) -> dict[str, Any]:
     if rule == "raters":
         scored, human, _ = _matrices(part)
         found, people = personalisation(scored), personalisation(human)
-        row = {"n": found.samples, "own": found.own, "others": found.other, "gap": found.gap}
+        single = [personalisation([matrix]) for matrix in scored]
+        samples = [key[0] for key, _ in part.groupby(["sample", "object", "replicate"], sort=False)]
+        row = {"n": found.samples, **_spread("own", [s.own for s in single], samples), "others": found.other}
+        row |= _spread("gap", [s.gap for s in single], samples)
         row |= {"identified": found.identified, "ceiling": people.other}
     else:
         own = 2 * part["iou"] / (1 + part["iou"])  # Dice, whether or not it was stored
-        others = _mean_of_lists(part["rater_dice"])
-        row = {"n": objects, "own": float(own.mean()), "others": others, "gap": float(own.mean()) - others}
+        each = part["rater_dice"].map(np.mean)
+        row = {"n": objects, **_spread("own", own, part["sample"]), "others": float(each.mean())}
+        row |= _spread("gap", own - each, part["sample"])
         row |= {"identified": np.nan, "ceiling": _mean_of_lists(part["followed_dice"])}
     return row | {"own / ceiling": row["own"] / row["ceiling"] if row["ceiling"] else np.nan}
+
+
+def _spread(name: str, values: Sequence[float], samples: Sequence[str]) -> dict[str, Any]:
+    """Return the mean of a score and its interval over samples."""
+    numbers = np.asarray(values, float)
+    return {name: mean_of(numbers), f"{name} CI": mean_interval(numbers, samples).text(3)}
 
 
 def _mean_of_lists(lists: Sequence[Sequence[float]]) -> float:
     return float(np.mean([np.mean(scores) for scores in lists]))
 
 
-def _identity(runs: Runs, label: str) -> str:
-    """Return what a data set says of its raters' names; runs made before this was written down say nothing."""
-    return str(runs.header["effective"].get("rater_identity", {}).get(label, "unknown"))
+def _of_known_raters(runs: Runs) -> tuple[Runs, list[str]]:
+    """Return the part in which a rater's name is one person in every sample, and what a reader must know of the rest.
+
+    Runs made before data sets said so say nothing, and are left out.
+    """
+    said = runs.header["effective"].get("rater_identity", {})
+    several = [str(d) for d in _records_of_several(runs)["dataset"].unique()]
+    unknown = [d for d in several if said.get(d) != KNOWN]
+    if len(unknown) == len(several):
+        rater_table([], [], str(said.get(unknown[0], "unknown")))  # says why that cannot be
+    note = f"left out, for a name there may be another person in the next sample: {', '.join(unknown)}"
+    return replace(runs, records=runs.records[~runs.records["dataset"].isin(unknown)]), [note] if unknown else []
+
+
+def _blanks(runs: Runs) -> list[str]:
+    """Return what a reader must know of truths that could not be followed."""
+    if "blank" not in runs.units or not runs.units["blank"].any():
+        return []
+    by_set = runs.units.groupby(["dataset", "model"])["blank"].sum().groupby("dataset").max()
+    told = ", ".join(f"{int(n)} of {dataset}" for dataset, n in by_set.items() if n)
+    return [f"truths without a pixel, which nobody can click at: {told}; n is the objects that two or more can"]
 
 
 def _title(words: str, runs: Runs) -> str:

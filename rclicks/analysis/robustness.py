@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rclicks.analysis.bootstrap import LEVEL, RESAMPLES, SEED, Interval, draw_counts, percentiles
 from rclicks.analysis.effort import auc, failures, noc
 
 __all__ = ["Interval", "Played", "holm", "intervals", "measures", "paired_test", "per_object_noc"]
 
 Floats = NDArray[np.float64]
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,16 +100,8 @@ def measures(played: Played, threshold: float = 0.9, nof_rule: str = "never-reac
     return found
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A bootstrap confidence interval."""
-
-    low: float
-    high: float
-
-
 def intervals(
-    played: Played, threshold: float = 0.9, level: float = 0.95, seed: int = 42, resamples: int = RESAMPLES
+    played: Played, threshold: float = 0.9, level: float = LEVEL, seed: int = SEED, resamples: int = RESAMPLES
 ) -> dict[str, Interval]:
     """Return percentile bootstrap intervals over objects of the measures that are means over objects, and of ratios.
 
@@ -118,13 +110,11 @@ def intervals(
     values = _per_object(played, threshold)
     g, b = _noc_groups(played, threshold), noc(played.base, threshold).astype(float)
     n = len(b)
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)  # how often each object is drawn
+    counts = draw_counts(n, resamples, seed)
     drawn = {name: counts @ v / n for name, v in values.items()}
     drawn["ratio_sb_noc_pct"] = 100 * ((counts @ g.mean(axis=0)) / (counts @ b) - 1)
     drawn["ratio_gr_noc_pct"] = 100 * ((counts @ g[0]) / (counts @ g[-1]) - 1)
-    tail = (1 - level) / 2
-    return {name: Interval(float(np.quantile(d, tail)), float(np.quantile(d, 1 - tail))) for name, d in drawn.items()}
+    return {name: percentiles(d, level) for name, d in drawn.items()}
 
 
 def per_object_noc(played: Played, threshold: float = 0.9) -> Floats:

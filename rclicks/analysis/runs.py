@@ -15,7 +15,18 @@ from rclicks.metrics.catalogue import ROUND
 from rclicks.records.store import load_failures, load_records, load_run, load_units
 from rclicks.registry import Registry
 
-__all__ = ["GROUP", "Aim", "Runs", "Table", "count_failures", "finish", "load_runs"]
+__all__ = [
+    "GROUP",
+    "Aim",
+    "Runs",
+    "Table",
+    "count_failures",
+    "finish",
+    "in_order",
+    "last_rounds",
+    "load_runs",
+    "narrowed",
+]
 
 GROUP = ["run", "dataset", "model", "user", "group"]
 
@@ -27,7 +38,7 @@ class Aim:
     Attributes
     ----------
     metric : str
-        A stored round metric of which more is better and 1 is best.
+        A stored metric on the truth followed of which more is better and 1 is best.
     threshold : float or None
         None for the preset's own.
     """
@@ -48,7 +59,7 @@ class Aim:
         ProtocolError
             If the metric was not stored, has no best value of 1, or the threshold does not lie between 0 and 1.
         """
-        stored = [m for m in runs.header["effective"]["metrics"] if ROUND[m][0].higher_is_better]
+        stored = [m for m in runs.header["effective"]["metrics"] if m in ROUND and ROUND[m][0].higher_is_better]
         if self.metric not in stored:
             raise ProtocolError(f"clicks cannot be counted by {self.metric!r}; this run allows {', '.join(stored)}")
         if self.threshold is not None and not 0 < self.threshold <= 1:
@@ -85,7 +96,7 @@ class Runs:
     ----------
     records, units, failures : pandas.DataFrame
     header : dict
-        run.json of the first run.
+        run.json of the first run, with the models, data sets and users of all of them.
     clicks : int
         Budget of the protocol.
     nof_rule : str
@@ -131,7 +142,52 @@ def load_runs(paths: Sequence[str | Path], *, mix: bool = False) -> Runs:
         raise ProtocolError(f"two of the runs have the same folder name: {', '.join(names)}")
     units = pd.concat([load_units(p).assign(run=Path(p).name) for p in paths], ignore_index=True)
     failed = pd.concat([load_failures(p).assign(run=Path(p).name) for p in paths], ignore_index=True)
-    return Runs(records, units, failed, headers[0])
+    return Runs(records, units, failed, _joined(headers))
+
+
+def _joined(headers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the first header with what the others say of further models, data sets and users."""
+    effective = dict(headers[0]["effective"])
+    for kind in ("models", "datasets", "users"):
+        known = {s["label"]: s for h in reversed(headers) for s in h["effective"].get(kind, [])}
+        effective[kind] = list(known.values())
+    identity = {k: v for h in reversed(headers) for k, v in h["effective"].get("rater_identity", {}).items()}
+    users = {k: v for h in reversed(headers) for k, v in h.get("users", {}).items()}
+    return {**headers[0], "users": users, "effective": effective | ({"rater_identity": identity} if identity else {})}
+
+
+def narrowed(runs: Runs, *, models: Sequence[str], datasets: Sequence[str], users: Sequence[str]) -> Runs:
+    """Return the part of the runs with these models, data sets and users, as tables call them; () leaves all.
+
+    Raises
+    ------
+    ProtocolError
+        If the runs have no such name, or no records with all that is asked for.
+    """
+    records, *others = runs.records, runs.units, runs.failures
+    for column, wanted in (("model", models), ("dataset", datasets), ("user", users)):
+        known = sorted(runs.records[column].unique())
+        if unknown := [name for name in wanted if name not in known]:
+            raise ProtocolError(f"these runs have no {column} {', '.join(unknown)}; they have {', '.join(known)}")
+        if wanted:
+            records = records[records[column].isin(wanted)]
+            # Units have no user, and failures of whole samples name none.
+            others = [f[f[column].isin(wanted) | f[column].isna()] if column in f else f for f in others]
+    if records.empty:
+        raise ProtocolError("no record of these runs has all that was asked for; ask for less")
+    return Runs(records, others[0], others[1], runs.header)
+
+
+def last_rounds(records: pd.DataFrame) -> pd.DataFrame:
+    """Return the last row of each trajectory."""
+    ordered = records.sort_values("round", kind="stable")
+    return ordered.drop_duplicates([*GROUP, "sample", "object", "rater", "replicate"], keep="last")
+
+
+def in_order(frame: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Return the records of each run, data set, model, user and group, in natural order: G2 before G10."""
+    parts = [(tuple(map(str, key)), part) for key, part in frame.groupby(GROUP, sort=False)]
+    return sorted(parts, key=lambda item: (*item[0][:-1], len(item[0][-1]), item[0][-1]))
 
 
 def count_failures(runs: Runs, key: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 >>> from rclicks.analysis.tables import PRESETS
 >>> sorted(PRESETS)
-['iou', 'noc', 'rater-matrix', 'rater-robustness', 'raters', 'rclicks', 'time', 'volumes']
+['iou', 'noc', 'rater-matrix', 'rater-robustness', 'rater-sets', 'raters', 'rclicks', 'time', 'volumes']
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 
 from rclicks.analysis.effort import THRESHOLDS, auc, curves, failures, noc
+from rclicks.analysis.rater_set_table import rater_set_table
 from rclicks.analysis.rater_tables import rater_matrices, rater_robustness, rater_summary
 from rclicks.analysis.robustness_table import robustness_table, roles
-from rclicks.analysis.runs import GROUP, Aim, Runs, Table, count_failures, finish
+from rclicks.analysis.runs import GROUP, Aim, Runs, Table, count_failures, finish, in_order, last_rounds
 from rclicks.analysis.volume_table import volume_table
 from rclicks.errors import ProtocolError, UnknownNameError
+from rclicks.metrics.catalogue_raters import RATERS
 
 __all__ = ["IOU", "PRESETS", "make_table"]
 
@@ -63,8 +65,7 @@ def _noc(runs: Runs, aim: Aim) -> Table:
     wide = curves(clicking, runs.clicks, aim.metric)
     thresholds = THRESHOLDS if aim.threshold is None else (aim.threshold,)
     rows = []
-    parts = sorted(wide.groupby(level=GROUP, sort=False), key=lambda item: _natural(item[0]))
-    for key, part in parts:
+    for key, part in in_order(wide):
         ious = part.to_numpy()
         row = dict(zip(GROUP, key, strict=True)) | {"n": len(ious), "failed": count_failures(runs, key)}
         row |= {f"NoC@{round(100 * q)}": noc(ious, q).mean() for q in thresholds}
@@ -87,14 +88,12 @@ def _noc(runs: Runs, aim: Aim) -> Table:
 
 
 def _iou(runs: Runs) -> Table:
-    """Mean of every stored metric after the first and the last interaction."""
-    metrics = [m for m in runs.header["effective"]["metrics"] if m in runs.records]
+    """Mean of every metric stored on the truth followed, after the first and the last interaction."""
+    metrics = [m for m in runs.header["effective"]["metrics"] if m in runs.records and m not in RATERS]
     first = runs.records[runs.records["round"] == 1]
-    last = runs.records.sort_values("round", kind="stable").drop_duplicates(
-        [*GROUP, "sample", "object", "rater", "replicate"], keep="last"
-    )
+    last = last_rounds(runs.records)
     rows = []
-    for key, part in sorted(last.groupby(GROUP, sort=False), key=lambda item: _natural(item[0])):
+    for key, part in in_order(last):
         begun = first[(first[GROUP] == list(key)).all(axis=1)]
         row = dict(zip(GROUP, key, strict=True)) | {"n": len(part), "failed": count_failures(runs, key)}
         row |= {f"{m}@1": begun[m].mean() for m in metrics} | {f"{m} final": part[m].mean() for m in metrics}
@@ -146,18 +145,13 @@ PRESETS: dict[str, Callable[..., Table]] = {
     "volumes": volume_table,
     "raters": rater_summary,
     "rater-matrix": rater_matrices,
+    "rater-sets": rater_set_table,
 }
 
 
 def _spread(name: str, seconds: pd.Series) -> dict[str, float]:
     values = 1000 * seconds.to_numpy(float)
     return {f"{name} median": float(np.median(values)), f"{name} p95": float(np.percentile(values, 95))}
-
-
-def _natural(key: tuple[str, ...]) -> tuple[Any, ...]:
-    """Return a sorting key that puts G2 before G10."""
-    *names, group = key
-    return (*names, len(group), group)
 
 
 def _marks(clicks: int) -> list[int]:

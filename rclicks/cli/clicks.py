@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from rclicks.analysis.runs import Table
-from rclicks.cards import ClickModelCard, DatasetCard
+from rclicks.cards import ClickModelCard
 from rclicks.clickability.contract import Ask
 from rclicks.clickability.evaluation import SCORES, compare_devices, compare_displays, draw_points, evaluate
 from rclicks.clickability.human import human_items
@@ -22,15 +22,13 @@ from rclicks.clickability.items import ClickItem
 from rclicks.clickability.people import read_table
 from rclicks.clickability.voc import NAME as VOC
 from rclicks.clickability.voc import voc_items
-from rclicks.config import load_config
-from rclicks.data.roots import resolve
-from rclicks.engine.loading import load_click_model, load_dataset
+from rclicks.engine.loading import load_click_model, load_dataset, open_dataset
 from rclicks.errors import DataError
 from rclicks.protocol import Protocol
 from rclicks.registry import Registry
 from rclicks.reports.clickmaps import click_map_figure
 from rclicks.reports.figures import save_figure
-from rclicks.specs import Spec, parse
+from rclicks.specs import parse
 
 __all__ = ["devices", "displays", "draw", "score"]
 
@@ -176,12 +174,5 @@ def _items(
         )
     items: list[ClickItem] = []
     for spec in map(parse, names):
-        items += human_items(table, _open(registry, spec, data_root), masks)
+        items += human_items(table, open_dataset(registry, spec, data_root), masks)
     return items
-
-
-def _open(registry: Registry, spec: Spec, data_root: Path | None) -> Any:
-    card = registry.find("dataset", spec.name).card
-    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
-    root = resolve(card, None if spec.root is None else Path(spec.root), data_root, load_config())
-    return load_dataset(registry, spec, root)

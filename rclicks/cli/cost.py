@@ -54,7 +54,7 @@ def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = 
         step = max(1, -(-len(indices) // most))
         seen = indices[::step]
         exact &= step == 1
-        dataset = load_dataset(registry, spec, plan.roots[spec.label])
+        dataset = load_dataset(registry, spec, plan.roots[spec.label], plan.benchmark.protocol)
         seats = dict.fromkeys(users, 0)
         readable = 0
         for index in seen:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import pandas as pd
 
 from rclicks.analysis.runs import Table
-from rclicks.cards import DatasetCard
-from rclicks.config import load_config
 from rclicks.data.contract import Dataset
 from rclicks.data.mbhseg import Orientation, Prepared, Window, prepare
 from rclicks.data.multirater import RaterFiles, natural
-from rclicks.data.roots import resolve
-from rclicks.engine.loading import load_dataset
+from rclicks.engine.loading import open_dataset
 from rclicks.errors import ProtocolError
 from rclicks.metrics.raters_ceiling import human_ceiling
 from rclicks.metrics.raters_overlap import RATER_POLICIES
@@ -128,9 +124,4 @@ def ceilings(
 
 
 def _open(name: str, data_root: Path | None, plugins: Sequence[Path]) -> Dataset:
-    registry = Registry.discover(plugins)
-    spec = parse(name)
-    card = registry.find("dataset", spec.name).card
-    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
-    root = resolve(card, None if spec.root is None else Path(spec.root), data_root, load_config())
-    return load_dataset(registry, replace(spec, label=""), root)
+    return open_dataset(Registry.discover(plugins), parse(name), data_root)

@@ -96,9 +96,10 @@ def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
 
 def _facts(kind: str, registry: Registry) -> list[dict[str, Any]]:
     if kind == "metrics":
-        from rclicks.metrics.catalogue import DERIVED, ROUND
+        from rclicks.metrics.catalogue import DERIVED
+        from rclicks.metrics.catalogue_raters import STORED
 
-        return [asdict(c) for c in (*(card for card, _ in ROUND.values()), *DERIVED.values())]
+        return [asdict(c) for c in (*STORED.values(), *DERIVED.values())]
     if kind == "benchmarks":
         import yaml
 
@@ -131,9 +132,11 @@ def _cell(value: Any) -> str:
 
 
 def _show_run(path: Path, as_json: bool, console: Console) -> None:
-    from rclicks.records.store import load_failures, load_run
+    from rclicks.records.store import load_failures, load_run, load_units
 
     header = load_run(path)
+    units = load_units(path)
+    blank = int(units["blank"].sum()) if "blank" in units else 0
     failed = load_failures(path)
     if as_json:
         print(json.dumps(header | {"failures": failed.to_dict("records")}, indent=2, default=str))
@@ -146,6 +149,8 @@ def _show_run(path: Path, as_json: bool, console: Console) -> None:
     console.print(grid)
     for note in [*header["notes"], *(f"left out: {m['kind']} {m['name']}: {m['reason']}" for m in header["missing"])]:
         console.print(Text.assemble(("note: ", "yellow"), note))
+    if blank:
+        console.print(f"{blank} trajectories had nothing to follow: a rater drew nothing, or raters agree on nothing")
     console.print(f"{len(failed)} failures" if len(failed) else "no failures")
     for row in failed.astype(object).where(failed.notna(), "").to_dict("records"):
         where = "/".join(str(row[c]) for c in ("model", "dataset", "sample", "object", "user") if row[c] != "")

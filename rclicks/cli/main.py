@@ -9,7 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from rclicks.cli.demo import demo
-from rclicks.cli.options import AimMetric, AimThreshold, Names, Plugins, RunFolders, TableFile, TableFormat, put_out
+from rclicks.cli.options import (
+    AimMetric,
+    AimThreshold,
+    Names,
+    OnlyDatasets,
+    OnlyModels,
+    OnlyUsers,
+    Plugins,
+    RunFolders,
+    TableFile,
+    TableFormat,
+    put_out,
+)
 from rclicks.cli.subcommands import clicks_app, data_app, supervoxels, train_app
 from rclicks.cli.words import split_specs
 from rclicks.errors import RclicksError
@@ -161,8 +173,13 @@ def table(
     runs: RunFolders,
     preset: Annotated[
         str,
-        typer.Option(help="noc, iou, time, rclicks (robustness), volumes, raters, rater-matrix or rater-robustness"),
+        typer.Option(
+            help="noc, iou, time, rclicks (robustness), volumes, raters, rater-matrix, rater-robustness or rater-sets."
+        ),
     ] = "noc",
+    models: OnlyModels = None,
+    datasets: OnlyDatasets = None,
+    users: OnlyUsers = None,
     metric: AimMetric = "iou",
     at: AimThreshold = None,
     kind: TableFormat = None,
@@ -170,15 +187,24 @@ def table(
     mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols in one table.")] = False,
 ) -> None:
     """Make a table from the records of one or more runs."""
-    from rclicks.analysis.runs import Aim, load_runs
+    from rclicks.analysis.runs import Aim, load_runs, narrowed
     from rclicks.analysis.tables import make_table
 
-    put_out(make_table(load_runs(runs, mix=mix), preset, Aim(metric, at)), kind, out)
+    found = narrowed(
+        load_runs(runs, mix=mix),
+        models=split_specs(models) or (),
+        datasets=split_specs(datasets) or (),
+        users=split_specs(users) or (),
+    )
+    put_out(make_table(found, preset, Aim(metric, at)), kind, out)
 
 
 @app.command()
 def compare(
     runs: RunFolders,
+    models: OnlyModels = None,
+    datasets: OnlyDatasets = None,
+    users: OnlyUsers = None,
     metric: AimMetric = "iou",
     at: AimThreshold = None,
     kind: TableFormat = None,
@@ -187,9 +213,15 @@ def compare(
 ) -> None:
     """Test models against each other, object by object, on their clicks in all groups."""
     from rclicks.analysis.robustness_table import compare_models
-    from rclicks.analysis.runs import Aim, load_runs
+    from rclicks.analysis.runs import Aim, load_runs, narrowed
 
-    put_out(compare_models(load_runs(runs, mix=mix), Aim(metric, at)), kind, out)
+    found = narrowed(
+        load_runs(runs, mix=mix),
+        models=split_specs(models) or (),
+        datasets=split_specs(datasets) or (),
+        users=split_specs(users) or (),
+    )
+    put_out(compare_models(found, Aim(metric, at)), kind, out)
 
 
 @app.command("import")

@@ -13,6 +13,9 @@ __all__ = [
     "AimThreshold",
     "DataRoot",
     "Names",
+    "OnlyDatasets",
+    "OnlyModels",
+    "OnlyUsers",
     "Plugins",
     "RunFolders",
     "TableFile",
@@ -39,6 +42,9 @@ AimMetric = Annotated[str, typer.Option("--metric", help="Round metric by which 
 AimThreshold = Annotated[
     float | None, typer.Option("--at", help="What counts as good (default: 0.9; noc: four of them).")
 ]
+OnlyModels = Annotated[list[str] | None, typer.Option("--models", help="Only these models, as the table calls them.")]
+OnlyDatasets = Annotated[list[str] | None, typer.Option("--datasets", help="Only these data sets.")]
+OnlyUsers = Annotated[list[str] | None, typer.Option("--users", help="Only these users.")]
 DataRoot = Annotated[Path | None, typer.Option("--data-root", help="Folder that holds the data sets' folders.")]
 
 

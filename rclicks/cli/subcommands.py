@@ -45,7 +45,7 @@ def train_clickability(
     plugins: Plugins = None,
 ) -> None:
     """Train a click model on the clicks of people."""
-    from rclicks.cli.training import train_clickability as train
+    from rclicks.cli.clickability import train_clickability as train
 
     file = train(
         clicks,

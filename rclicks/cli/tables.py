@@ -59,8 +59,12 @@ _DISPENSABLE = (
     r"NoC@85",
     r"(biou|dice) final",
     r"IoU@1",
+    r"better|undefined",
+    r"(own|gap) CI",
     r"failed",
     r"n|images",
+    r"samples",
+    r"95 % CI",
 )
 _SHORTEST_NAME = 20
 
@@ -83,8 +87,10 @@ def print_table(table: Table, console: Console) -> None:
         frame, gone = frame.drop(columns=out), gone + out
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in frame.columns:
-        if column in _NAMES or _is_prose(frame, column):
+        if _folds(frame, column):
             grid.add_column(Text(column), overflow="fold")
+        elif column == "metric":
+            grid.add_column(Text(column), no_wrap=True, min_width=_width(frame, column))
         else:
             grid.add_column(Text(column), justify="right", no_wrap=True, min_width=_width(frame, column))
     best = best_cells(table)
@@ -111,9 +117,9 @@ def best_cells(table: Table) -> set[tuple[Any, str]]:
     return best
 
 
-def _is_prose(frame: Any, column: str) -> bool:
-    """Tell whether a column holds words, which may fold, and not numbers."""
-    return bool(frame[column].str.contains("[A-Za-z]{3}").any())
+def _folds(frame: Any, column: str) -> bool:
+    """Tell whether a column holds words, which may fold, and not numbers, or names of metrics to be typed again."""
+    return column in _NAMES or (column != "metric" and bool(frame[column].str.contains("[A-Za-z]{3}").any()))
 
 
 def _width(frame: Any, column: str) -> int:
@@ -122,7 +128,7 @@ def _width(frame: Any, column: str) -> int:
 
 def _needed(frame: Any) -> int:
     """Return the columns of the terminal that a table needs if long names fold."""
-    folding = [c in _NAMES or _is_prose(frame, c) for c in frame.columns]
+    folding = [_folds(frame, c) for c in frame.columns]
     widths = [
         min(_width(frame, c), _SHORTEST_NAME) if f else _width(frame, c) for c, f in zip(frame, folding, strict=True)
     ]

@@ -208,6 +208,15 @@ class TestModel:
                     assert 0 <= state.probability.min() <= state.probability.max() <= 1
                     assert np.array_equal(state.mask, state.probability > card.threshold)
                 pickle.loads(pickle.dumps(state.memory))  # noqa: S301 - its own bytes
+                samples = model.samples(embedding, state)
+                if samples is not None:
+                    assert samples.dtype == np.float32
+                    assert samples.shape == (len(samples), *sample.shape)
+                    assert len(samples) >= 1
+                    assert 0 <= samples.min() <= samples.max() <= 1
+                    same = model.samples(embedding, state)
+                    assert same is not None
+                    assert np.array_equal(samples, same), "samples must be a pure function of state and embedding"
         assert np.array_equal(sample.image, image), "the image was changed"
         # Neither the order of the lanes nor their company matters, and playing again gives the same.
         swapped = _play(model, embedding, lanes[::-1], lanes=2)

@@ -43,6 +43,11 @@ class Dataset(ABC):
             If a file is missing or damaged, or image and mask do not fit; names the file.
         """
 
+    @property
+    def groups(self) -> Sequence[str]:
+        """The person or scan that each sample shows: what must not be parted between training and validation."""
+        return self.ids
+
     def files(self, index: int) -> Sequence[Path]:
         """Return the files sample `index` is read from, for the data hash; empty if none."""
         return ()

@@ -38,7 +38,10 @@ def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
         raise DataError(f"{path} cannot be read: {error}") from error
     if _truncated(data):
         raise DataError(f"{path} is damaged: it ends before its last block; get it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error as error:  # such as a header that claims more pixels than OpenCV allows
+        raise DataError(f"{path} is damaged or too large to be decoded ({error.err}); get it again") from error
     if image is None:
         raise DataError(f"{path} is damaged or no image ({len(data)} bytes); get it again")
     return np.asarray(image)

@@ -2,11 +2,14 @@
 
 Three things are kept apart. A rater who looked and drew nothing has an empty mask in its slot. A rater whose file is
 absent is no rater of that sample: it is left out of the sample's raters, and `RaterFiles.missing` and
-`RaterFiles.notes` say so. An object that nobody drew is no object, unless the caller wants it kept.
+`RaterFiles.notes` say so. An object that nobody drew is no object, unless the caller wants it kept. A file that is
+there and cannot be read, a link that leads nowhere too, is an error of its sample and never taken for an absent one.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +38,7 @@ __all__ = [
     "binary",
     "check_choice",
     "check_unique",
+    "check_window",
     "drawn_in",
     "gray_picture",
     "natural",
@@ -77,11 +81,12 @@ class Drawing:
 
 @dataclass(frozen=True)
 class RaterEntry:
-    """Where one sample lies: its image, and the files that its raters should have."""
+    """Where one sample lies: its image, the files that its raters should have, and whom it shows (itself if empty)."""
 
     id: str
     image: Path
     drawings: tuple[Drawing, ...]
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,14 @@ class MaskRules:
 
     threshold: int | None = None
     invert: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number, and what is neither true nor false."""
+        number = self.threshold
+        if number is not None and (not isinstance(number, (int, float)) or isinstance(number, bool)):
+            raise ProtocolError(f"threshold is {number!r}; expected a number, say 127: what is brighter was drawn")
+        if not isinstance(self.invert, bool):
+            raise ProtocolError(f"invert is {self.invert!r}; expected true or false")
 
 
 @dataclass(frozen=True)
@@ -210,6 +223,11 @@ class RaterFiles(Dataset):
         """Sample names in evaluation order."""
         return [e.id for e in self.entries]
 
+    @property
+    def groups(self) -> Sequence[str]:
+        """The person or scan of each sample."""
+        return [e.group or e.id for e in self.entries]
+
     @cached_property
     def raters(self) -> tuple[str, ...]:
         """Names of all raters of the set, in natural order."""
@@ -217,7 +235,7 @@ class RaterFiles(Dataset):
 
     def _there(self, entry: RaterEntry) -> tuple[Drawing, ...]:
         """Return the drawings to read; under the rule "refuse" also absent ones, so that reading names them."""
-        return tuple(d for d in entry.drawings if self.rules.missing == "refuse" or d.path.is_file())
+        return tuple(d for d in entry.drawings if self.rules.missing == "refuse" or _is_there(d.path))
 
     def present(self, index: int) -> tuple[str, ...]:
         """Return the raters of a sample, whether or not they drew anything."""
@@ -225,7 +243,7 @@ class RaterFiles(Dataset):
 
     def missing(self, index: int) -> tuple[Drawing, ...]:
         """Return the mask files that a sample should have and has not."""
-        return tuple(d for d in self.entries[index].drawings if not d.path.is_file())
+        return tuple(d for d in self.entries[index].drawings if not _is_there(d.path))
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -310,8 +328,12 @@ def binary(stored: NDArray[Any], rules: MaskRules, path: Path) -> Mask:
     Raises
     ------
     DataError
-        If the mask does not hold two values and no threshold says how to part them.
+        If the mask does not hold two values and no threshold says how to part them, or holds what is no number.
     """
+    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+        raise DataError(
+            f"{path} has values that are NaN or infinite; expected 0 where nothing was drawn: mend the file"
+        )
     if rules.threshold is not None:
         level = stored if stored.ndim == 2 else stored.max(axis=2)
         return np.asarray((level > rules.threshold) != rules.invert)
@@ -334,20 +356,19 @@ def binary(stored: NDArray[Any], rules: MaskRules, path: Path) -> Mask:
 
 
 def read_array(path: Path) -> NDArray[Any]:
-    """Return a mask as stored, (H, W) or (H, W, 3); of a GIF the first frame, of a .npy file its array.
+    """Return a mask as stored, (H, W) or (H, W, 3); of a .npy file its array.
 
     Palettes come as their colours, 16 bit stay 16 bit.
 
     Raises
     ------
     DataError
-        If the file is missing or damaged, or has transparent parts: they could be what was drawn.
+        If the file is missing or damaged, has several frames, or transparent parts: they could be what was drawn.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return _read_npy(path)
-    stored = _read_gif(path) if suffix == ".gif" else read_mask(path)
-    _refuse_transparent(path)
+    stored = _read_pixels(path)
+    _refuse_unclear(path)
     return stored
 
 
@@ -360,9 +381,9 @@ def read_values(path: Path) -> NDArray[Any]:
         As `read_array`; also if the values are fractions, or colours.
     """
     if path.suffix.lower() not in (".npy", ".gif"):
-        labels = read_labels(path)
-        _refuse_transparent(path)
-        return labels
+        _read_pixels(path)  # whose refusals name the file
+        _refuse_unclear(path)
+        return read_labels(path)
     stored = read_array(path)
     if stored.dtype.kind not in "bui" or (stored.ndim == 3 and (stored != stored[..., :1]).any()):
         raise DataError(f"{path} holds {stored.dtype} {stored.shape}; expected whole numbers in one channel as labels")
@@ -370,7 +391,7 @@ def read_values(path: Path) -> NDArray[Any]:
 
 
 def read_picture(path: Path, window: tuple[float, float] | None = None) -> Picture:
-    """Return an image as 8-bit RGB.
+    """Return an image as 8-bit RGB; of a GIF the first frame.
 
     Parameters
     ----------
@@ -383,7 +404,7 @@ def read_picture(path: Path, window: tuple[float, float] | None = None) -> Pictu
     DataError
         If the file is missing, damaged or no image, or has values that are no numbers.
     """
-    stored = _read_gif(path) if path.suffix.lower() == ".gif" else read_mask(path)
+    stored = _read_pixels(path)
     if stored.ndim == 3:
         stored = stored[..., ::-1]
     return gray_picture(stored, path, window)
@@ -430,6 +451,23 @@ def check_choice(option: str, value: object, allowed: Sequence[str], dataset: st
         raise ProtocolError(f"{where}{option} is {value!r}; allowed: {', '.join(allowed)}")
 
 
+def check_window(window: object, dataset: str) -> tuple[float, float] | None:
+    """Return the option `window`, [low, high], as two numbers; None if it was not given.
+
+    Raises
+    ------
+    ProtocolError
+        If it is anything else.
+    """
+    if window is None:
+        return None
+    numbers = window if isinstance(window, (list, tuple)) else ()
+    plain = all(isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
+    if not (len(numbers) == 2 and plain and numbers[0] < numbers[1]):
+        raise ProtocolError(f"data set {dataset}: window is {window!r}; expected [low, high]")
+    return float(numbers[0]), float(numbers[1])
+
+
 def check_unique(names: Sequence[str], complaint: str) -> None:
     """Refuse names that occur twice.
 
@@ -466,6 +504,11 @@ def sub_folders(root: Path) -> list[Path]:
     return sorted(found, key=lambda f: natural(f.name))
 
 
+def _is_there(path: Path) -> bool:
+    """Tell whether anything has that name, be it a folder or a link that leads nowhere: reading says what is wrong."""
+    return os.path.lexists(path)
+
+
 def _some(names: Iterable[str]) -> str:
     listed = list(names)
     return ", ".join(listed[:SHOWN]) + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")
@@ -476,11 +519,23 @@ def _read_npy(path: Path) -> NDArray[Any]:
         found = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is damaged or no plain NumPy array: {error}") from error
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise DataError(f"{path} is damaged or no plain NumPy array: {error}; get it again") from error
     if not isinstance(found, np.ndarray) or found.ndim not in (2, 3) or found.dtype.kind not in "biuf":
         raise DataError(f"{path} holds no mask; expected an array (H, W) or (H, W, channels) of numbers")
     return found
+
+
+def _read_pixels(path: Path) -> NDArray[np.uint8]:
+    """Return an image as stored, in OpenCV's channel order."""
+    if path.is_symlink() and not path.exists():
+        raise DataError(f"{path} is a link that leads nowhere; get the file that it stands for, or remove the link")
+    if path.suffix.lower() == ".gif":
+        return _read_gif(path)
+    try:
+        return read_mask(path)
+    except MemoryError as error:
+        raise DataError(f"{path} is damaged, or too large for the memory of this machine; get it again") from error
 
 
 def _read_gif(path: Path) -> NDArray[np.uint8]:
@@ -492,24 +547,28 @@ def _read_gif(path: Path) -> NDArray[np.uint8]:
             return np.asarray(image.convert("RGB"))[..., ::-1]
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing") from error
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is damaged or no image: {error}; get it again") from error
 
 
-def _refuse_transparent(path: Path) -> None:
-    """Refuse a file, already read, that has an alpha channel which is not opaque throughout."""
+def _refuse_unclear(path: Path) -> None:
+    """Refuse a mask, already read, of several frames, or with an alpha channel that is not opaque throughout."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
-            if "A" not in image.getbands() and "transparency" not in image.info:
-                return
-            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+            frames, alpha = getattr(image, "n_frames", 1), None
+            if "A" in image.getbands() or "transparency" in image.info:
+                alpha = np.asarray(image.convert("RGBA").getchannel("A"))
     except UnidentifiedImageError:  # a format that OpenCV alone knows
         return
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        raise DataError(f"{path} is damaged: {error}; get it again") from error
-    if (alpha != 255).any():
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is damaged or too large: {error}; get it again") from error
+    if frames > 1:
+        raise DataError(
+            f"{path} holds {frames} frames, so it is not clear which of them was meant; save the one that is the mask"
+        )
+    if alpha is not None and (alpha != 255).any():
         raise DataError(
             f"{path} has transparent parts, so it is not clear what was drawn; save it without an alpha channel"
         )

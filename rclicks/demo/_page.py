@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rclicks.demo.agreement import agreement
 from rclicks.demo.bench import Bench
 from rclicks.demo.drawing import canvas, compare, pixel_at, scale_of
 from rclicks.demo.files import datasets_found, open_files, open_sample, save
@@ -18,7 +19,7 @@ from rclicks.demo.session import Session
 from rclicks.errors import RclicksError
 from rclicks.interaction import Click
 from rclicks.metrics.facts import TargetFacts
-from rclicks.metrics.overlap import iou
+from rclicks.metrics.overlap import dice
 from rclicks.sample import Mask, Sample
 
 __all__ = ["LAUNCH", "build"]
@@ -28,10 +29,22 @@ LAUNCH: dict[str, Any] = {
     "ssr_mode": False,
     "quiet": True,
     "footer_links": [],
+    "css": "#raters, #candidates, #led { .grid-wrap { min-height: 16rem; max-height: none; }"
+    " .caption-label { max-width: 100%; white-space: normal; } }",
     "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # none from the network
 }
 SIGNS = {"positive (add)": True, "negative (remove)": False}
-ROW: dict[str, Any] = {"columns": 4, "object_fit": "contain", "height": 280, "format": "png", "visible": False}
+ROW: dict[str, Any] = {
+    "columns": 4,
+    "fit_columns": False,
+    "object_fit": "contain",
+    "format": "png",
+    "visible": False,
+}
+COLOURS = "only the rater green, only the model red, both yellow"
+# One act at a time: a click must not begin before the one that the same visitor placed before it is done, or one of the
+# two would be lost. Visitors wait for each other in any case, for there is one bench.
+TURN: dict[str, Any] = {"concurrency_id": "acts", "concurrency_limit": 1}
 HOUR = 3600
 
 
@@ -74,42 +87,51 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
                     clear = gr.Button("Clear", interactive=False, elem_id="clear", min_width=60)
                 follow = gr.Radio([], label="Whose mask suggestions follow", visible=False)
                 suggest = gr.Button("Place suggested click", interactive=False, elem_id="suggest")
+                lead = gr.Button("Let each rater click", interactive=False, elem_id="lead")
                 keep = gr.Button("Save mask and clicks", interactive=False, elem_id="save")
                 files = gr.File(label="Saved", interactive=False, file_count="multiple", elem_id="saved")
             with gr.Column(scale=3):
-                status = gr.Textbox(_status(None, None), show_label=False, interactive=False, elem_id="status")
+                status = gr.Textbox(_status(None), show_label=False, interactive=False, elem_id="status")
                 picture = gr.Image(label="Click here", interactive=False, format="png", elem_id="canvas", buttons=[])
-                tiles = gr.Gallery(label="Raters: only rater green, only model red, both yellow", **ROW)
+                tiles = gr.Gallery(label=f"Raters: {COLOURS}", elem_id="raters", **ROW)
                 answers = gr.Gallery(label="Candidates of the model", elem_id="candidates", **ROW)
-                curve = gr.LinePlot(x="click", y="IoU", color="rater", y_lim=[0, 1], visible=False, label="IoU")
-        shown = [state, picture, status, undo, redo, clear, suggest, keep, files, model, follow, tiles, answers, curve]
+                table = gr.Dataframe(
+                    label="Dice with each rater", interactive=False, buttons=[], visible=False, elem_id="agreement"
+                )
+                others = gr.Gallery(label=f"Had this rater placed the clicks: {COLOURS}", elem_id="led", **ROW)
+                curve = gr.LinePlot(x="click", y="Dice", color="rater", y_lim=[0, 1], visible=False, label="Dice")
+        buttons = [undo, redo, clear, suggest, lead, keep]
+        shown = [state, picture, status, *buttons, files, model, follow, tiles, answers, table, others, curve]
 
         def view(session: Session | None, follows: str | None = None) -> list[Any]:
             """Return the value of everything shown, all of it from the session."""
             if session is None:
-                return [None, None, _status(None, None), *(gr.update() for _ in shown[3:])]
+                return [None, None, _status(None), *(gr.update() for _ in shown[3:])]
             predictions = bench.masks(session)
             mask, candidates = predictions[-1], bench.candidates(session)
-            drew = {} if session.target is None else {r: session.facts(r) for r in session.target.raters}
-            drew = {rater: facts for rater, facts in drew.items() if facts.window is not None}
+            drew = session.drew()
             chosen = follows if follows in drew else next(iter(drew), None)
             pixels = np.asarray(session.sample.image)
+            clicked = bool(session.clicks)
             left = chosen is not None and session.suggest(chosen, mask) is not None
             return [
                 session,
                 canvas(pixels, mask, session.clicks, scale_of(pixels.shape)),
-                _status(session, drew[chosen] if chosen else None, mask),
-                gr.update(interactive=bool(session.clicks)),
+                _status(session, mask, bench.scores(session, mask), chosen),
+                gr.update(interactive=clicked),
                 gr.update(interactive=bool(session.undone)),
-                gr.update(interactive=bool(session.clicks)),
+                gr.update(interactive=clicked),
                 gr.update(interactive=left),
-                gr.update(interactive=bool(session.clicks)),
+                gr.update(interactive=bool(drew) and clicked),
+                gr.update(interactive=clicked),
                 None,
                 session.model,
                 gr.update(choices=list(drew), value=chosen, visible=len(drew) > 1),
-                gr.update(value=_tiles(bench, session, mask, candidates), visible=bool(drew)),
-                gr.update(value=_answers(pixels, candidates), visible=candidates is not None),
-                gr.update(value=_curve(drew, predictions), visible=bool(drew) and bool(session.clicks)),
+                gr.update(value=_tiles(bench, session, drew, mask), visible=bool(drew)),
+                gr.update(value=_answers(session, drew, candidates), visible=bool(candidates)),
+                _table(session, drew, {"now": mask} | candidates),
+                gr.update(value=[], visible=False),
+                gr.update(value=_curve(drew, predictions), visible=bool(drew) and clicked),
             ]
 
         def acts(act: Callable[..., Session | None]) -> Callable[..., list[Any]]:
@@ -168,17 +190,25 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
             place = Path(tempfile.mkdtemp(dir=folder))
             return [str(path) for path in save(place, session, bench.masks(session)[-1])]
 
+        def led(session: Session | None) -> Any:
+            try:
+                return gr.update(value=_led(bench, session) if session else [], visible=session is not None)
+            except RclicksError as error:
+                gr.Warning(str(error), title="Not possible")
+                return gr.skip()
+
         first = [state, follow]
-        open_own.click(acts(own), [*first, image, masks, model], shown, api_name="open_files")
-        open_set.click(acts(from_set), [*first, dataset, index, number, model], shown, api_name="open_sample")
-        model.input(acts(changed), [*first, model], shown, api_name="model")
-        undo.click(acts(lambda s, _: s and s.undo()), first, shown, api_name="undo")
-        redo.click(acts(lambda s, _: s and s.redo()), first, shown, api_name="redo")
-        clear.click(acts(lambda s, _: s and s.clear()), first, shown, api_name="clear")
-        suggest.click(acts(suggested), first, shown, api_name="suggest")
-        follow.input(acts(lambda s, _: s), first, shown, api_name="follow")
-        picture.select(clicked, [*first, sign], shown, api_name=False)
-        keep.click(kept, [state], [files], api_name="save")
+        open_own.click(acts(own), [*first, image, masks, model], shown, api_name="open_files", **TURN)
+        open_set.click(acts(from_set), [*first, dataset, index, number, model], shown, api_name="open_sample", **TURN)
+        model.input(acts(changed), [*first, model], shown, api_name="model", **TURN)
+        undo.click(acts(lambda s, _: s and s.undo()), first, shown, api_name="undo", **TURN)
+        redo.click(acts(lambda s, _: s and s.redo()), first, shown, api_name="redo", **TURN)
+        clear.click(acts(lambda s, _: s and s.clear()), first, shown, api_name="clear", **TURN)
+        suggest.click(acts(suggested), first, shown, api_name="suggest", **TURN)
+        follow.input(acts(lambda s, _: s), first, shown, api_name="follow", **TURN)
+        picture.select(clicked, [*first, sign], shown, api_name=False, **TURN)
+        lead.click(led, [state], [others], api_name="lead", **TURN)
+        keep.click(kept, [state], [files], api_name="save", **TURN)
     return page
 
 
@@ -188,45 +218,78 @@ def _larger(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(np.repeat(picture, scale, axis=0), scale, axis=1)
 
 
-def _status(session: Session | None, facts: TargetFacts | None, mask: Mask | None = None) -> str:
+def _status(
+    session: Session | None,
+    mask: Mask | None = None,
+    scores: dict[str, dict[str, float]] | None = None,
+    follows: str | None = None,
+) -> str:
     if session is None or mask is None:
         return "Open an image, then click on what you want to cut out."
     height, width = session.sample.shape
-    score = "" if facts is None else f", IoU {iou(facts, mask):.4f}"
-    last = (
-        f", last at row {session.clicks[-1].point[0]}, column {session.clicks[-1].point[1]}" if session.clicks else ""
-    )
-    return (
-        f"{session.sample.dataset}/{session.sample.id}, {height} x {width}, {session.model}: "
-        f"{len(session.clicks)} clicks{last}, {np.count_nonzero(mask)} pixels{score}"
-    )
+    words = [f"{len(session.clicks)} clicks"]
+    if session.clicks:
+        words.append("last at row {}, column {}".format(*session.clicks[-1].point))
+    words.append(f"{np.count_nonzero(mask)} pixels")
+    if scores and follows:
+        words.append(f"Dice {scores[follows]['dice']:.4f} with {follows}")
+    if scores and len(scores) > 1 and mask.any():
+        nearest = max(scores, key=lambda rater: scores[rater]["dice"])
+        words.append(f"nearest to {nearest} ({scores[nearest]['dice']:.4f})")
+    return f"{session.sample.dataset}/{session.sample.id}, {height} x {width}, {session.model}: {', '.join(words)}"
 
 
-def _tiles(bench: Bench, session: Session, mask: Mask, candidates: NDArray[np.bool_] | None) -> list[Any]:
-    """Return a picture a rater, with scores and, where the model has several answers, the one nearest to the rater."""
+def _tiles(bench: Bench, session: Session, drew: dict[str, TargetFacts], mask: Mask) -> list[Any]:
+    """Return a picture a rater who drew something, with what the prediction has in common with it."""
+    image = np.asarray(session.sample.image)
+    return [
+        (
+            _larger(compare(image, drew[rater].mask, mask)),
+            f"{rater}: Dice {scores['dice']:.3f}, IoU {scores['iou']:.3f}",
+        )
+        for rater, scores in bench.scores(session, mask).items()
+    ]
+
+
+def _answers(session: Session, drew: dict[str, TargetFacts], candidates: dict[str, Mask]) -> list[Any]:
+    image = np.asarray(session.sample.image)
     made = []
-    for rater, scores in bench.scores(session, mask).items():
-        facts = session.facts(rater)
-        words = f"{rater}: IoU {scores['iou']:.3f}, Dice {scores['dice']:.3f}"
-        if candidates is not None:
-            values = [iou(facts, candidate) for candidate in candidates]
-            words += f"; nearest candidate {int(np.argmax(values)) + 1}: {max(values):.3f}"
-        made.append((_larger(compare(np.asarray(session.sample.image), facts.mask, mask)), words))
+    for name, mask in candidates.items():
+        words = f"{name}, {np.count_nonzero(mask)} pixels"
+        if drew and mask.any():
+            scores = {rater: dice(facts, mask) for rater, facts in drew.items()}
+            nearest = max(scores, key=scores.__getitem__)
+            words = f"{name}: {nearest} {scores[nearest]:.3f}"
+        made.append((canvas(image, mask, (), scale_of(image.shape)), words))
     return made
 
 
-def _answers(image: NDArray[np.uint8], candidates: NDArray[np.bool_] | None) -> list[Any]:
-    return [
-        (canvas(image, mask, (), scale_of(image.shape)), f"candidate {number}, {np.count_nonzero(mask)} pixels")
-        for number, mask in enumerate(() if candidates is None else candidates, 1)
-    ]
+def _table(session: Session, drew: dict[str, TargetFacts], answers: dict[str, Mask]) -> Any:
+    """Return the table of all answers and raters, unless the tiles say it all."""
+    if not drew or len(drew) + len(answers) < 3:  # one rater and one answer
+        return gr.update(visible=False)
+    ignore = session.target.ignore if session.target else None
+    found = agreement(answers, {rater: facts.mask for rater, facts in drew.items()}, ignore)
+    return gr.update(value={"headers": list(found.header), "data": [list(r) for r in found.rows]}, visible=True)
+
+
+def _led(bench: Bench, session: Session) -> list[Any]:
+    """Return a picture a rater: what the model answers after as many clicks, had they followed that rater."""
+    image = np.asarray(session.sample.image)
+    made = []
+    for rater, facts in session.drew().items():
+        played = bench.led(session, rater, len(session.clicks))
+        mask = bench.masks(played)[-1]
+        words = f"{rater}: Dice {dice(facts, mask):.3f} after {len(played.clicks)}"
+        made.append((_larger(compare(image, facts.mask, mask)), words))
+    return made
 
 
 def _curve(drew: dict[str, TargetFacts], predictions: list[Mask]) -> pd.DataFrame:
     rows = [
-        (count, iou(facts, mask), rater)
+        (count, dice(facts, mask), rater)
         for rater, facts in drew.items()
         for count, mask in enumerate(predictions)
         if count
     ]
-    return pd.DataFrame(rows, columns=["click", "IoU", "rater"])
+    return pd.DataFrame(rows, columns=["click", "Dice", "rater"])

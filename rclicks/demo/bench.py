@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
+from rclicks.demo.agreement import distinct
 from rclicks.demo.session import Session
 from rclicks.engine.lanes import LanePool
 from rclicks.engine.loading import load_model
@@ -33,6 +34,7 @@ __all__ = ["Bench", "ManyAnswers"]
 
 SCORES = ("iou", "dice")
 MODELS, IMAGES, ROUNDS = 2, 4, 32  # how many are kept; weights and pictures are large
+SHOWN = 4  # samples of a model that draws many
 
 Key = tuple[str, ...]
 T = TypeVar("T")
@@ -40,7 +42,7 @@ T = TypeVar("T")
 
 @runtime_checkable
 class ManyAnswers(Protocol):
-    """A model that has several answers to the same clicks, such as SPA."""
+    """A model that has a few answers to the same clicks, such as the groups of SPA's samples."""
 
     def candidates(self, embedding: Any, state: State) -> NDArray[np.float32]:
         """Return (k, H, W) probabilities."""
@@ -164,21 +166,43 @@ class Bench:
                 done.append(state)
             return done
 
-    def candidates(self, session: Session) -> NDArray[np.bool_] | None:
-        """Return the (k, H, W) masks of all the model's answers to the last click; None if it has just one."""
+    def candidates(self, session: Session) -> dict[str, Mask]:
+        """Return the (H, W) masks of the model's answers to the last click, by name; {} if it has just one.
+
+        They are those that the model calls candidates; of one that draws samples, the `SHOWN` samples that `distinct`
+        chooses.
+        """
         with self._turn:
             rounds = self.rounds(session)
             model = self.load(session.model)
-            if not rounds or not isinstance(model, ManyAnswers):
-                return None
-            return np.asarray(model.candidates(self._embed(model, session), rounds[-1]) > model.card.threshold)
+            if not rounds:
+                return {}
+            embedding, threshold = self._embed(model, session), model.card.threshold
+            if isinstance(model, ManyAnswers):
+                masks = model.candidates(embedding, rounds[-1]) > threshold
+                return {f"candidate {number}": mask for number, mask in enumerate(masks, 1)}
+            samples = model.samples(embedding, rounds[-1])
+            if samples is None:
+                return {}
+            drawn = samples > threshold
+            return {f"sample {i + 1} of {len(drawn)}": drawn[i] for i in distinct(drawn, SHOWN)}
+
+    def led(self, session: Session, rater: str, count: int) -> Session:
+        """Return a session of the same image and model in which `rater` placed up to `count` clicks of the base rule.
+
+        Raises
+        ------
+        DataError
+            If there is no reference, or not of that rater.
+        """
+        played = session.clear()
+        while len(played.clicks) < count and (click := played.suggest(rater, self.masks(played)[-1])):
+            played = played.place(click)
+        return played
 
     def scores(self, session: Session, mask: Mask) -> dict[str, dict[str, float]]:
         """Return IoU and Dice of a mask to each rater who drew something; {} without a reference."""
-        if session.target is None:
-            return {}
-        facts = {rater: session.facts(rater) for rater in session.target.raters}
-        return {rater: score(SCORES, own, mask, Rules()) for rater, own in facts.items() if own.window is not None}
+        return {rater: score(SCORES, own, mask, Rules()) for rater, own in session.drew().items()}
 
     def _ready(self, name: str) -> bool:
         try:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rclicks.cards import DatasetCard
 from rclicks.config import load_config
 from rclicks.data.images import check_size, read_image, read_mask, stem_of
+from rclicks.data.multirater import MaskRules, binary, read_array, read_picture
 from rclicks.data.roots import resolve
 from rclicks.demo.session import Session
-from rclicks.engine.loading import load_dataset
+from rclicks.engine.loading import open_dataset
 from rclicks.errors import DataError, ProtocolError
 from rclicks.registry import Registry
 from rclicks.sample import Mask, Sample, Target
@@ -25,29 +27,39 @@ __all__ = ["datasets_found", "open_files", "open_sample", "save"]
 def open_files(image: Path, references: Sequence[Path] = ()) -> Sample:
     """Return an image with the masks that were drawn of it.
 
-    Sample and object are named as the data set `folder` names them (with several masks `multirater-folder`, raters by
-    the files' names), so that a log of clicks fits a folder with these files.
+    Sample and object are named, and files read, as the data set `folder` does it (with several masks
+    `multirater-folder`, raters by the files' names), so that a log of clicks fits a folder with these files.
 
     Parameters
     ----------
     image : Path
     references : sequence of Path
-        Masks of the image's size; an object is where any channel is above 0.
+        Masks of the image's size. One shows its object where any channel is above 0; several must each hold 0 and one
+        of 1, 255 and 65535.
 
     Raises
     ------
     DataError
-        If a file is missing, damaged or no image, a mask has another size, or two have one name.
+        If a file is missing, damaged or no image, a mask has another size or unclear values, or two have one name.
     """
+    if len(references) > 1:
+        return _open_raters(image, references)
     pixels = read_image(image)
-    masks = []
+    targets = tuple(Target("0", (_above_0(pixels, image, file),)) for file in references)
+    return Sample("folder", stem_of(image), pixels, targets)
+
+
+def _above_0(pixels: NDArray[np.uint8], image: Path, file: Path) -> Mask:
+    stored = read_mask(file)
+    check_size(pixels, stored, image, file)
+    return np.asarray((stored if stored.ndim == 2 else stored.max(axis=2)) > 0)
+
+
+def _open_raters(image: Path, references: Sequence[Path]) -> Sample:
+    pixels, masks = read_picture(image).pixels, []
     for file in references:
-        stored = read_mask(file)
-        check_size(pixels, stored, image, file)
-        masks.append((stored if stored.ndim == 2 else stored.max(axis=2)) > 0)
-    if len(masks) < 2:
-        targets = tuple(Target("0", (mask,)) for mask in masks)
-        return Sample("folder", stem_of(image), pixels, targets)
+        masks.append(binary(read_array(file), MaskRules(), file))
+        check_size(pixels, masks[-1], image, file)
     names = tuple(file.stem for file in references)
     twins = sorted(name for name, count in Counter(names).items() if count > 1)
     if twins:
@@ -82,11 +94,7 @@ def open_sample(registry: Registry, dataset: str, index: int, data_root: Path | 
     ProtocolError
         If there is no sample `index` (from 0).
     """
-    spec = parse(dataset)
-    card = registry.find("dataset", spec.name).card
-    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
-    root = resolve(card, None if spec.root is None else Path(spec.root), data_root, load_config())
-    data = load_dataset(registry, spec, root)
+    data = open_dataset(registry, parse(dataset), data_root)
     if not 0 <= index < len(data):
         raise ProtocolError(f"data set {dataset} has {len(data)} samples; there is no number {index}, counted from 0")
     return data[index]

@@ -129,6 +129,11 @@ class Session:
             )
         return TargetFacts(self.target.mask(rater), self.target.ignore, self.sample.spacing)
 
+    def drew(self) -> dict[str, TargetFacts]:
+        """Return the masks of the raters who drew something, by rater; {} without a reference."""
+        found = {} if self.target is None else {rater: self.facts(rater) for rater in self.target.raters}
+        return {rater: facts for rater, facts in found.items() if facts.window is not None}
+
     def suggest(self, rater: str, mask: Mask) -> Click | None:
         """Return the click of the base rule: the centre of the largest error; None if no error pixel is left.
 

@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from rclicks.engine.ballot import AnswerError, Ballot
 from rclicks.engine.lanes import Decoded, LanePool
 from rclicks.engine.raters import Jury, followed, panel_of
 from rclicks.errors import ProtocolError, RclicksError
 from rclicks.interaction import Click, Drawing, Interaction, check_inside, corners_of
 from rclicks.metrics.catalogue import score
+from rclicks.metrics.catalogue_raters import RATERS
 from rclicks.metrics.facts import TargetFacts
 from rclicks.models.contract import Model, State
 from rclicks.protocol import Protocol
@@ -63,12 +65,16 @@ class Episode:
         Seconds of the one encoding.
     decode_calls : int
         Network calls.
+    blank : int
+        Truths that nobody can click at, because a rater drew nothing or raters agree on nothing, in objects that others
+        drew.
     """
 
     rows: list[Row] = field(default_factory=list)
     failures: list[Row] = field(default_factory=list)
     encode_s: float = 0.0
     decode_calls: int = 0
+    blank: int = 0
 
 
 @dataclass
@@ -77,6 +83,7 @@ class _Trajectory:
     rater: str
     facts: TargetFacts
     jury: Jury | None
+    ballot: Ballot | None
     user: str
     seat: Seat
     state: State = field(default_factory=State)
@@ -136,7 +143,7 @@ def play(
             acting = _act(live, by_label, sample, rules, episode, base, clock)
             decoded = pool.decode([t.state for t, _, _ in acting])
             for (trajectory, interaction, user_s), result in zip(acting, decoded, strict=True):
-                _settle(trajectory, interaction, user_s, result, model, rules, episode, base, clock)
+                _settle(trajectory, interaction, user_s, result, pool, rules, episode, base, clock)
             del decoded  # the masks of the last round are not to outlive their trajectories
         for trajectory in wave:
             episode.rows += [base | trajectory.key() | row for row in trajectory.rows]
@@ -153,6 +160,7 @@ def _trajectories(
     sample: Sample, users: Sequence[tuple[str, User]], rules: Rules, episode: Episode, base: Row
 ) -> Iterator[_Trajectory]:
     """Yield the trajectories object by object; the measures of an object are made when its first one is wanted."""
+    of_raters = [name for name in rules.metrics if name in RATERS]
     for target in sample.targets:
         if any(mask.shape != sample.shape for mask in target.masks):
             shapes = ", ".join(str(mask.shape) for mask in target.masks)
@@ -161,10 +169,14 @@ def _trajectories(
                 f"the image {sample.shape}"
             )
         panel = panel_of(target, sample.spacing) if len(target.raters) > 1 else None
+        ballot = Ballot(of_raters, target, sample.spacing) if panel and of_raters else None
         for rater, mask in followed(target, rules.follow, (rules.seed, rules.dataset or sample.dataset, sample.id)):
             facts = TargetFacts(mask, target.ignore, sample.spacing)
             jury = None if panel is None else Jury(panel, mask)
             where = {"object": target.id, "rater": rater}
+            if facts.window is None and any(drawn.window is not None for _, drawn in panel or ()):
+                episode.blank += 1  # an answer of that rater's, which scores as such, and no fault in the data
+                continue
             if facts.window is None:
                 message = f"object {target.id} of rater {rater} has no pixel, so there is nothing to segment"
                 episode.failures.append(base | where | {"error": "EmptyTarget", "message": message})
@@ -176,7 +188,7 @@ def _trajectories(
                     episode.failures.append(base | where | {"user": label} | describe(error))
                     continue
                 for seat in seats:
-                    yield _Trajectory(target, rater, facts, jury, label, seat)
+                    yield _Trajectory(target, rater, facts, jury, ballot, label, seat)
 
 
 def _act(
@@ -249,24 +261,23 @@ def _settle(
     interaction: Interaction,
     user_s: float,
     result: Decoded,
-    model: Model,
+    pool: LanePool,
     rules: Rules,
     episode: Episode,
     base: Row,
     clock: Callable[[], float],
 ) -> None:
     """Check and score one prediction and write its row."""
-    state = result.state
-    if result.trouble:
-        message = f"{rules.model} returned {result.trouble} in round {len(state.interactions)}"
+    state, start = result.state, clock()
+    try:
+        scores = _scores(t, result, pool, rules)
+    except AnswerError as error:
+        message = f"{rules.model} returned {error} in round {len(state.interactions)}"
         _fail(t, episode, base, {"error": "BadPrediction", "message": message})
         return
-    assert state.mask is not None  # noqa: S101 - it was checked
-    start = clock()
-    scores = score(rules.metrics, t.facts, state.mask, rules.protocol)
     metric_s = clock() - start
     t.state = state
-    untrained = interaction.kind not in model.card.prompts
+    untrained = interaction.kind not in pool.model.card.prompts
     t.rows.append(
         {
             "round": len(state.interactions),
@@ -274,7 +285,6 @@ def _settle(
             "positive": interaction.positive,
             **_coordinates(interaction),
             **scores,
-            **({} if t.jury is None else t.jury.verdict(state.mask)),
             "decode_s": result.seconds,
             "user_s": user_s,
             "metric_s": metric_s,
@@ -285,6 +295,27 @@ def _settle(
     stop = rules.protocol.stop_iou
     if stop is not None and scores.get("iou", 0.0) >= stop and len(t.rows) >= rules.protocol.min_clicks:
         t.live = False
+
+
+def _scores(t: _Trajectory, result: Decoded, pool: LanePool, rules: Rules) -> Row:
+    """Return the scores of a prediction: on the truth followed, on each rater, on all raters together.
+
+    Raises
+    ------
+    AnswerError
+        If it cannot be scored.
+    """
+    state = result.state
+    if result.trouble:
+        raise AnswerError(result.trouble)
+    assert state.mask is not None  # noqa: S101 - it was checked
+    own = tuple(name for name in rules.metrics if name not in RATERS)
+    found: Row = {**score(own, t.facts, state.mask, rules.protocol)}
+    if t.jury is not None:
+        found |= t.jury.verdict(state.mask)
+    if t.ballot is not None:
+        found |= t.ballot.verdict(pool.model, pool.embedding, state)
+    return found
 
 
 def _coordinates(interaction: Interaction) -> Row:

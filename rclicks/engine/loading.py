@@ -11,7 +11,9 @@ from typing import Any
 from rclicks.cards import ClickModelCard, DatasetCard, ModelCard, UserCard
 from rclicks.clickability.contract import ClickModel
 from rclicks.clickability.source import MapSource
+from rclicks.config import load_config
 from rclicks.data.contract import Dataset
+from rclicks.data.roots import resolve
 from rclicks.errors import PluginError, ProtocolError, WeightsError
 from rclicks.models.contract import Model
 from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint
@@ -20,7 +22,15 @@ from rclicks.registry import Entry, Registry, load_module
 from rclicks.specs import Spec, parse
 from rclicks.users.contract import User
 
-__all__ = ["ClickModelPool", "checkpoint_of", "load_click_model", "load_dataset", "load_model", "load_user"]
+__all__ = [
+    "ClickModelPool",
+    "checkpoint_of",
+    "load_click_model",
+    "load_dataset",
+    "load_model",
+    "load_user",
+    "open_dataset",
+]
 
 _GIVEN = {"card", "root", "checkpoint", "device", "protocol", "click_models", "models"}  # by the engine, not options
 
@@ -39,10 +49,32 @@ def load_model(registry: Registry, spec: Spec, device: str = "cpu", protocol: Pr
     return _checked(module.load(entry.card, **given, **spec.options), Model, entry)
 
 
-def load_dataset(registry: Registry, spec: Spec, root: Path | None) -> Dataset:
-    """Open a data set whose root is known."""
+def load_dataset(registry: Registry, spec: Spec, root: Path | None, protocol: Protocol | None = None) -> Dataset:
+    """Open a data set whose root is known; one whose published form differs is told the protocol."""
     entry, module = _resolve(registry, "dataset", spec)
-    return _checked(module.load(entry.card, root, **spec.options), Dataset, entry)
+    told = {"protocol": protocol or Protocol()} if "protocol" in inspect.signature(module.load).parameters else {}
+    return _checked(module.load(entry.card, root, **told, **spec.options), Dataset, entry)
+
+
+def open_dataset(registry: Registry, spec: Spec, data_root: Path | None = None) -> Dataset:
+    """Find a data set's files and open it.
+
+    Parameters
+    ----------
+    registry : Registry
+    spec : Spec
+        Its own root, if it names one, goes before all else.
+    data_root : Path or None
+        Parent of the data sets' folders; None takes the settings'.
+
+    Raises
+    ------
+    UnknownNameError, PluginError, DataError, ProtocolError
+    """
+    card = registry.find("dataset", spec.name).card
+    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
+    root = resolve(card, None if spec.root is None else Path(spec.root), data_root, load_config())
+    return load_dataset(registry, spec, root)
 
 
 def load_user(registry: Registry, spec: Spec, protocol: Protocol, click_models: ClickModelPool | None = None) -> User:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,10 +15,13 @@ from rclicks import __version__
 from rclicks.benchmark import Benchmark
 from rclicks.cards import DatasetCard, ModelCard
 from rclicks.config import load_config
+from rclicks.data.contract import Dataset
+from rclicks.data.multirater import RaterFiles
 from rclicks.data.roots import resolve
 from rclicks.engine.loading import ClickModelPool, checkpoint_of, load_dataset, load_user
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
-from rclicks.metrics.catalogue import DEFAULTS, ROUND
+from rclicks.metrics.catalogue import DEFAULTS
+from rclicks.metrics.catalogue_raters import STORED
 from rclicks.records.schema import SCHEMA_VERSION
 from rclicks.registry import Registry
 from rclicks.specs import Spec
@@ -88,7 +92,7 @@ class Plan:
     rater_identity : dict of data set label -> what its card says of raters' names
     missing : tuple of Missing
     notes : tuple of str
-        Warnings for people, such as prompts a model was not trained on.
+        Warnings for people, such as prompts a model was not trained on, or raters' files that are absent.
     keep_masks : bool
         Whether the last mask of each trajectory is written into the run folder; records do not depend on it.
     """
@@ -180,11 +184,12 @@ def make_plan(
             roots[spec.label] = resolve(
                 entry.card, None if spec.root is None else Path(spec.root), data_root, load_config()
             )
-            dataset = load_dataset(registry, spec, roots[spec.label])
+            dataset = load_dataset(registry, spec, roots[spec.label], benchmark.protocol)
             if len(dataset) == 0:
                 raise DataError(f"data set {spec.label} at {dataset.root} has no samples")
             samples[spec.label] = dataset.ids[: benchmark.limit]
             identity[spec.label] = dataset.card.rater_identity
+            notes += _absent_raters(dataset)
         except (DataError, PluginError) as error:
             if not skip:
                 raise
@@ -242,6 +247,15 @@ def make_plan(
     return replace(plan, units=tuple(_units(plan, samples)))
 
 
+def _absent_raters(dataset: Dataset) -> list[str]:
+    """Return what a data set says of absent files, and of how many samples each rater has none."""
+    if not isinstance(dataset, RaterFiles) or not (said := dataset.notes):
+        return []
+    count = Counter(drawing.rater for index in range(len(dataset)) for drawing in dataset.missing(index))
+    by_rater = ", ".join(f"{rater} in {n} of {len(dataset)} samples" for rater, n in sorted(count.items()))
+    return [*said, *([f"{dataset.card.name}: raters without a file: {by_rater}"] if by_rater else [])]
+
+
 def _dims(registry: Registry, datasets: Sequence[Spec], benchmark: Benchmark) -> int:
     """Return 2 for data sets of images, 3 for volumes; of none, what the benchmark's first one holds."""
     found = {}
@@ -256,8 +270,8 @@ def _dims(registry: Registry, datasets: Sequence[Spec], benchmark: Benchmark) ->
 
 
 def _metrics(benchmark: Benchmark, dims: int) -> tuple[str, ...]:
-    if alien := [name for name in benchmark.metrics if dims not in ROUND[name][0].dims]:
-        known = ", ".join(name for name, (card, _) in ROUND.items() if dims in card.dims)
+    if alien := [name for name in benchmark.metrics if dims not in STORED[name].dims]:
+        known = ", ".join(name for name, card in STORED.items() if dims in card.dims)
         raise ProtocolError(f"metrics: {', '.join(alien)} is not defined for {_IMAGES[dims]}; allowed: {known}")
     return benchmark.metrics or DEFAULTS[dims]
 

@@ -169,6 +169,7 @@ class Worker:
             "load_s": loading,
             "wall_s": seconds - loading,
             "clicks": len(episode.rows),
+            "blank": episode.blank,
             "cold": self._cold,
         }
         self._cold = False
@@ -207,7 +208,9 @@ class Worker:
     def _read(self, unit: Unit) -> tuple[Sample, str]:
         if unit.dataset not in self._datasets:
             spec = self.plan.spec("datasets", unit.dataset)
-            self._datasets[unit.dataset] = load_dataset(self.registry, spec, self.plan.roots[unit.dataset])
+            self._datasets[unit.dataset] = load_dataset(
+                self.registry, spec, self.plan.roots[unit.dataset], self.plan.benchmark.protocol
+            )
         sample = self._datasets[unit.dataset][unit.index]
         return sample, content_hash(sample)
 

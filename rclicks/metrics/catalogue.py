@@ -23,13 +23,13 @@ __all__ = ["DEFAULTS", "DERIVED", "ROUND", "MetricCard", "Verdict", "score"]
 
 @dataclass(frozen=True, kw_only=True)
 class MetricCard:
-    """Facts about one metric: its name, meaning, direction and source; 2 for images, 3 for volumes."""
+    """Facts about one metric: name, meaning, direction (None: neither is better) and source; 2 images, 3 volumes."""
 
     name: str
     summary: str
     level: str
     dims: tuple[int, ...] = (2,)
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
     source: str = ""
 
 

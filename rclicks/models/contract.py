@@ -96,6 +96,15 @@ class Model(ABC):
             Translate the library's own error (see `rclicks.models.devices.translate_memory_errors`).
         """
 
+    def samples(self, embedding: Any, state: State) -> NDArray[np.float32] | None:
+        """Return all answers to the interactions of a state that `segment` returned, for measures of sets.
+
+        (M, H, W) or (M, Z, H, W) float32 probabilities in [0, 1], at least one; their masks are what lies above the
+        card's `threshold`. None, as here, if the model has one answer alone. A pure function of its arguments; asked
+        for only if a benchmark wants such measures.
+        """
+        return None
+
     def lane_key(self, embedding: Any, state: State) -> Hashable:
         """Return a key such that states of equal keys can run in one network call of one shape.
 

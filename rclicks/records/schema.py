@@ -4,14 +4,15 @@ Times are shares, so that their sums are true totals: `encode_s` is the image's 
 unit, `decode_s` a batch's time divided by its live lanes. `region` holds the pixels of a scribble or lasso: a bit each
 (`numpy.packbits`) for the box from (z, y, x) to (z1, y1, x1), both inclusive, in array order. Where an object has
 several raters, `raters` names them, `rater_iou` and `rater_dice` are the prediction's scores on each, and
-`followed_dice` is the agreement of the mask that the trajectory follows with each.
+`followed_dice` is the agreement of the mask that the trajectory follows with each. `set_size` is the number of masks
+that the measures of sets were computed from, where there are any.
 """
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from rclicks.metrics.catalogue import ROUND
+from rclicks.metrics.catalogue_raters import STORED
 
 __all__ = ["FAILURE_SCHEMA", "KEYS", "SCHEMA", "SCHEMA_VERSION", "TIMES", "TRAJECTORY"]
 
@@ -45,7 +46,8 @@ SCHEMA = pa.schema(
         ("y1", pa.int32()),
         ("x1", pa.int32()),
         ("region", pa.binary()),
-        *((name, pa.float64()) for name in ROUND),
+        *((name, pa.float64()) for name in STORED),
+        ("set_size", pa.int32()),
         ("raters", pa.list_(pa.string())),
         ("rater_iou", pa.list_(pa.float64())),
         ("rater_dice", pa.list_(pa.float64())),

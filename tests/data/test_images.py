@@ -1,6 +1,8 @@
 """Decoding: what users' files hold, and damage that decoders pass over in silence."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -128,3 +130,15 @@ def test_windows() -> None:
     assert np.array_equal(to_uint8(np.arange(256, dtype=np.uint8), 0, 255), np.arange(256))
     assert percentile_window(np.array([0] * 500 + list(range(1, 202)))) == (2.0, 200.0)
     assert percentile_window(np.full(4, -3.0)) == (-3.0, -3.0)
+
+
+def test_a_header_that_claims_too_many_pixels_is_an_error_of_the_file(tmp_path: Path) -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
+    file = tmp_path / "huge.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b""))
+    for read in (read_image, read_mask):
+        with pytest.raises(DataError, match=r"huge\.png is damaged or too large"):
+            read(file)

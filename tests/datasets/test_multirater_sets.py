@@ -16,6 +16,7 @@ from rclicks.data.contract import Dataset
 from rclicks.data.multirater import MaskRules, RaterFiles, binary, natural, read_array, read_picture, read_values
 from rclicks.engine.loading import load_dataset
 from rclicks.errors import DataError, ProtocolError
+from rclicks.protocol import Protocol
 from rclicks.registry import Registry
 from rclicks.specs import Spec
 from support import SHARED, needs_shared
@@ -171,11 +172,7 @@ def test_objects_by_value_are_the_same_for_all_raters(tmp_path: Path) -> None:
         ("deep.tif", DRAWN.astype(np.uint16), {}),
         ("grey.png", np.repeat(DRAWN[..., None].astype(np.uint8) * np.uint8(255), 3, axis=2), {}),
         ("opaque.png", np.dstack([DRAWN.astype(np.uint8) * np.uint8(255)] * 3 + [np.full((6, 9), 255, np.uint8)]), {}),
-        (
-            "first.gif",
-            DRAWN.astype(np.uint8) * np.uint8(255),
-            {"save_all": True, "append_images": [Image.new("L", (9, 6))]},
-        ),
+        ("one.gif", DRAWN.astype(np.uint8) * np.uint8(255), {}),
         ("array.npy", DRAWN, {}),
         ("array8.npy", DRAWN.astype(np.uint8) * np.uint8(255), {}),
     ],
@@ -312,6 +309,10 @@ def test_lidc_published_subset_is_the_rule_not_a_listing() -> None:
     assert sorted(data.ids) == sorted(f"test-{c.replace('/', '-')}" for c in wanted)
     assert len(data) == 23
     assert all(s.targets[0].raters == ("0", "1", "2") for s in data)
+    folder = RATERS / "lidc"
+    assert load_dataset(REGISTRY, Spec("LIDC"), folder, Protocol.named("compat")).ids == data.ids
+    assert len(load_dataset(REGISTRY, Spec("LIDC"), folder, Protocol.named("default"))) == 71
+    assert len(load_dataset(REGISTRY, Spec("LIDC", {"published": False}), folder, Protocol.named("compat"))) == 71
     with pytest.raises(ProtocolError, match="do not pass raters"):
         opened("LIDC", RATERS / "lidc", published=True, raters=1)
     with pytest.raises(DataError, match="train"):

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,39 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+SLOW = '''
+"""A slow model with two answers: the rows down to the first click, and those down to the last."""
+import time
+import numpy as np
+from rclicks.cards import ModelCard
+from rclicks.models.contract import Model, State
+CARDS = (ModelCard(name="slow", family="slow", summary="two answers"),)
+
+
+class Slow(Model):
+    def __init__(self, card):
+        self.card, self.options = card, {}
+
+    def embed(self, sample):
+        return sample.shape
+
+    def segment(self, embedding, states):
+        time.sleep(0.7)
+        maps = [self.candidates(embedding, state)[1] for state in states]
+        return [State(state.interactions, found > 0.5, found) for state, found in zip(states, maps)]
+
+    def candidates(self, embedding, state):
+        maps = np.zeros((2, *embedding), np.float32)
+        for found, click in zip(maps, (state.interactions[0], state.interactions[-1])):
+            found[: click.point[0] + 1] = 1
+        return maps
+
+
+def load(card, *, checkpoint=None, device="cpu", protocol=None):
+    return Slow(card)
+'''
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a data set `folder` of one image."""
@@ -52,7 +85,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("gradio")
     port = free_port()
-    page = start(tmp_path_factory.mktemp("saved"), ["geodesic"], port=port)
+    plugins = tmp_path_factory.mktemp("plugins")
+    (plugins / "adapters").mkdir()
+    (plugins / "adapters" / "slow.py").write_text(SLOW)
+    page = start(tmp_path_factory.mktemp("saved"), ["geodesic"], port=port, plugins=[plugins])
     yield f"http://127.0.0.1:{port}"
     page.close(verbose=False)
 
@@ -93,12 +129,13 @@ def test_it_listens_on_this_machine_only_and_tells_nobody(address: str) -> None:
             assert place.startswith("0100007F")
 
 
-def open_page(browser: Any, address: str, files: Path) -> Any:
+def open_page(browser: Any, address: str, files: Path, masks: Sequence[Path] = ()) -> Any:
     page = browser.new_page(viewport={"width": 1500, "height": 1100})
     page.set_default_timeout(15_000)
     page.goto(address)
-    for field, kind in (("#image-file", "images"), ("#mask-files", "masks")):
-        page.locator(f"{field} input[type=file]").set_input_files(str(files / kind / "cat.png"))
+    given = {"#image-file": [files / "images" / "cat.png"], "#mask-files": masks or [files / "masks" / "cat.png"]}
+    for field, paths in given.items():
+        page.locator(f"{field} input[type=file]").set_input_files([str(path) for path in paths])
         page.locator(f"{field} .file-preview").wait_for()
     page.locator("#open-files").click()
     wait_for(page, "0 clicks")
@@ -180,3 +217,63 @@ def test_clicks_in_a_browser_are_those_of_the_core(address: str, browser: Any, f
     )
     assert len(frame) == 3
     assert frame["iou"].iloc[-1] == pytest.approx(bench.scores(session, mask > 0)["gt"]["iou"])
+
+
+def choose_model(page: Any, name: str) -> None:
+    page.get_by_label("Model", exact=True).click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
+def raters(folder: Path) -> list[Path]:
+    """Write what ann (rows 16 to 47), bob (16 to 31) and eve (nothing) drew."""
+    drawn = {"ann": slice(16, 48), "bob": slice(16, 32), "eve": slice(0)}
+    for name, rows in drawn.items():
+        mask = np.zeros(SHAPE, np.uint8)
+        mask[rows] = 255
+        assert cv2.imwrite(str(folder / f"{name}.png"), mask)
+    return [folder / f"{name}.png" for name in drawn]
+
+
+@pytest.mark.slow
+def test_several_raters_and_answers_in_a_browser(address: str, browser: Any, files: Path, tmp_path: Path) -> None:
+    """The answer to clicks at rows 20 and 39 is rows 0 to 39, and the first candidate rows 0 to 20."""
+    page = open_page(browser, address, files, raters(tmp_path))
+    choose_model(page, "slow")
+    wait_for(page, "slow: 0 clicks")
+    assert page.locator("#raters img").count() == 2
+    click_at(page, (20, 40))
+    wait_for(page, "1 clicks")
+    page.locator("#led").wait_for(state="hidden")
+    click_at(page, (39, 40))
+    words = wait_for(page, "2 clicks")
+    assert "nearest to ann (0.6667)" in words  # 24 rows of 40 + 32
+    assert "Dice 0.6667 with ann" in words
+    page.get_by_text("candidate 1: bob 0.270").wait_for()  # 5 rows of 21 + 16
+    page.get_by_text("candidate 2: ann 0.667").wait_for()
+    page.get_by_text("bob: Dice 0.571, IoU 0.400").first.wait_for()  # 16 rows of 40 + 16
+    page.wait_for_function("() => document.querySelector('#agreement').innerText.includes('human ceiling')")
+    flat = " ".join(page.locator("#agreement").inner_text().split())
+    assert "now 0.667 0.571 candidate 1 0.189 0.270 candidate 2 0.667 0.571" in flat
+    assert "human ceiling 0.667 0.667" in flat
+    page.get_by_label("bob", exact=True).click()
+    wait_for(page, "Dice 0.5714 with bob")
+    page.locator("#lead").click()
+    page.get_by_text("after 2").nth(1).wait_for()
+    assert page.locator("#led img").count() == 2
+    page.locator("#undo").click()
+    wait_for(page, "1 clicks, last at row 20")
+    page.locator("#led").wait_for(state="hidden")
+
+
+@pytest.mark.slow
+def test_no_act_of_a_hasty_visitor_is_lost(address: str, browser: Any, files: Path) -> None:
+    """Acts that come while the model is still busy with the one before are done one after the other."""
+    page = open_page(browser, address, files)
+    choose_model(page, "slow")
+    wait_for(page, "slow: 0 clicks")
+    page.locator("#suggest").click()
+    wait_for(page, "1 clicks")
+    # As fast as the browser can, without waiting until the page invites the next act.
+    page.evaluate("() => { for (const id of ['suggest', 'clear']) document.getElementById(id).click(); }")
+    page.wait_for_timeout(4000)  # a click that was overtaken would come back
+    assert "slow: 0 clicks" in page.locator("#status textarea").input_value()

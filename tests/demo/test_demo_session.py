@@ -10,17 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rclicks
+from rclicks.demo.agreement import CEILING, agreement, distinct
 from rclicks.demo.bench import Bench
 from rclicks.demo.drawing import canvas, compare, pixel_at, scale_of
 from rclicks.demo.files import datasets_found, open_files, open_sample, save
 from rclicks.demo.session import Session
+from rclicks.engine.loading import load_model
 from rclicks.errors import DataError, PluginError, ProtocolError, UnknownNameError, WeightsError
 from rclicks.interaction import Click
 from rclicks.metrics.facts import TargetFacts
-from rclicks.metrics.overlap import iou
+from rclicks.metrics.overlap import dice, iou
 from rclicks.models.contract import State
 from rclicks.registry import Registry
 from rclicks.sample import Sample, Target
+from rclicks.specs import parse
 from rclicks.users.robot import next_click
 from support import rng_image
 
@@ -319,12 +322,201 @@ def test_candidates_of_a_model_that_has_several(tmp_path: Path, session: Session
     (tmp_path / "adapters" / "three.py").write_text(PLUGIN)
     bench = Bench(Registry.discover([tmp_path]))
     three = Session(session.sample, "three")
-    assert bench.candidates(three) is None
-    assert bench.candidates(three.place(Click((0, 3)))).mean((1, 2)).tolist() == [0, 1, 0]
-    assert bench.candidates(three.place(Click((1, 3)))).all()
-    assert bench.candidates(session.place(Click((0, 3)))) is None
+    assert bench.candidates(three) == {}
+    found = bench.candidates(three.place(Click((0, 3))))
+    assert {name: mask.mean() for name, mask in found.items()} == {
+        "candidate 1": 0,
+        "candidate 2": 1,
+        "candidate 3": 0,
+    }
+    assert all(mask.all() for mask in bench.candidates(three.place(Click((1, 3)))).values())
+    assert bench.candidates(session.place(Click((0, 3)))) == {}
     with pytest.raises(PluginError, match="a_package_that_nobody_has"):
         bench.load("three:needs_absent=true")
+
+
+SAMPLER = '''
+"""A model that draws six samples, of which two are alike twice."""
+import numpy as np
+from rclicks.cards import ModelCard
+from rclicks.models.contract import Model, State
+CARDS = (ModelCard(name="sampler", family="sampler", summary="six samples"),)
+
+
+class Sampler(Model):
+    def __init__(self, card):
+        self.card, self.options = card, {}
+
+    def embed(self, sample):
+        return sample.shape
+
+    def segment(self, embedding, states):
+        means = [self.samples(embedding, state).mean(0) for state in states]
+        return [State(state.interactions, mean > 0.5, mean) for state, mean in zip(states, means)]
+
+    def samples(self, embedding, state):
+        made = np.zeros((6, *embedding), np.float32)
+        for number, rows in enumerate((20, 19, 20, 10, 19, 40)):
+            made[number, :rows] = 0.75
+        return made
+
+
+def load(card, *, checkpoint=None, device="cpu", protocol=None):
+    return Sampler(card)
+'''
+
+
+def test_of_a_model_that_draws_samples_a_few_different_ones_are_shown(tmp_path: Path, session: Session) -> None:
+    """The most typical first, then the one least like it, and so on; equal ones once."""
+    (tmp_path / "adapters").mkdir()
+    (tmp_path / "adapters" / "sampler.py").write_text(SAMPLER)
+    bench = Bench(Registry.discover([tmp_path]))
+    drawn = Session(session.sample, "sampler")
+    assert bench.candidates(drawn) == {}
+    found = bench.candidates(drawn.place(Click((0, 3))))
+    areas = {name: int(mask[:, 0].sum()) for name, mask in found.items()}
+    assert areas == {"sample 2 of 6": 19, "sample 6 of 6": 40, "sample 4 of 6": 10, "sample 1 of 6": 20}
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=9), st.integers(1, 5))
+@settings(deadline=None)
+def test_distinct_masks_are_distinct_and_as_many_as_there_are(rows: list[list[bool]], count: int) -> None:
+    masks = np.array(rows)[:, None]
+    chosen = distinct(masks, count)
+    assert len(chosen) == len({masks[i].tobytes() for i in chosen}) == min(count, len({m.tobytes() for m in masks}))
+    assert distinct(masks, 1) == chosen[:1]
+
+
+def two_raters() -> Sample:
+    other = np.zeros(SHAPE, bool)
+    other[14:26, 14:30] = True
+    masks = (TRUTH, other, np.zeros(SHAPE, bool))
+    return Sample("multirater-folder", "cat", photo(), (Target("0", masks, raters=("ann", "bob", "eve")),))
+
+
+def test_each_rater_could_have_clicked(bench: Bench) -> None:
+    """The same as clicking suggestion after suggestion; who drew nothing cannot click."""
+    session = Session(two_raters(), "geodesic").place(Click((2, 2)))
+    assert list(session.drew()) == ["ann", "bob"]
+    for rater in ("ann", "bob"):
+        by_hand = session.clear()
+        for _ in range(3):
+            by_hand = by_hand.place(by_hand.suggest(rater, bench.masks(by_hand)[-1]))
+        assert bench.led(session, rater, 3) == by_hand
+    assert bench.led(session, "ann", 3).clicks != bench.led(session, "bob", 3).clicks
+    assert bench.led(session, "eve", 3).clicks == ()
+    assert bench.led(session, "ann", 0).clicks == ()
+
+
+def test_the_table_says_what_everybody_has_in_common() -> None:
+    """Dice by hand: ann drew 22 x 28 pixels, bob 12 x 16 of them, the answer 22 x 14 of ann's."""
+    sample, answer = two_raters(), TRUTH.copy()
+    answer[:, 24:] = False
+    raters = {name: facts.mask for name, facts in Session(sample, "geodesic").drew().items()}
+    table = agreement({"now": answer}, raters)
+    inside = 12 * 10
+    now = (f"{2 * 308 / (308 + 616):.3f}", f"{2 * inside / (308 + 192):.3f}")
+    between = f"{2 * 192 / (616 + 192):.3f}"
+    assert table.header == ("Dice", "ann", "bob")
+    assert table.rows == (
+        ("now", *now),
+        ("ann", "", between),
+        ("bob", between, ""),
+        (CEILING, between, between),
+    )
+    ignore = np.zeros(SHAPE, bool)
+    ignore[:, 24:] = True
+    assert agreement({"now": answer}, raters, ignore).rows[0][1] == "1.000"
+    assert [row[0] for row in agreement({"now": answer}, {"ann": raters["ann"]}).rows] == ["now"]
+
+
+def written(sample: Sample, root: Path) -> Path:
+    """Write a sample as a data set `multirater-folder`."""
+    (root / "images").mkdir(parents=True)
+    assert cv2.imwrite(str(root / "images" / f"{sample.id}.png"), sample.image[..., ::-1])
+    (target,) = sample.targets
+    for rater, mask in zip(target.raters, target.masks, strict=True):
+        (root / "masks" / rater).mkdir(parents=True)
+        assert cv2.imwrite(str(root / "masks" / rater / f"{sample.id}.png"), mask * np.uint8(255))
+    return root
+
+
+def check_replay(session: Session, bench: Bench, folder: Path) -> None:
+    """Compare the masks of a replay by `rclicks run` with the demo's, pixel by pixel, for each rater who drew."""
+    data = written(session.sample, folder / "data")
+    (folder / "log.csv").write_text(session.log())
+    frame = rclicks.evaluate(
+        "quickstart",
+        models=[session.model],
+        datasets=[f"multirater-folder:root={data}"],
+        users=[f"recorded:file={folder / 'log.csv'}"],
+        out=folder / "run",
+        save_masks=True,
+    )
+    wanted = bench.masks(session)
+    for rater, facts in session.drew().items():
+        own = frame[frame["rater"] == rater].sort_values("round")
+        assert own["dice"].tolist() == pytest.approx([dice(facts, mask) for mask in wanted[1:]], abs=1e-12)
+        (file,) = (folder / "run").rglob(f"0_{rater}_*.png")
+        assert np.array_equal(cv2.imread(str(file), cv2.IMREAD_UNCHANGED) > 0, wanted[-1])
+    assert set(frame["rater"]) == set(session.drew())
+
+
+def test_several_masks_are_read_as_the_data_set_reads_them(root: Path, tmp_path: Path) -> None:
+    """A grey image of 16 bit is stretched, and a lossy mask refused, or a log would not replay."""
+    deep = (photo()[..., 0].astype(np.uint16) * np.uint16(200)) + np.uint16(7)
+    (root / "images" / "cat.png").unlink()
+    (root / "masks" / "cat.png").unlink()
+    assert cv2.imwrite(str(root / "images" / "cat.png"), deep)
+    masks = []
+    for rater, high in (("ann", 255), ("bob", 1)):
+        (root / "masks" / rater).mkdir()
+        masks.append(tmp_path / f"{rater}.png")
+        for file in (root / "masks" / rater / "cat.png", masks[-1]):
+            assert cv2.imwrite(str(file), TRUTH * np.uint8(high))
+    opened = open_files(root / "images" / "cat.png", masks)
+    (stored,) = rclicks.load_dataset("multirater-folder", root)
+    assert np.array_equal(opened.image, stored.image)
+    assert (opened.dataset, opened.id) == (stored.dataset, stored.id)
+    assert opened.targets[0].raters == stored.targets[0].raters
+    for a, b in zip(opened.targets[0].masks, stored.targets[0].masks, strict=True):
+        assert np.array_equal(a, b)
+    assert cv2.imwrite(str(masks[1]), np.where(TRUTH, 253, 3).astype(np.uint8))
+    with pytest.raises(DataError, match=r"bob\.png holds 2 values \(3, 253\)"):
+        open_files(root / "images" / "cat.png", masks)
+
+
+def test_masks_of_a_log_of_several_raters_replay(bench: Bench, tmp_path: Path) -> None:
+    check_replay(bench.led(Session(two_raters(), "geodesic"), "bob", 4), bench, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["spa:checkpoint=synthetic,samples=6", "aespa:checkpoint=synthetic"])
+def test_undo_and_replay_are_exact_for_models_that_remember(
+    name: str, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What SPA and AESPA take along from click to click is that of the clicks that are left, not of those undone."""
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    network = load_model(registry, parse(name), "cpu")  # large, so that it is built once
+    for user in ("demo.bench", "engine.worker"):
+        monkeypatch.setattr(f"rclicks.{user}.load_model", lambda *_: network)
+    bench = Bench(registry, [name])
+    straight = Session(two_raters(), name).place(Click((19, 24))).place(Click((3, 50), False))
+    bench.rounds(straight)
+    detour = straight.place(Click((30, 5), False)).place(Click((1, 1)))
+    answers = {s: bench.masks(s)[-1] for s in (detour, detour.undo())}
+    back = detour.undo().undo().place(Click((28, 30)))
+    found, candidates = bench.masks(back), bench.candidates(back)
+    anew = Bench(registry, [name])  # which never saw the undone clicks
+    wanted = Session(two_raters(), name, back.clicks)
+    assert all(np.array_equal(a, b) for a, b in zip(found, anew.masks(wanted), strict=True))
+    again = anew.candidates(wanted)
+    assert list(candidates) == list(again)
+    assert len(again) == (4 if name.startswith("spa") else 0)
+    assert all(np.array_equal(candidates[k], again[k]) for k in again)
+    assert all(np.array_equal(bench.masks(s)[-1], mask) for s, mask in answers.items())
+    check_replay(back, bench, tmp_path)
 
 
 def test_pictures() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 import rclicks
 from rclicks.analysis.rater_tables import rater_matrices, rater_robustness, rater_summary
-from rclicks.analysis.runs import Aim, load_runs
+from rclicks.analysis.runs import Aim, load_runs, narrowed
 from rclicks.analysis.tables import make_table
 from rclicks.engine.raters import Jury, followed, panel_of
 from rclicks.errors import ProtocolError
@@ -91,6 +91,22 @@ def test_names_of_strangers_are_not_averaged(tmp_path: Path) -> None:
             table(runs)
     run(tmp_path / "s", datasets=[{"name": "toy-strangers", "options": {"identity": "known"}}])
     assert len(rater_matrices(load_runs([tmp_path / "s"])).frame) == 3
+    for folders in (["r", "s"], ["s", "r"]):  # of a run that has both, the one is shown and the other named
+        table = rater_matrices(load_runs([tmp_path / name for name in folders]))
+        assert len(table.frame) == 3
+        assert any("left out" in n and n.endswith(": toy-strangers") for n in table.notes)
+
+
+def test_a_part_of_a_run(tmp_path: Path) -> None:
+    run(tmp_path / "r", models=["toy:radius=10", "toy:radius=6"], users=["robot", {"name": "robot", "label": "twin"}])
+    runs = load_runs([tmp_path / "r"])
+    part = narrowed(runs, models=["toy:radius=6"], datasets=[], users=["robot"])
+    assert set(part.records["model"]) == {"toy:radius=6"}
+    assert set(part.records["user"]) == {"robot"}
+    assert set(part.units["model"]) == {"toy:radius=6"}
+    assert narrowed(runs, models=[], datasets=[], users=[]).records.equals(runs.records)
+    with pytest.raises(ProtocolError, match="no user nobody; they have robot, twin"):
+        narrowed(runs, models=[], datasets=[], users=["nobody"])
 
 
 def test_robustness_for_each_rater(tmp_path: Path) -> None:
@@ -108,8 +124,15 @@ def test_a_rater_who_drew_nothing_is_scored_but_not_followed(tmp_path: Path) -> 
     )
     assert set(frame["rater"]) == {"bob", "cat", "union"}
     assert all(scores[0] == 0 for scores in frame["rater_dice"])
-    failures = rclicks.records.store.load_failures(tmp_path / "r")
-    assert set(zip(failures["rater"], failures["error"], strict=True)) == {("ann", "EmptyTarget")}
+    assert rclicks.records.store.load_failures(tmp_path / "r").empty
+    assert rclicks.records.store.load_units(tmp_path / "r")["blank"].tolist() == [1, 1, 1]
+    table = rater_summary(load_runs([tmp_path / "r"]))
+    masks = discs()
+    between = dice(masks["bob"], masks["cat"])
+    own = table.frame.set_index("follow").loc["raters"]
+    assert own["others"] == pytest.approx((between + 1) / 2)  # all end with bob's disc; ann would make it smaller
+    assert own["ceiling"] == pytest.approx(between)
+    assert any("without a pixel" in note and "3 of toy-raters" in note for note in table.notes)
 
 
 def test_one_rater_needs_no_panel(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from rclicks.cli.training import train_clickability  # noqa: E402
+from rclicks.cli.clickability import train_clickability  # noqa: E402
 from rclicks.clickability.contract import Ask  # noqa: E402
 from rclicks.clickability.embedded import CARDS as EMBEDDED  # noqa: E402
 from rclicks.clickability.embedded import WEIGHTS, read_weights  # noqa: E402
@@ -299,7 +299,7 @@ def test_the_command_line_trains(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 @needs_shared
 def test_a_click_table_is_split_by_image(tmp_path: Path) -> None:
-    from rclicks.cli.training import _items
+    from rclicks.cli.clickability import _items
 
     listed = tmp_path / "held.txt"
     names = sorted({i.sample for i in voc_items(FOLDER, "val")})

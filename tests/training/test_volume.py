@@ -13,7 +13,7 @@ pytest.importorskip("dynamic_network_architectures")
 nibabel = pytest.importorskip("nibabel")
 
 import rclicks  # noqa: E402
-from rclicks.cli.training import train_volume_demo  # noqa: E402
+from rclicks.cli.volume_demo import train_volume_demo  # noqa: E402
 from rclicks.errors import DataError, ProtocolError  # noqa: E402
 from rclicks.interaction import Box, Click, Lasso, Scribble, check_inside  # noqa: E402
 from rclicks.models.nninteractive_folder import CHECKPOINT, Design  # noqa: E402

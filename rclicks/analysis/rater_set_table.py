@@ -1,0 +1,79 @@
+"""The table of measures that need all raters: of one mask against what they agree on, of sets of masks against all.
+
+A sample counts once: its objects, followed truths and replicates are averaged first, then samples. Objects of a single
+rater are left out, and so is what is undefined, which is counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rclicks.analysis.bootstrap import mean_interval
+from rclicks.analysis.runs import GROUP, Runs, Table, count_failures, finish, last_rounds
+from rclicks.errors import ProtocolError
+from rclicks.metrics.catalogue_raters import RATERS
+from rclicks.metrics.raters_consensus import RULES
+
+__all__ = ["rater_set_table"]
+
+DIGITS = 4
+_BETTER = {True: "higher", False: "lower", None: ""}
+
+
+def rater_set_table(runs: Runs) -> Table:
+    """Return one row a data set, model, user, group, kind of truth followed and measure, after the last interaction.
+
+    Raises
+    ------
+    ProtocolError
+        If no such measure was stored, or no object has several raters.
+    """
+    names = [name for name in runs.header["effective"]["metrics"] if name in RATERS]
+    if not names:
+        raise ProtocolError(
+            "this run stored no measure that needs all raters; name some under `metrics` of the benchmark, such as "
+            "ged, rater-coverage or dice-majority (`rclicks ls metrics`, levels `raters` and `set`)"
+        )
+    records = runs.records[runs.records["raters"].notna()]
+    if records.empty:
+        raise ProtocolError("no object of this run has several raters")
+    last = last_rounds(records)
+    follow = last["rater"].where(last["rater"].isin(RULES), "raters").rename("follow")
+    rows: list[dict[str, Any]] = []
+    for key, part in last.groupby([*GROUP, follow], sort=False):
+        place = dict(zip([*GROUP, "follow"], key, strict=True))
+        failed = {"failed": count_failures(runs, key[:-1])}
+        rows += [place | _row(name, part) | failed for name in names]
+    notes = [
+        "after the last interaction; means over samples of each sample's mean; CI: 95 % bootstrap over samples",
+        "undefined: trajectories without a value, which are left out",
+        "M: masks in the set; GED falls and coverage rises with M, so compare models of equal M only; levels without M "
+        "are of the one mask",
+    ]
+    return finish(_title(runs), rows, {"mean": DIGITS}, {}, notes, runs)
+
+
+def _row(name: str, part: pd.DataFrame) -> dict[str, Any]:
+    """Return one measure of trajectories of one kind."""
+    values = part.groupby("sample")[name].mean().dropna().to_numpy(float)
+    return {
+        "metric": name,
+        "better": _BETTER[RATERS[name].higher_is_better],
+        "mean": float(values.mean()) if values.size else np.nan,
+        "95 % CI": mean_interval(values).text(DIGITS),
+        "samples": len(values),
+        "undefined": int(part[name].isna().sum()),
+        "M": _sizes(part) if RATERS[name].level == "set" else None,
+    }
+
+
+def _sizes(part: pd.DataFrame) -> str:
+    """Return how many masks the sets hold, such as "16" or "1, 16"."""
+    return ", ".join(str(int(size)) for size in sorted(part["set_size"].dropna().unique()))
+
+
+def _title(runs: Runs) -> str:
+    return f"Measures of all raters together ({runs.header['benchmark']}, protocol {runs.protocol['name']})"
