@@ -21,7 +21,7 @@ from rclicks.metrics.raters_consensus import RULES
 from rclicks.metrics.raters_matrix import personalisation, rater_table
 from rclicks.metrics.raters_overlap import mean_of
 
-__all__ = ["rater_matrices", "rater_robustness", "rater_summary"]
+__all__ = ["by_click", "rater_matrices", "rater_robustness", "rater_summary"]
 
 Floats = np.ndarray
 KNOWN = "known"
@@ -136,12 +136,12 @@ def _matrices(part: pd.DataFrame) -> tuple[list[Floats], list[Floats], list[list
     """
     scored, human, names = [], [], []
     for _, rows in part.groupby(["sample", "object", "replicate"], sort=False):
-        by_rater = rows.set_index("rater")
+        of = {row.rater: row for row in rows.itertuples()}
         raters = [str(name) for name in rows["raters"].iloc[0]]
-        at = [i for i, name in enumerate(raters) if name in by_rater.index]
+        at = [i for i, name in enumerate(raters) if name in of]
         names.append([raters[i] for i in at])
-        scored.append(np.array([np.take(by_rater.at[name, "rater_dice"], at) for name in names[-1]]))
-        human.append(np.array([np.take(by_rater.at[name, "followed_dice"], at) for name in names[-1]]))
+        scored.append(np.array([np.take(of[name].rater_dice, at) for name in names[-1]]))
+        human.append(np.array([np.take(of[name].followed_dice, at) for name in names[-1]]))
     return scored, human, names
 
 
@@ -172,6 +172,24 @@ def _spread(name: str, values: Sequence[float], samples: Sequence[str]) -> dict[
 
 def _mean_of_lists(lists: Sequence[Sequence[float]]) -> float:
     return float(np.mean([np.mean(scores) for scores in lists]))
+
+
+def by_click(runs: Runs, dataset: str, users: Sequence[str]) -> pd.DataFrame:
+    """Return one row a model, sample and round: own, others and ceiling as in `rater_summary`, for raters followed.
+
+    Trajectories that stopped keep their last score. Empty if there is nothing to compare.
+    """
+    records = runs.records[runs.records["raters"].notna() & ~runs.records["rater"].isin(RULES)]
+    records = records[(records["dataset"] == dataset) & records["user"].isin(users)]
+    rows: list[dict[str, Any]] = []
+    for (model, sample), part in records.groupby(["model", "sample"], sort=False):
+        for number in range(1, runs.clicks + 1):
+            scored, human, _ = _matrices(last_rounds(part[part["round"] <= number]))
+            found, people = personalisation(scored), personalisation(human)
+            if found.samples:
+                row = {"model": model, "sample": sample, "round": number, "ceiling": people.other}
+                rows.append(row | {"own": found.own, "others": found.other})
+    return pd.DataFrame(rows, columns=["model", "sample", "round", "own", "others", "ceiling"])
 
 
 def _of_known_raters(runs: Runs) -> tuple[Runs, list[str]]:

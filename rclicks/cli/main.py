@@ -265,11 +265,13 @@ def plot(
     metric: Annotated[str, typer.Option(help="A stored round metric.")] = "iou",
     mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
 ) -> None:
-    """Draw the mean IoU after each click, one figure a data set, as PNG and SVG."""
+    """Draw the mean IoU after each click, one figure a data set, as PNG and SVG; also click groups and raters."""
     from rclicks.analysis.runs import load_runs
     from rclicks.reports.figures import save_curves
+    from rclicks.reports.rater_figure import save_rater_figures
 
-    for file in save_curves(load_runs(runs, mix=mix), out or runs[0] / "figures", metric):
+    found, folder = load_runs(runs, mix=mix), out or runs[0] / "figures"
+    for file in (*save_curves(found, folder, metric), *save_rater_figures(found, folder)):
         typer.echo(str(file))
 
 

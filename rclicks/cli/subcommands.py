@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from rclicks.cli.aespa_training import aespa, spa
 from rclicks.cli.options import DataRoot, Plugins, TableFile, TableFormat, put_out
+from rclicks.cli.probunet import probunet
 from rclicks.cli.volume_demo import volume_demo
 from rclicks.cli.words import split_specs
 
@@ -15,6 +17,9 @@ __all__ = ["clicks_app", "data_app", "supervoxels", "train_app"]
 
 train_app = typer.Typer(help="Train networks; every training can be resumed.", no_args_is_help=True)
 train_app.command("volume-demo")(volume_demo)
+train_app.command("aespa")(aespa)
+train_app.command("spa")(spa)
+train_app.command("probunet")(probunet)
 
 
 @train_app.command("clickability")

@@ -8,8 +8,9 @@ keeps its tables under other names, at a length of its own. What is new beside S
 * ``EM_weights`` answers K mixture weights from the responsibilities of the last probability map.
 
 Names are those of the published checkpoints. Everything can be trained; nothing here draws random numbers after
-construction. Results for several images at once share their mixture, as published (`MixtureSam.mixture` takes the mean
-over the batch), so that whoever wants an image's result to depend on that image alone asks for one image at a time.
+construction. Published code lets the images of a batch share their mixture (`MixtureSam.mixture`); whoever wants an
+image's result to depend on that image alone asks for one image at a time, or for a mixture each
+(`MixtureSam.mixtures`).
 
 Sources: Zhu et al., SPA: Efficient user-preference alignment against uncertainty in medical image segmentation, ICCV
 2025; hmkhoi2701/DL_Repo_Interactive_Segmentation (AESPA); Kirillov et al., Segment anything, ICCV 2023.
@@ -28,6 +29,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rclicks.models.aespa_design import VIT_B, EncoderDesign
 from rclicks.models.torchvision_shim import import_torchvision
 
 import_torchvision()  # before the package, which imports it in a plain way
@@ -42,17 +44,16 @@ from segment_anything.modeling.image_encoder import (  # noqa: E402
 )
 from segment_anything.modeling.transformer import TwoWayAttentionBlock  # noqa: E402
 
-__all__ = ["LATENT", "Mixture", "MixtureSam", "responsibilities", "start_weights"]
+__all__ = ["LATENT", "Mixture", "MixtureSam", "groups_of", "responsibilities", "start_weights"]
 
 LATENT = 64
 CHANNELS = 256
-WIDTH, DEPTH, HEADS, PATCH, WINDOW = 768, 12, 12, 16, 14
-GLOBAL_BLOCKS = (2, 5, 8, 11)
+PATCH, WINDOW = 16, 14
 STORED_GRID = 64  # of the absolute positions, whatever the input's size
 
 
 class Mixture(NamedTuple):
-    """K components: weights that sum to 1, means and variances, (K,) each."""
+    """K components: weights that sum to 1, means and variances, (K,) each, or (B, K) for a mixture an image."""
 
     weights: Tensor
     means: Tensor
@@ -85,45 +86,57 @@ def responsibilities(values: Tensor, mixture: Mixture) -> Tensor:
     """
     deviation = mixture.variances.sqrt()
     deviation = torch.where(deviation == 0, 1e-6, deviation)
-    distance = (values[..., None] - mixture.means) / deviation
-    joint = mixture.weights * torch.exp(-0.5 * distance**2) / (deviation * math.sqrt(2 * math.pi))
+    weights, means, deviation = (m[..., None, :] for m in (mixture.weights, mixture.means, deviation))
+    distance = (values[..., None] - means) / deviation
+    joint = weights * torch.exp(-0.5 * distance**2) / (deviation * math.sqrt(2 * math.pi))
     total = joint.sum(-1, keepdim=True)
     return (joint / torch.where(total == 0, 1e-6, total)).mean(1)
+
+
+def groups_of(maps: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Return the group of each of (N, ...) maps, from 0: k-means, fewer groups if there are fewer different maps."""
+    from sklearn.cluster import KMeans
+
+    flat = maps.reshape(len(maps), -1)
+    groups = min(count, len({row.tobytes() for row in flat}))
+    labels: NDArray[np.int64] = KMeans(groups, random_state=0, n_init="auto").fit(flat).labels_.astype(np.int64)
+    return labels
 
 
 class Attention(nn.Module):
     """Self-attention over a grid, with SAM's relative positions; tables of another length are interpolated."""
 
-    def __init__(self, table: int) -> None:
+    def __init__(self, width: int, heads: int, table: int) -> None:
         super().__init__()
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
-        self.proj = nn.Linear(WIDTH, WIDTH)
-        self.rel_h = nn.Parameter(torch.zeros(table, WIDTH // HEADS))
-        self.rel_w = nn.Parameter(torch.zeros(table, WIDTH // HEADS))
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.rel_h = nn.Parameter(torch.zeros(table, width // heads))
+        self.rel_w = nn.Parameter(torch.zeros(table, width // heads))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Attend within each of (B, h, w, 768) grids."""
+        """Attend within each of (B, h, w, width) grids."""
         b, h, w, _ = x.shape
-        query, key, value = self.qkv(x).view(b, h * w, 3, HEADS, -1).permute(2, 0, 3, 1, 4).flatten(1, 2)
+        query, key, value = self.qkv(x).view(b, h * w, 3, self.heads, -1).permute(2, 0, 3, 1, 4).flatten(1, 2)
         scores = (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)
         scores = add_decomposed_rel_pos(scores, query, self.rel_h, self.rel_w, (h, w), (h, w))
-        mixed = (scores.softmax(-1) @ value).view(b, HEADS, h, w, -1)
+        mixed = (scores.softmax(-1) @ value).view(b, self.heads, h, w, -1)
         return self.proj(mixed.permute(0, 2, 3, 1, 4).flatten(3))
 
 
 class Block(nn.Module):
     """Transformer block; with a window, attention stays within squares, zero-padded at the borders."""
 
-    def __init__(self, table: int, window: int) -> None:
+    def __init__(self, width: int, heads: int, table: int, window: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(WIDTH, eps=1e-6)
-        self.attn = Attention(table)
-        self.norm2 = nn.LayerNorm(WIDTH, eps=1e-6)
-        self.mlp = MLPBlock(WIDTH, 4 * WIDTH)
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = Attention(width, heads, table)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLPBlock(width, 4 * width)
         self.window = window
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, g, g, 768) from (B, g, g, 768)."""
+        """Return (B, g, g, width) from (B, g, g, width)."""
         y = self.norm1(x)
         if self.window:
             windows, padded = window_partition(y, self.window)
@@ -154,18 +167,18 @@ class Combiner(nn.Module):
 
 
 class Encoder(nn.Module):
-    """SAM's ViT-B with its neck, and the combiner, which `forward` leaves out."""
+    """SAM's image encoder with its neck, and the combiner, which `forward` leaves out."""
 
-    def __init__(self, grid: int, table: int) -> None:
+    def __init__(self, design: EncoderDesign, grid: int, table: int) -> None:
         super().__init__()
         self.grid = grid
-        self.pos_embed = nn.Parameter(torch.zeros(1, STORED_GRID, STORED_GRID, WIDTH))
-        self.patch_embed = PatchEmbed((PATCH, PATCH), (PATCH, PATCH), embed_dim=WIDTH)
-        self.blocks = nn.Sequential(
-            *(Block(table, 0) if i in GLOBAL_BLOCKS else Block(2 * WINDOW - 1, WINDOW) for i in range(DEPTH))
-        )
+        width, heads, everywhere = design.width, design.heads, design.global_blocks
+        self.pos_embed = nn.Parameter(torch.zeros(1, STORED_GRID, STORED_GRID, width))
+        self.patch_embed = PatchEmbed((PATCH, PATCH), (PATCH, PATCH), embed_dim=width)
+        sides = ((table, 0) if i in everywhere else (2 * WINDOW - 1, WINDOW) for i in range(design.depth))
+        self.blocks = nn.Sequential(*(Block(width, heads, length, window) for length, window in sides))
         self.neck = nn.Sequential(
-            nn.Conv2d(WIDTH, CHANNELS, 1, bias=False),
+            nn.Conv2d(width, CHANNELS, 1, bias=False),
             LayerNorm2d(CHANNELS),
             nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False),
             LayerNorm2d(CHANNELS),
@@ -297,6 +310,8 @@ class MixtureSam(nn.Module):
         Number K of mixture components.
     table : int or None
         Length of the relative-position tables of the global blocks; 2 g - 1 if None.
+    encoder : EncoderDesign
+        Size of the image encoder, ViT-B as published.
 
     Attributes
     ----------
@@ -304,10 +319,12 @@ class MixtureSam(nn.Module):
         Mixture weights that every image starts with. No weight and not in the state_dict, but kept in checkpoints.
     """
 
-    def __init__(self, size: int = 128, components: int = 16, table: int | None = None) -> None:
+    def __init__(
+        self, size: int = 128, components: int = 16, table: int | None = None, encoder: EncoderDesign = VIT_B
+    ) -> None:
         super().__init__()
         self.size, self.grid, self.components = size, size // PATCH, components
-        self.image_encoder = Encoder(self.grid, table or 2 * self.grid - 1)
+        self.image_encoder = Encoder(encoder, self.grid, table or 2 * self.grid - 1)
         self.prompt_encoder = PromptEncoder(CHANNELS, (self.grid, self.grid), (size, size), mask_in_chans=16)
         self.mask_decoder = Decoder()
         self.EM_weights = MixtureWeights(components)
@@ -343,19 +360,23 @@ class MixtureSam(nn.Module):
         """
         return self.prompt_encoder(points=(points, labels), boxes=None, masks=masks)
 
+    def mixtures(self, sparse: Tensor, responsibilities: Tensor) -> Mixture:
+        """Return a mixture an image, (B, K) numbers each, of (B, n, 256) prompts and (B, K) responsibilities."""
+        return Mixture(self.EM_weights(responsibilities), *self.EM_mean_variance(sparse, self.places()))
+
     def mixture(self, sparse: Tensor, responsibilities: Tensor) -> Mixture:
-        """Return the mixture that a batch of (B, n, 256) prompts and (B, K) responsibilities shares: batch means."""
-        means, variances = self.EM_mean_variance(sparse, self.places())
-        weights = self.EM_weights(responsibilities).mean(0)
-        return Mixture(weights / weights.sum(), means.mean(0), variances.mean(0))
+        """Return the mixture that a batch shares, (K,) numbers each: the means of `mixtures`."""
+        weights, means, variances = (m.mean(0) for m in self.mixtures(sparse, responsibilities))
+        return Mixture(weights / weights.sum(), means, variances)
 
     def latent(self, mixture: Mixture, noise: Tensor) -> Tensor:
         """Return latents of the shape of `noise`, (..., 64) standard normal numbers; zeros for no noise.
 
-        The same number scales all components, so that the mixture acts as one Gaussian.
+        The same number scales all components, so that the mixture acts as one Gaussian. For a mixture an image, the
+        noise is (..., B, 64).
         """
-        centre = (mixture.weights * mixture.means).sum()
-        return centre + noise * (mixture.weights * mixture.variances.sqrt()).sum()
+        centre = (mixture.weights * mixture.means).sum(-1, keepdim=True)
+        return centre + noise * (mixture.weights * mixture.variances.sqrt()).sum(-1, keepdim=True)
 
     def combine(self, features: Tensor, latent: Tensor) -> Tensor:
         """Return (B, 256, g, g) features with (B, 64) latents mixed in."""

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rclicks.errors import WeightsError
+from rclicks.errors import ProtocolError, WeightsError
+from rclicks.models.aespa_design import VIT_B, EncoderDesign
 from rclicks.models.weights import load_into, read_checkpoint
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ __all__ = ["TrainingCheckpoint", "initialise", "read_training_checkpoint", "rema
 _NEW = ("image_encoder.fcomb.", "EM_weights.", "EM_mean_variance.")
 _RENAMED = ((".attn.rel_pos_", ".attn.rel_"), (".mlp.lin1.", ".mlp.layers.0.0."), (".mlp.lin2.", ".mlp.fc."))
 _DECODER = "mask_decoder.transformer.layers."
-_TABLE = "image_encoder.blocks.2.attn.rel_h"  # of a global block, so its length tells the input's size
+_BLOCKS, _POSITIONS = "image_encoder.blocks.", "image_encoder.pos_embed"
+_TABLE = f"{_BLOCKS}2.attn.rel_h"  # of a global block, so its length tells the input's size
 _FIRST = "EM_weights.fc1.weight"
 _LONGEST, _MOST = 127, 1024  # table of SAM's own input of 1024 pixels; components
 
@@ -46,6 +48,8 @@ class TrainingCheckpoint:
         Mixture weights that every image starts with; they sum to 1.
     table : int
         Length of the relative-position tables of the global blocks.
+    encoder : EncoderDesign
+        Size of the image encoder.
     origin : str
         The file, for messages.
     """
@@ -53,6 +57,7 @@ class TrainingCheckpoint:
     state: Mapping[str, Any]
     start: NDArray[np.float64]
     table: int
+    encoder: EncoderDesign
     origin: str
 
     @property
@@ -79,7 +84,7 @@ class TrainingCheckpoint:
         from rclicks.models._aespa import PATCH, MixtureSam
 
         with torch.device("meta"):  # random values would be drawn in vain: every tensor is replaced, or it is an error
-            network = MixtureSam(size or (self.table + 1) // 2 * PATCH, self.components, self.table)
+            network = MixtureSam(size or (self.table + 1) // 2 * PATCH, self.components, self.table, self.encoder)
         network.to_empty(device="cpu")
         load_into(network, self.state, self.origin)
         network.start = self.start.copy()
@@ -114,9 +119,10 @@ def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
     if len(table) != 2 or table[0] % 2 == 0 or table[0] > _LONGEST or len(first) != 2 or first[1] > _MOST:
         raise WeightsError(
             f"{path}: {_TABLE} has shape {table} and {_FIRST} {first}; expected (2 g - 1, 64) for a grid "
-            f"of g x g, g <= 64, and (64, K) for K <= {_MOST} components. Is it SPA or AESPA on SAM ViT-B?"
+            f"of g x g, g <= 64, and (64, K) for K <= {_MOST} components. Is it SPA or AESPA on SAM's encoder?"
         )
-    return TrainingCheckpoint(state, _start(data["EM_weights"], int(first[1]), path), int(table[0]), str(path))
+    start = _start(data["EM_weights"], int(first[1]), path)
+    return TrainingCheckpoint(state, start, int(table[0]), _encoder(state, int(table[1]), path), str(path))
 
 
 def remap(state: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
@@ -200,9 +206,23 @@ def _sam_name(key: str) -> str:
 
 def _is_global_table(key: str) -> bool:
     """Return whether a tensor is a relative-position table of a global block, whose length follows the input's size."""
-    from rclicks.models._aespa import GLOBAL_BLOCKS
+    return key.startswith(tuple(f"{_BLOCKS}{i}.attn.rel_" for i in VIT_B.global_blocks))
 
-    return key.startswith(tuple(f"image_encoder.blocks.{i}.attn.rel_" for i in GLOBAL_BLOCKS))
+
+def _encoder(state: Mapping[str, Any], head: int, path: Path) -> EncoderDesign:
+    """Return the encoder's size, from the shape of its positions, the width of a head, and the names of its blocks."""
+    positions = tuple(getattr(state.get(_POSITIONS), "shape", ()))
+    blocks = {name.removeprefix(_BLOCKS).partition(".")[0] for name in state if name.startswith(_BLOCKS)}
+    width = int(positions[-1]) if positions else 0
+    if not 1 <= head <= width or width % head:
+        raise WeightsError(
+            f"{path}: {_POSITIONS} has shape {positions}, and a head {head} numbers; expected positions of shape "
+            "(1, 64, 64, width) that heads divide. Is it SPA or AESPA on SAM's encoder?"
+        )
+    try:
+        return EncoderDesign(width, len(blocks), width // head)
+    except ProtocolError as error:
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def _start(value: object, components: int, path: Path) -> NDArray[np.float64]:

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["bootstrap_band", "curve_figure", "group_figure", "inline_svg", "save_curves", "save_figure", "to_svg"]
+__all__ = [
+    "bootstrap_band",
+    "curve_figure",
+    "dress",
+    "file_name",
+    "group_figure",
+    "inline_svg",
+    "save_curves",
+    "save_figure",
+    "to_svg",
+]
 
 # Okabe and Ito's palette: told apart by people with any colour vision; markers tell them apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
@@ -115,7 +125,7 @@ def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
         label = " ".join(str(words[n]) for n in varying if words[n])
         shown = part if key in clicking and words["user"] not in once else part.iloc[:, :1]
         drawn.append((float(shown.mean().iloc[-1]), label, _draw(axes, shown, i)))
-    _dress(axes, runs.clicks, metric)
+    dress(axes, runs.clicks, metric)
     n = len(wide.reset_index()[OBJECT].drop_duplicates())
     title = f"{dataset}: {n} {'object' if n == 1 else 'objects'}, mean and 95 % bootstrap band over them"
     axes.set_title(title, fontsize=10, loc="left", color=INK, parse_math=False)
@@ -179,7 +189,7 @@ def group_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
         if len(base):
             axes.plot(x, base.mean(), color=INK, linewidth=2.2, linestyle=(0, (5, 2)), label="base rule")
             axes.legend(frameon=False, fontsize=9, loc="lower right", labelcolor=INK)
-        _dress(axes, runs.clicks, metric)
+        dress(axes, runs.clicks, metric)
         name = model if len(users) == 1 else f"{model}, {user}"
         axes.set_title(name, fontsize=10, loc="left", color=INK, parse_math=False)
     for axes in grid.flat[len(panels) :]:
@@ -214,7 +224,8 @@ def _draw(axes: Axes, part: pd.DataFrame, i: int) -> Any:
     return axes.plot(x, mean, markersize=3.6, linewidth=1.6, **look)[0]
 
 
-def _dress(axes: Axes, clicks: int, metric: str) -> None:
+def dress(axes: Axes, clicks: int, metric: str) -> None:
+    """Give axes of a metric over clicks their labels, ticks and colours."""
     from matplotlib.ticker import MaxNLocator
 
     if metric == "iou":
@@ -268,11 +279,16 @@ def save_curves(runs: Runs, folder: Path, metric: str = "iou") -> list[Path]:
     files = []
     grouped = {u for u, role in roles(runs.header).items() if role == "groups"}
     for dataset, rows in runs.records.groupby("dataset", sort=False):
-        safe = "".join(c if c.isalnum() or c in "-_" else "_" for c in str(dataset))
+        safe = file_name(str(dataset))
         files += save_figure(curve_figure(runs, str(dataset), metric), folder / f"{metric}_{safe}")
         if grouped & set(rows["user"]):
             files += save_figure(group_figure(runs, str(dataset), metric), folder / f"groups_{metric}_{safe}")
     return files
+
+
+def file_name(dataset: str) -> str:
+    """Return the label of a data set as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset)
 
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:

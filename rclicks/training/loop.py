@@ -129,9 +129,21 @@ class Task(ABC):
     def item(self, index: int, rng: np.random.Generator) -> Any:
         """Return one training item as a tuple of arrays; called by several threads."""
 
-    @abstractmethod
     def loss(self, items: Sequence[Any]) -> torch.Tensor:
-        """Return the mean loss of a batch."""
+        """Return the mean loss of a batch; a task with an `update` of its own needs none."""
+        raise NotImplementedError
+
+    def update(self, items: Sequence[Any]) -> float:
+        """Learn from a batch and return its loss: one step down the gradient of `loss`, unless a task says otherwise.
+
+        All that an update carries over to the next must lie in the network and the optimizer, which are restored when
+        a training is resumed; all random numbers must come with the items.
+        """
+        loss = self.loss(items)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
 
     @abstractmethod
     def validate(self) -> tuple[float, dict[str, float]]:
@@ -221,11 +233,7 @@ def _epoch(task: Task, settings: Settings, epoch: int, steps: int, report: Calla
         for group in task.optimizer.param_groups:
             group["lr"] = rate * group.get("share", 1.0)
         with translate_memory_errors(), torch.autocast(settings.device.split(":")[0], torch.bfloat16, enabled=mixed):
-            loss = task.loss(batch)
-            task.optimizer.zero_grad()
-            loss.backward()
-            task.optimizer.step()
-        value = float(loss.detach())
+            value = task.update(batch)
         if not np.isfinite(value):
             raise DataError(f"the loss of epoch {epoch}, step {step} is {value}; a smaller learning rate may help")
         total += value

@@ -1,0 +1,78 @@
+"""The figure of several raters: Dice on the rater followed and on the others after each click, and people's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rclicks.analysis.rater_tables import by_click
+from rclicks.analysis.robustness_table import roles
+from rclicks.analysis.runs import Runs
+from rclicks.errors import ProtocolError
+from rclicks.reports.figures import COLOURS, INK, MARKERS, bootstrap_band, dress, file_name, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["rater_figure", "save_rater_figures"]
+
+
+def rater_figure(runs: Runs, dataset: str) -> Figure:
+    """Draw Dice on the rater followed (line) and on the other raters (dashes) after each click of the base rule.
+
+    Bands are 95 % bootstrap intervals over samples; the grey line is how well the raters agree with each other.
+
+    Parameters
+    ----------
+    runs : Runs
+    dataset : str
+        Label of the data set.
+
+    Raises
+    ------
+    ProtocolError
+        If no rater was followed by the base rule in an object of several raters.
+    """
+    from matplotlib.figure import Figure as NewFigure
+    from matplotlib.lines import Line2D
+
+    base = [user for user, role in roles(runs.header).items() if role == "base"]
+    found = by_click(runs, dataset, base)
+    if found.empty:
+        raise ProtocolError(f"no rater of {dataset} was followed by the base rule; play it with `follow: [raters]`")
+    figure = NewFigure(figsize=(7.2, 4.6), layout="constrained")
+    axes = figure.add_subplot()
+    entries = []
+    for i, (model, rows) in enumerate(found.groupby("model", sort=False)):
+        look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+        for name, style in (("own", "-"), ("others", "--")):
+            wide = rows.pivot_table(index="sample", columns="round", values=name)
+            x, mean = wide.columns.to_numpy(), wide.mean().to_numpy()
+            axes.plot(x, mean, linestyle=style, linewidth=1.6, markersize=3.6, **look)
+            if name == "own":
+                axes.fill_between(x, *bootstrap_band(wide.to_numpy()), color=look["color"], alpha=0.14, linewidth=0)
+        entries.append(Line2D([], [], linewidth=1.6, markersize=3.6, label=str(model), **look))
+    dress(axes, runs.clicks, "dice")
+    ceiling = float(found.groupby("sample")["ceiling"].mean().mean())
+    axes.axhline(ceiling, color=INK, alpha=0.6, linewidth=1.2, zorder=1)
+    axes.text(runs.clicks + 0.45, ceiling, "raters with each other", fontsize=8, color=INK, ha="right", va="bottom")
+    axes.set_ylim(bottom=0.0)
+    entries += [Line2D([], [], color=INK, linestyle=s, label=w) for s, w in (("-", "followed"), ("--", "others"))]
+    legend = figure.legend(
+        handles=entries, loc="outside lower left", ncols=4, frameon=False, fontsize=9, labelcolor=INK
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may hold dollar signs
+    title = f"{dataset}: Dice on the rater followed and on the others, mean over {found['sample'].nunique()} samples"
+    axes.set_title(title, fontsize=10, loc="left", color=INK, parse_math=False)
+    return figure
+
+
+def save_rater_figures(runs: Runs, folder: Path) -> list[Path]:
+    """Write ``raters_<data set>`` for each data set of which the base rule followed raters; return the paths."""
+    base = [user for user, role in roles(runs.header).items() if role == "base"]
+    files = []
+    for dataset in runs.records["dataset"].unique():
+        if not by_click(runs, dataset, base).empty:
+            files += save_figure(rater_figure(runs, dataset), folder / f"raters_{file_name(dataset)}")
+    return files
