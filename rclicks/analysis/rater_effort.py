@@ -3,21 +3,16 @@
 >>> dice = np.array([[0.5, 0.92, 0.95], [0.1, 0.2, 0.3]])
 >>> clicks_to_reach(dice, 0.9, failed=10).tolist()
 [2, 10]
->>> clicks_by_rater(dice, ["x", "y"], 0.9, failed=10)
-{'x': RaterClicks(clicks=2.0, failures=0, n=1), 'y': RaterClicks(clicks=10.0, failures=1, n=1)}
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.analysis import effort
 
-__all__ = ["RaterClicks", "clicks_by_rater", "clicks_to_reach"]
+__all__ = ["clicks_to_reach"]
 
 Floats = NDArray[np.float64]
 
@@ -52,52 +47,3 @@ def _reached(dice: Floats, level: float | Floats) -> Floats:
     """Return 1 where a Dice is at least its trajectory's own level and 0 elsewhere, (n, K): `effort` has one level."""
     values = np.asarray(dice, float)
     return (values >= np.broadcast_to(np.asarray(level, float), (len(values),))[:, None]).astype(float)
-
-
-@dataclass(frozen=True)
-class RaterClicks:
-    """Clicks needed by one followed rater.
-
-    Attributes
-    ----------
-    clicks : float
-        Mean over trajectories.
-    failures : int
-        Trajectories that never reach the level.
-    n : int
-        Trajectories.
-    """
-
-    clicks: float
-    failures: int
-    n: int
-
-
-def clicks_by_rater(
-    dice: Floats, raters: Sequence[str], level: float | Floats, *, failed: int | None = None
-) -> dict[str, RaterClicks]:
-    """Return for each followed rater the mean clicks needed, in order of first appearance.
-
-    Parameters
-    ----------
-    dice, level, failed
-        As for `clicks_to_reach`.
-    raters : sequence of str
-        Rater that each trajectory follows, one a row of `dice`. Names mean a person only where the data set's
-        `rater_identity` is "known".
-
-    Raises
-    ------
-    ValueError
-        If there is not one rater a trajectory.
-    """
-    if len(raters) != len(dice):
-        raise ValueError(f"{len(raters)} raters for {len(dice)} trajectories; expected one each")
-    clicks = clicks_to_reach(dice, level, failed=failed)
-    failing = effort.failures(_reached(dice, level), 1.0)
-    names = np.asarray(raters)
-    found = {}
-    for name in dict.fromkeys(raters):
-        mine = names == name
-        found[name] = RaterClicks(float(clicks[mine].mean()), int(failing[mine].sum()), int(mine.sum()))
-    return found

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 
 from rclicks.analysis.bootstrap import mean_interval
-from rclicks.analysis.runs import GROUP, Runs, Table, count_failures, finish, last_rounds
+from rclicks.analysis.rater_tables import by_rule
+from rclicks.analysis.runs import GROUP, Runs, Table, count_failures, finish, in_order, last_rounds
 from rclicks.errors import ProtocolError
 from rclicks.metrics.catalogue_raters import RATERS
-from rclicks.metrics.raters_consensus import RULES
 
 __all__ = ["rater_set_table"]
 
@@ -31,8 +31,8 @@ def rater_set_table(runs: Runs) -> Table:
     ProtocolError
         If no such measure was stored, or no object has several raters.
     """
-    names = [name for name in runs.header["effective"]["metrics"] if name in RATERS]
-    if not names:
+    asked = {run: [m for m in runs.metrics_of(run) if m in RATERS] for run in runs.records["run"].unique()}
+    if not any(asked.values()):
         raise ProtocolError(
             "this run stored no measure that needs all raters; name some under `metrics` of the benchmark, such as "
             "ged, rater-coverage or dice-majority (`rclicks ls metrics`, levels `raters` and `set`)"
@@ -40,13 +40,11 @@ def rater_set_table(runs: Runs) -> Table:
     records = runs.records[runs.records["raters"].notna()]
     if records.empty:
         raise ProtocolError("no object of this run has several raters")
-    last = last_rounds(records)
-    follow = last["rater"].where(last["rater"].isin(RULES), "raters").rename("follow")
     rows: list[dict[str, Any]] = []
-    for key, part in last.groupby([*GROUP, follow], sort=False):
-        place = dict(zip([*GROUP, "follow"], key, strict=True))
-        failed = {"failed": count_failures(runs, key[:-1])}
-        rows += [place | _row(name, part) | failed for name in names]
+    for key, part in in_order(last_rounds(records)):
+        place, failed = dict(zip(GROUP, key, strict=True)), {"failed": count_failures(runs, key)}
+        for rule, own in by_rule(part):
+            rows += [place | {"follow": rule} | _row(name, own) | failed for name in asked[key[0]]]
     notes = [
         "after the last interaction; means over samples of each sample's mean; CI: 95 % bootstrap over samples",
         "undefined: trajectories without a value, which are left out",

@@ -6,7 +6,7 @@ ceiling is the same score between the raters' own masks. Objects with a single r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from rclicks.analysis.bootstrap import mean_interval
+from rclicks.analysis.effort import curves
+from rclicks.analysis.rater_effort import clicks_to_reach
 from rclicks.analysis.robustness_table import robustness_table
 from rclicks.analysis.runs import GROUP, Aim, Runs, Table, count_failures, finish, in_order, last_rounds
 from rclicks.errors import ProtocolError
@@ -21,10 +23,11 @@ from rclicks.metrics.raters_consensus import RULES
 from rclicks.metrics.raters_matrix import personalisation, rater_table
 from rclicks.metrics.raters_overlap import mean_of
 
-__all__ = ["by_click", "rater_matrices", "rater_robustness", "rater_summary"]
+__all__ = ["by_click", "by_rule", "rater_matrices", "rater_robustness", "rater_summary"]
 
 Floats = np.ndarray
-KNOWN = "known"
+KNOWN, FOLLOWED = "known", "raters"
+OBJECT = ["sample", "object"]
 
 
 def rater_summary(runs: Runs) -> Table:
@@ -36,20 +39,27 @@ def rater_summary(runs: Runs) -> Table:
         If no object has several raters.
     """
     rows = []
-    for key, part in _several(runs):
+    for key, rounds in in_order(_records_of_several(runs)):
         row = dict(zip(GROUP, key, strict=True))
-        for rule, own in part.groupby(part["rater"].map(lambda r: r if r in RULES else "raters"), sort=False):
-            rows.append(row | {"follow": rule} | _scores(own, str(rule)) | {"failed": count_failures(runs, key)})
-    digits = dict.fromkeys(("own", "others", "gap", "identified", "ceiling", "own / ceiling"), 3)
+        for rule, own in by_rule(rounds):
+            scores = _of_raters(own, runs.clicks) if rule == FOLLOWED else _of_consensus(last_rounds(own))
+            share = {"own / ceiling": scores["own"] / scores["ceiling"] if scores["ceiling"] else np.nan}
+            rows.append(row | {"follow": rule} | scores | share | {"failed": count_failures(runs, key)})
+    digits = dict.fromkeys(("own", "others", "gap", "identified", "ceiling", "reached", "own / ceiling"), 3)
+    digits["clicks to it"] = 2
     notes = [
-        "own: Dice on the truth followed; others: on the other raters who drew something (of a consensus: on all "
-        "raters); gap: own - others",
+        "own: Dice on the truth followed; others: on the other raters who drew something (of a consensus: on all of "
+        "them); gap: own - others",
         "identified: share of trajectories whose mask is nearest to the rater followed; by chance 1 / number of raters",
         "ceiling: Dice between these raters (of a consensus: of the consensus with the raters); means over objects; "
         "CI: 95 % bootstrap over samples",
+        f"clicks to it: until Dice on the rater followed is its ceiling, {runs.clicks} if never; reached: share "
+        "of trajectories in which it ever is",
         *_blanks(runs),
     ]
-    better = dict.fromkeys(("own", "gap", "identified", "own / ceiling"), "higher")
+    better = dict.fromkeys(("own", "gap", "identified", "reached", "own / ceiling"), "higher")
+    if len({row["follow"] for row in rows}) > 1:
+        better = {}  # the best of unlike truths says nothing
     return finish(_title("Several raters", runs), rows, digits, better, notes, runs)
 
 
@@ -74,13 +84,13 @@ def rater_matrices(runs: Runs) -> Table:
         for i, name in enumerate(table.raters):
             others = np.arange(len(table.raters)) != i
             row: dict[str, Any] = dict(zip(GROUP, key, strict=True)) | {"clicks of": name}
-            row |= {"n": int(table.samples[i, i]), "own": float(table.mean[i, i])}
+            row |= {"n": _objects(part[part["rater"] == name]), "own": float(table.mean[i, i])}
             row |= {f"on {other}": float(table.mean[i, j]) for j, other in enumerate(table.raters)}
             row[f"on {name}"] = float(np.nanmean(people.mean[i][others]))
             rows.append(row)
     digits = {c: 3 for row in rows for c in row if c == "own" or c.startswith("on ")}
     notes = [
-        "Dice after the last interaction, mean over samples; row: whose mask the clicks follow; own: scored on it",
+        "Dice after the last interaction, mean over objects; row: whose mask the clicks follow; own: scored on it",
         "in the diagonal's place stands the human ceiling: how well that rater's own mask agrees with the other raters",
         *left_out,
     ]
@@ -100,6 +110,7 @@ def rater_robustness(runs: Runs, aim: Aim) -> Table:
         If no object has several raters, none of the data sets knows its raters, or groups were not played.
     """
     runs, notes = _of_known_raters(runs)
+    runs = replace(runs, records=_records_of_several(runs))
     names = []
     for _, part in _several(runs):
         played = set(part["rater"])
@@ -121,6 +132,14 @@ def _records_of_several(runs: Runs) -> pd.DataFrame:
     if "raters" not in records or records["raters"].isna().all():
         raise ProtocolError("no object of this run has several raters")
     return records[records["raters"].notna()]
+
+
+def by_rule(records: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the records that follow raters ("raters"), then those of each consensus rule."""
+    kind = records["rater"].where(records["rater"].isin(RULES), FOLLOWED)
+    for rule in (FOLLOWED, *RULES):
+        if (kind == rule).any():
+            yield rule, records[kind == rule]
 
 
 def _several(runs: Runs) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
@@ -145,33 +164,63 @@ def _matrices(part: pd.DataFrame) -> tuple[list[Floats], list[Floats], list[list
     return scored, human, names
 
 
-def _scores(part: pd.DataFrame, rule: str) -> dict[str, Any]:
-    objects = len(part[["sample", "object"]].drop_duplicates())
-    if rule == "raters":
-        scored, human, _ = _matrices(part)
-        found, people = personalisation(scored), personalisation(human)
-        single = [personalisation([matrix]) for matrix in scored]
-        samples = [key[0] for key, _ in part.groupby(["sample", "object", "replicate"], sort=False)]
-        row = {"n": found.samples, **_spread("own", [s.own for s in single], samples), "others": found.other}
-        row |= _spread("gap", [s.gap for s in single], samples)
-        row |= {"identified": found.identified, "ceiling": people.other}
-    else:
-        own = 2 * part["iou"] / (1 + part["iou"])  # Dice, whether or not it was stored
-        each = part["rater_dice"].map(np.mean)
-        row = {"n": objects, **_spread("own", own, part["sample"]), "others": float(each.mean())}
-        row |= _spread("gap", own - each, part["sample"])
-        row |= {"identified": np.nan, "ceiling": _mean_of_lists(part["followed_dice"])}
-    return row | {"own / ceiling": row["own"] / row["ceiling"] if row["ceiling"] else np.nan}
+def _of_raters(rounds: pd.DataFrame, clicks: int) -> dict[str, Any]:
+    """Return the scores of trajectories that follow raters, from all their rounds."""
+    part = last_rounds(rounds)
+    scored, human, _ = _matrices(part)
+    found, people = personalisation(scored), personalisation(human)
+    single = [personalisation([matrix]) for matrix in scored]
+    objects = [key for key, _ in part.groupby([*OBJECT, "replicate"], sort=False)]
+    samples = [sample for sample, *_ in objects]
+    row: dict[str, Any] = {"n": len({key[:2] for key, one in zip(objects, single, strict=True) if one.samples})}
+    row |= {**_spread("own", [s.own for s in single], samples), "others": found.other}
+    row |= _spread("gap", [s.gap for s in single], samples)
+    row |= {"identified": found.identified, "ceiling": people.other}
+    ceilings = {key[:2]: personalisation([matrix]).other for key, matrix in zip(objects, human, strict=True)}
+    return row | _to_ceiling(rounds, ceilings, clicks)
 
 
-def _spread(name: str, values: Sequence[float], samples: Sequence[str]) -> dict[str, Any]:
+def _to_ceiling(rounds: pd.DataFrame, ceilings: Mapping[Any, float], clicks: int) -> dict[str, Any]:
+    """Return the mean clicks until Dice is as high as between an object's raters, and how often that happens."""
+    wide = curves(rounds, clicks)
+    dice = dice_of(wide.to_numpy())
+    level = np.array([ceilings[key] for key in wide.index.to_frame()[OBJECT].itertuples(index=False, name=None)])
+    dice, level = dice[~np.isnan(level)], level[~np.isnan(level)]
+    reached = (dice >= level[:, None]).any(axis=1)
+    return {"clicks to it": mean_of(clicks_to_reach(dice, level).astype(float)), "reached": mean_of(reached * 1.0)}
+
+
+def _of_consensus(part: pd.DataFrame) -> dict[str, Any]:
+    """Return the scores of trajectories that follow a consensus, beside those of the raters who drew something."""
+    own = dice_of(part["iou"].to_numpy())
+    others, people = (_of_drawing(part, name) for name in ("rater_dice", "followed_dice"))
+    samples = part["sample"].tolist()
+    row = {"n": _objects(part), **_spread("own", own, samples), "others": mean_of(others)}
+    return row | _spread("gap", own - others, samples) | {"identified": np.nan, "ceiling": mean_of(people)}
+
+
+def _of_drawing(part: pd.DataFrame, column: str) -> Floats:
+    """Return the mean of each trajectory's scores over the raters who drew something; all, if that was not stored."""
+    means = []
+    for scores, areas in zip(part[column], part["rater_area"], strict=True):
+        drew = np.ones(len(scores), bool) if areas is None else np.asarray(areas) > 0
+        means.append(np.mean(np.asarray(scores)[drew]))
+    return np.array(means)
+
+
+def dice_of(iou: Floats) -> Floats:
+    """Return the Dice of masks with such an IoU."""
+    return 2 * iou / (1 + iou)
+
+
+def _objects(part: pd.DataFrame) -> int:
+    return len(part[OBJECT].drop_duplicates())
+
+
+def _spread(name: str, values: Sequence[float] | Floats, samples: Sequence[str]) -> dict[str, Any]:
     """Return the mean of a score and its interval over samples."""
     numbers = np.asarray(values, float)
     return {name: mean_of(numbers), f"{name} CI": mean_interval(numbers, samples).text(3)}
-
-
-def _mean_of_lists(lists: Sequence[Sequence[float]]) -> float:
-    return float(np.mean([np.mean(scores) for scores in lists]))
 
 
 def by_click(runs: Runs, dataset: str, users: Sequence[str]) -> pd.DataFrame:
@@ -182,9 +231,10 @@ def by_click(runs: Runs, dataset: str, users: Sequence[str]) -> pd.DataFrame:
     records = runs.records[runs.records["raters"].notna() & ~runs.records["rater"].isin(RULES)]
     records = records[(records["dataset"] == dataset) & records["user"].isin(users)]
     rows: list[dict[str, Any]] = []
-    for (model, sample), part in records.groupby(["model", "sample"], sort=False):
-        for number in range(1, runs.clicks + 1):
-            scored, human, _ = _matrices(last_rounds(part[part["round"] <= number]))
+    for number in range(1, runs.clicks + 1):
+        last = last_rounds(records[records["round"] <= number])
+        for (model, sample), part in last.groupby(["model", "sample"], sort=False):
+            scored, human, _ = _matrices(part)
             found, people = personalisation(scored), personalisation(human)
             if found.samples:
                 row = {"model": model, "sample": sample, "round": number, "ceiling": people.other}
@@ -210,7 +260,7 @@ def _blanks(runs: Runs) -> list[str]:
     """Return what a reader must know of truths that could not be followed."""
     if "blank" not in runs.units or not runs.units["blank"].any():
         return []
-    by_set = runs.units.groupby(["dataset", "model"])["blank"].sum().groupby("dataset").max()
+    by_set = runs.units.groupby(["run", "dataset", "model"])["blank"].sum().groupby("dataset").max()
     told = ", ".join(f"{int(n)} of {dataset}" for dataset, n in by_set.items() if n)
     return [f"truths without a pixel, which nobody can click at: {told}; n is the objects that two or more can"]
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from rclicks.analysis.effort import curves
 from rclicks.analysis.robustness import Played, holm, intervals, measures, paired_test, per_object_noc
-from rclicks.analysis.runs import Aim, Runs, Table, finish
+from rclicks.analysis.runs import Aim, Runs, Table, about_truths, finish
 from rclicks.errors import ProtocolError
 
 __all__ = ["compare_models", "gather", "robustness_table", "roles"]
@@ -96,7 +96,7 @@ def gather(runs: Runs, metric: str = "iou") -> tuple[dict[tuple[str, str, str, s
         (records["round"] == 1) & records["user"].isin([u for u, r in role.items() if r in ("people", "like")])
     ]
     found: dict[tuple[str, str, str, str], Played] = {}
-    notes: list[str] = []
+    notes = about_truths(runs)
     for key, part in wide.groupby(level=["run", "dataset", "model"], sort=False):
         own = first[(first[["run", "dataset", "model"]] == list(key)).all(axis=1)]
         people, sampled = (

@@ -20,6 +20,7 @@ __all__ = [
     "Aim",
     "Runs",
     "Table",
+    "about_truths",
     "count_failures",
     "finish",
     "in_order",
@@ -100,12 +101,19 @@ class Runs:
     clicks : int
         Budget of the protocol.
     nof_rule : str
+    asked : dict of run -> tuple of str
+        The metrics that each run stored, where runs differ.
     """
 
     records: pd.DataFrame
     units: pd.DataFrame
     failures: pd.DataFrame
     header: Mapping[str, Any]
+    asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def metrics_of(self, run: str) -> tuple[str, ...]:
+        """Return the metrics that a run stored."""
+        return self.asked.get(run, tuple(self.header["effective"]["metrics"]))
 
     @property
     def protocol(self) -> Mapping[str, Any]:
@@ -142,7 +150,8 @@ def load_runs(paths: Sequence[str | Path], *, mix: bool = False) -> Runs:
         raise ProtocolError(f"two of the runs have the same folder name: {', '.join(names)}")
     units = pd.concat([load_units(p).assign(run=Path(p).name) for p in paths], ignore_index=True)
     failed = pd.concat([load_failures(p).assign(run=Path(p).name) for p in paths], ignore_index=True)
-    return Runs(records, units, failed, _joined(headers))
+    asked = {name: tuple(h["effective"]["metrics"]) for name, h in zip(names, headers, strict=True)}
+    return Runs(records, units, failed, _joined(headers), asked)
 
 
 def _joined(headers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -175,7 +184,7 @@ def narrowed(runs: Runs, *, models: Sequence[str], datasets: Sequence[str], user
             others = [f[f[column].isin(wanted) | f[column].isna()] if column in f else f for f in others]
     if records.empty:
         raise ProtocolError("no record of these runs has all that was asked for; ask for less")
-    return Runs(records, others[0], others[1], runs.header)
+    return Runs(records, others[0], others[1], runs.header, runs.asked)
 
 
 def last_rounds(records: pd.DataFrame) -> pd.DataFrame:
@@ -218,6 +227,21 @@ def finish(
     if "failed" in frame and (frame["failed"] == 0).all():
         frame = frame.drop(columns="failed")
     return Table(title, frame, digits, better, tuple(notes + warnings_of(runs)))
+
+
+def about_truths(runs: Runs) -> list[str]:
+    """Return what tables must say that take each truth that was followed for an object of its own."""
+    records = runs.records
+    if "raters" not in records:
+        return []
+    truths = records.loc[records["raters"].notna(), ["dataset", "sample", "object", "rater"]].drop_duplicates()
+    objects = len(truths.drop_duplicates(["dataset", "sample", "object"]))
+    if len(truths) == objects:
+        return []
+    return [
+        f"{len(truths)} truths were followed in {objects} objects, and each counts as an object here; the presets "
+        "raters, rater-matrix and rater-robustness keep them apart"
+    ]
 
 
 def warnings_of(runs: Runs) -> list[str]:

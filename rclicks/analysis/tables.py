@@ -17,9 +17,10 @@ from rclicks.analysis.effort import THRESHOLDS, auc, curves, failures, noc
 from rclicks.analysis.rater_set_table import rater_set_table
 from rclicks.analysis.rater_tables import rater_matrices, rater_robustness, rater_summary
 from rclicks.analysis.robustness_table import robustness_table, roles
-from rclicks.analysis.runs import GROUP, Aim, Runs, Table, count_failures, finish, in_order, last_rounds
+from rclicks.analysis.runs import GROUP, Aim, Runs, Table, about_truths, count_failures, finish, in_order, last_rounds
 from rclicks.analysis.volume_table import volume_table
 from rclicks.errors import ProtocolError, UnknownNameError
+from rclicks.metrics.catalogue import ROUND
 from rclicks.metrics.catalogue_raters import RATERS
 
 __all__ = ["IOU", "PRESETS", "make_table"]
@@ -73,6 +74,7 @@ def _noc(runs: Runs, aim: Aim) -> Table:
         row |= {f"{aim.word}@{k}": ious[:, k - 1].mean() for k in _marks(runs.clicks)} | {"AUC": auc(ious).mean()}
         rows.append(row)
     notes = [f"NoC and NoF by {aim.word} of {runs.clicks} clicks, rule `{runs.protocol['nof']}`; n counts trajectories"]
+    notes += about_truths(runs)
     if single:
         notes.append(f"users that click once are left out ({', '.join(single)}); see the preset rclicks")
     if skipped:
@@ -100,10 +102,12 @@ def _iou(runs: Runs) -> Table:
         row["interactions"] = part["round"].mean()
         rows.append(row)
     digits = {c: 4 for m in metrics for c in (f"{m}@1", f"{m} final")} | {"interactions": 2}
-    better = {c: "higher" for c in digits if c != "interactions"}
+    told = {m: ROUND[m][0].higher_is_better for m in metrics}
+    ends = {m: "higher" if up else "lower" for m, up in told.items() if up is not None}
+    better = {c: end for m, end in ends.items() for c in (f"{m}@1", f"{m} final")}
     what = f"{runs.header['benchmark']}, protocol {runs.protocol['name']}"
     title = f"Overlap after the first and the last interaction ({what})"
-    return finish(title, rows, digits, better, [], runs)
+    return finish(title, rows, digits, better, about_truths(runs), runs)
 
 
 def _time(runs: Runs) -> Table:

@@ -136,7 +136,7 @@ def _show_run(path: Path, as_json: bool, console: Console) -> None:
 
     header = load_run(path)
     units = load_units(path)
-    blank = int(units["blank"].sum()) if "blank" in units else 0
+    blank = int(units.groupby(["dataset", "sample"])["blank"].max().sum()) if "blank" in units else 0
     failed = load_failures(path)
     if as_json:
         print(json.dumps(header | {"failures": failed.to_dict("records")}, indent=2, default=str))
@@ -150,7 +150,7 @@ def _show_run(path: Path, as_json: bool, console: Console) -> None:
     for note in [*header["notes"], *(f"left out: {m['kind']} {m['name']}: {m['reason']}" for m in header["missing"])]:
         console.print(Text.assemble(("note: ", "yellow"), note))
     if blank:
-        console.print(f"{blank} trajectories had nothing to follow: a rater drew nothing, or raters agree on nothing")
+        console.print(f"{blank} truths could not be followed: a rater drew nothing, or raters agree on nothing")
     console.print(f"{len(failed)} failures" if len(failed) else "no failures")
     for row in failed.astype(object).where(failed.notna(), "").to_dict("records"):
         where = "/".join(str(row[c]) for c in ("model", "dataset", "sample", "object", "user") if row[c] != "")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
+from rclicks.errors import DataError
 from rclicks.metrics.facts import TargetFacts
 from rclicks.metrics.overlap import dice, iou
-from rclicks.metrics.raters_consensus import consensus
+from rclicks.metrics.raters_consensus import RULES, consensus
 from rclicks.sample import Mask, Target
 
 __all__ = ["Jury", "Panel", "followed", "panel_of"]
@@ -20,16 +23,39 @@ def followed(target: Target, follow: Sequence[str], key: tuple[object, ...]) -> 
     ----------
     target : Target
     follow : sequence of str
-        "raters" for each rater, or consensus rules; of one rater all rules are that rater's mask.
+        "raters" for each rater, or consensus rules; of one rater all rules are that rater's mask, which comes once.
     key : (seed, data set, sample)
         Of the lots that the rule "majority-random" draws.
+
+    Raises
+    ------
+    DataError
+        If a rater is called what a rule is called: records could not tell them apart.
     """
+    if len(target.raters) == 1:
+        yield target.raters[0], target.masks[0]
+        return
+    if same := sorted({"raters", *RULES} & {*target.raters}):
+        raise DataError(
+            f"object {target.id} has a rater named {', '.join(same)}, as a rule of `follow` is; give the rater another "
+            "name (of a folder of masks, the folder's or the file's)"
+        )
     seed, *names = key
     for rule in follow:
         if rule == "raters":
             yield from zip(target.raters, target.masks, strict=True)
         else:
-            yield rule, consensus(list(target.masks), rule, seed=int(str(seed)), names=(*names, target.id))
+            yield rule, _agreed(target, rule, int(str(seed)), (*names, target.id))
+
+
+def _agreed(target: Target, rule: str, seed: int, names: Sequence[object]) -> Mask:
+    """Return a consensus; pixels to ignore have no say in it and are never part of it."""
+    if target.ignore is None or not target.ignore.any():
+        return consensus(list(target.masks), rule, seed=seed, names=names)
+    counted = ~target.ignore
+    found = np.zeros(counted.shape, bool)
+    found[counted] = consensus([mask[counted] for mask in target.masks], rule, seed=seed, names=names)
+    return found
 
 
 Panel = tuple[tuple[str, TargetFacts], ...]
@@ -54,7 +80,11 @@ class Jury:
 
     def __init__(self, panel: Panel, truth: Mask) -> None:
         self._panel = panel
-        self._same = {"raters": [name for name, _ in panel], "followed_dice": [dice(f, truth) for _, f in panel]}
+        self._same = {
+            "raters": [name for name, _ in panel],
+            "rater_area": [f.area for _, f in panel],
+            "followed_dice": [dice(f, truth) for _, f in panel],
+        }
 
     def verdict(self, prediction: Mask) -> dict[str, Any]:
         """Return the columns of a round: the scores of a prediction on each rater, and of the followed truth.

@@ -166,7 +166,7 @@ ROUND: dict[str, tuple[MetricCard, Function]] = {
             name="volume-error",
             level="round",
             dims=_BOTH,
-            higher_is_better=False,
+            higher_is_better=None,
             summary="volume (area) of the prediction against the target's, relative: -1 nothing, 0 equal, 1 twice",
         ),
         lambda v: overlap.volume_error(v.facts, v.prediction),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rclicks.errors import PluginError
 from rclicks.metrics.raters_overlap import Floats, Overlaps, stack_masks
 from rclicks.sample import Mask
 from rclicks.seeds import keyed_rng
@@ -113,15 +114,17 @@ def staple(raters: Sequence[Mask] | Mask, iterations: int = 100) -> Staple:
 
     Raises
     ------
-    ModuleNotFoundError
+    PluginError
         If SimpleITK is absent.
     """
     masks = _some(raters)
     if np.array_equal(masks.any(axis=0), masks.all(axis=0)):
         unknown = (math.nan,) * len(masks)
         return Staple(masks[0].copy(), masks[0].astype(float), unknown, unknown)
-    import SimpleITK
-
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise PluginError("the STAPLE consensus needs SimpleITK; `pip install 'rclicks[volumes]'`") from error
     search = SimpleITK.STAPLEImageFilter()
     search.SetForegroundValue(1)
     search.SetMaximumIterations(iterations)

@@ -3,9 +3,9 @@
 Times are shares, so that their sums are true totals: `encode_s` is the image's encoding divided by the rows of the
 unit, `decode_s` a batch's time divided by its live lanes. `region` holds the pixels of a scribble or lasso: a bit each
 (`numpy.packbits`) for the box from (z, y, x) to (z1, y1, x1), both inclusive, in array order. Where an object has
-several raters, `raters` names them, `rater_iou` and `rater_dice` are the prediction's scores on each, and
-`followed_dice` is the agreement of the mask that the trajectory follows with each. `set_size` is the number of masks
-that the measures of sets were computed from, where there are any.
+several raters, `raters` names them, `rater_area` counts the pixels that each drew, `rater_iou` and `rater_dice` are the
+prediction's scores on each, and `followed_dice` is the agreement of the mask that the trajectory follows with each.
+`set_size` is the number of masks that the measures of sets were computed from, where there are any.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ SCHEMA = pa.schema(
         *((name, pa.float64()) for name in STORED),
         ("set_size", pa.int32()),
         ("raters", pa.list_(pa.string())),
+        ("rater_area", pa.list_(pa.int64())),
         ("rater_iou", pa.list_(pa.float64())),
         ("rater_dice", pa.list_(pa.float64())),
         ("followed_dice", pa.list_(pa.float64())),

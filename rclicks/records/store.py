@@ -135,7 +135,7 @@ class RunStore:
         if not (self.path / "run.json").exists() and any(not f.name.endswith(".tmp") for f in self.path.iterdir()):
             raise RunError(f"{self.path} is not a run folder (no run.json), so --fresh will not delete it")
         with _writing(self.path):
-            for name in ("shards", "failures"):
+            for name in ("shards", "failures", "masks"):
                 shutil.rmtree(self.path / name, ignore_errors=True)
             for name in ("records.parquet", "failures.parquet", "run.json"):
                 (self.path / name).unlink(missing_ok=True)

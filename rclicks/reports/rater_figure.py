@@ -55,7 +55,7 @@ def rater_figure(runs: Runs, dataset: str) -> Figure:
     dress(axes, runs.clicks, "dice")
     ceiling = float(found.groupby("sample")["ceiling"].mean().mean())
     axes.axhline(ceiling, color=INK, alpha=0.6, linewidth=1.2, zorder=1)
-    axes.text(runs.clicks + 0.45, ceiling, "raters with each other", fontsize=8, color=INK, ha="right", va="bottom")
+    axes.text(0.55, ceiling, "raters with each other", fontsize=8, color=INK, ha="left", va="bottom")
     axes.set_ylim(bottom=0.0)
     entries += [Line2D([], [], color=INK, linestyle=s, label=w) for s, w in (("-", "followed"), ("--", "others"))]
     legend = figure.legend(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rclicks.analysis import effort
-from rclicks.analysis.rater_effort import clicks_by_rater, clicks_to_reach
+from rclicks.analysis.rater_effort import clicks_to_reach
 
 DICE = np.array([[0.5, 0.8, 0.9], [0.2, 0.3, 0.4], [0.9, 0.9, 0.9], [0.5, 0.7, 0.8]])
 
@@ -21,12 +21,3 @@ def test_failures_are_counted_as_published() -> None:
 
 def test_each_trajectory_may_have_its_own_ceiling() -> None:
     assert clicks_to_reach(DICE, np.array([0.9, 0.2, 0.95, 0.6]), failed=10).tolist() == [3, 1, 10, 2]
-
-
-def test_by_rater() -> None:
-    found = clicks_by_rater(DICE, ["b", "a", "b", "a"], 0.8, failed=10)
-    assert list(found) == ["b", "a"]
-    assert (found["b"].clicks, found["b"].failures, found["b"].n) == (1.5, 0, 2)
-    assert (found["a"].clicks, found["a"].failures, found["a"].n) == (6.5, 1, 2)
-    with pytest.raises(ValueError, match="one each"):
-        clicks_by_rater(DICE, ["a"], 0.8)

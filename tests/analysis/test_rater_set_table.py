@@ -28,9 +28,12 @@ NAN = float("nan")
 def runs(rows: list[dict[str, Any]], metrics: tuple[str, ...] = ("ged", "dice-union")) -> Runs:
     usual = {"run": "r", "model": "m", "checkpoint": "none", "dataset": "d", "object": "0", "rater": "ann", "user": "u"}
     usual |= {"group": "", "replicate": 0, "round": 1, "kind": "click", "flags": "", "iou": 0.5, "set_size": 4.0}
-    usual |= {"raters": ["ann", "bob"], "rater_dice": [0.5, 0.5], "followed_dice": [1.0, 0.5]} | dict.fromkeys(
-        metrics, 0
-    )
+    usual |= {
+        "raters": ["ann", "bob"],
+        "rater_dice": [0.5, 0.5],
+        "followed_dice": [1.0, 0.5],
+        "rater_area": [9, 9],
+    } | dict.fromkeys(metrics, 0)
     header = {
         "benchmark": "b",
         "effective": {
@@ -101,7 +104,7 @@ def test_what_is_undefined_is_left_out_and_counted() -> None:
 
 
 def test_objects_of_one_rater_are_left_out() -> None:
-    alone = {"raters": None, "rater_dice": None, "followed_dice": None, "set_size": NAN, "ged": NAN}
+    alone = {"raters": None, "rater_dice": None, "followed_dice": None, "rater_area": None, "set_size": NAN, "ged": NAN}
     (row,) = lines(runs([{"sample": "a", "ged": 0.5}, {"sample": "b"} | alone], ("ged",)))
     assert (row["mean"], row["samples"], row["undefined"]) == (0.5, 1, 0)
     with pytest.raises(ProtocolError, match="no object of this run has several raters"):

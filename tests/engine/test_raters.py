@@ -11,7 +11,8 @@ from rclicks.analysis.rater_tables import rater_matrices, rater_robustness, rate
 from rclicks.analysis.runs import Aim, load_runs, narrowed
 from rclicks.analysis.tables import make_table
 from rclicks.engine.raters import Jury, followed, panel_of
-from rclicks.errors import ProtocolError
+from rclicks.errors import DataError, ProtocolError
+from rclicks.metrics.raters_consensus import RULES
 from rclicks.records.store import load_records, load_run, same_records
 from rclicks.sample import Target
 from support import REPOSITORY, SHARED, needs_shared
@@ -154,6 +155,7 @@ def test_a_jury_counts_two_empty_masks_as_agreement() -> None:
     jury = Jury(panel_of(target, (1.0, 1.0)), none)
     assert jury.verdict(none) == {
         "raters": ["a", "b"],
+        "rater_area": [4, 0],
         "followed_dice": [0.0, 1.0],
         "rater_iou": [0.0, 1.0],
         "rater_dice": [0.0, 1.0],
@@ -163,6 +165,64 @@ def test_a_jury_counts_two_empty_masks_as_agreement() -> None:
         "a",
         "b",
     ]
+
+
+def test_one_truth_is_followed_once_whatever_the_rules() -> None:
+    target = Target("0", (np.eye(4, dtype=bool),))
+    assert [name for name, _ in followed(target, ("union", "raters", "staple"), (0, "d", "s"))] == ["gt"]
+
+
+def test_a_rater_named_like_a_rule_is_refused() -> None:
+    target = Target("0", (np.eye(4, dtype=bool),) * 2, None, ("ann", "majority"))
+    with pytest.raises(DataError, match="a rater named majority"):
+        list(followed(target, ("raters",), (0, "d", "s")))
+
+
+def test_lots_differ_from_sample_to_sample_and_not_from_run_to_run() -> None:
+    halves = np.zeros((2, 16, 16), bool)
+    halves[0] = True
+    target = Target("0", tuple(halves), None, ("a", "b"))
+    one, again, other = (
+        next(followed(target, ("majority-random",), (0, "d", sample)))[1] for sample in ("s", "s", "t")
+    )
+    assert np.array_equal(one, again)
+    assert 0.3 < (one ^ other).mean() < 0.7
+
+
+def test_ignored_pixels_have_no_say_in_a_consensus() -> None:
+    rng = np.random.default_rng(0)
+    core = np.zeros((12, 12), bool)
+    core[2:8, 2:8] = True
+    masks = tuple(core ^ (rng.random(core.shape) < 0.1) for _ in range(3))
+    ignore = np.zeros_like(core)
+    ignore[6:] = True
+    kept = tuple(m & ~ignore for m in masks)
+    noisy = tuple(m | (ignore & (rng.random(core.shape) < 0.5)) for m in kept)
+    for rule in RULES:
+        found = [
+            next(followed(Target("0", drawn, ignore, ("a", "b", "c")), (rule,), (0, "d", "s")))[1]
+            for drawn in (kept, noisy)
+        ]
+        assert np.array_equal(*found), rule
+        assert not (found[0] & ignore).any()
+
+
+def test_the_ceiling_of_a_consensus_is_with_those_who_drew(tmp_path: Path) -> None:
+    run(tmp_path / "r", datasets=[{"name": "toy-raters", "options": {"silent": True}}], follow=["union"])
+    masks = discs()
+    row = rater_summary(load_runs([tmp_path / "r"])).frame.iloc[0]
+    assert row["ceiling"] == pytest.approx((dice(masks["bob"], masks["cat"]) + 1) / 2)
+    assert row["others"] == pytest.approx((1 + dice(masks["bob"], masks["cat"])) / 2)
+
+
+def test_clicks_to_the_ceiling(tmp_path: Path) -> None:
+    run(tmp_path / "r", clicks=2)
+    row = rater_summary(load_runs([tmp_path / "r"])).frame.iloc[0]
+    masks = list(discs().values())
+    ceiling = np.mean([dice(masks[i], masks[j]) for i, j in ((0, 1), (0, 2), (1, 2))])
+    reached = [dice(m, masks[1]) >= ceiling for m in masks]
+    assert row["reached"] == pytest.approx(np.mean(reached))
+    assert row["clicks to it"] == pytest.approx(np.mean([1 if r else 2 for r in reached]))
 
 
 @needs_shared
