@@ -196,3 +196,24 @@ def test_intervals_hold_the_mean_about_as_often_as_they_say() -> None:
         found = mean_interval(rng.exponential(size=40))
         hits += found.low <= 1 <= found.high
     assert 170 <= hits <= 198
+
+
+def test_each_run_has_the_measures_that_it_asked_for() -> None:
+    rows = [{"sample": "s", "ged": 0.5, "group": g} for g in ("G10", "", "G2")]
+    rows += [{"run": "other", "sample": "s", "ged": NAN, "dice-union": 0.25}]
+    for order in (rows, rows[::-1]):
+        found = runs(order)
+        found = Runs(
+            found.records,
+            found.units,
+            found.failures,
+            found.header,
+            {"r": ("iou", "ged"), "other": ("iou", "dice-union")},
+        )
+        told = [(row["run"], row["group"], row["metric"], row["undefined"]) for row in lines(found)]
+        assert told == [
+            ("other", "", "dice-union", 0),
+            ("r", "", "ged", 0),
+            ("r", "G2", "ged", 0),
+            ("r", "G10", "ged", 0),
+        ]

@@ -232,3 +232,11 @@ def test_real_raters(tmp_path: Path) -> None:
     rows = rater_summary(load_runs([tmp_path / "r"])).frame.to_dict("records")
     assert [row["n"] for row in rows] == [2, 2]
     assert 0.7 < rows[0]["ceiling"] < 1
+
+
+def test_a_fresh_run_leaves_nothing_of_the_old_one(tmp_path: Path) -> None:
+    run(tmp_path / "r", save_masks=True, limit=1)
+    assert (tmp_path / "r" / "masks").is_dir()
+    run(tmp_path / "r", fresh=True, limit=1)
+    assert not (tmp_path / "r" / "masks").exists()
+    assert len(load_records(tmp_path / "r")) == 3

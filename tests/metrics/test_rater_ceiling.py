@@ -2,6 +2,7 @@
 
 import csv
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 
 import rclicks
 from rclicks.data.contract import Dataset
+from rclicks.errors import PluginError
 from rclicks.metrics.raters_ceiling import ceiling_normalised, fleiss_kappa, human_ceiling, rater_agreement
 from rclicks.metrics.raters_consensus import consensus, consensus_scores, leave_one_out_majorities, staple
 from rclicks.sample import Sample, Target
@@ -222,3 +224,12 @@ def test_normalised_score() -> None:
     assert ceiling_normalised(0.6, 0.8) == pytest.approx(0.75)
     assert math.isnan(ceiling_normalised(0.6, 0.0))
     assert math.isnan(ceiling_normalised(0.6, math.nan))
+
+
+def test_without_simpleitk_staple_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)  # what an import finds where it is not installed
+    raters = np.zeros((2, 3, 3), bool)
+    raters[0, 1] = True
+    with pytest.raises(PluginError, match=r"pip install 'rclicks\[volumes\]'"):
+        consensus(raters, "staple")
+    assert consensus(raters, "union").sum() == 3
