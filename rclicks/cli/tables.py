@@ -59,6 +59,7 @@ _DISPENSABLE = (
     r"NoC@85",
     r"(biou|dice) final",
     r"IoU@1",
+    r"own / ceiling|reached",
     r"better|undefined",
     r"(own|gap) CI",
     r"failed",
@@ -67,6 +68,7 @@ _DISPENSABLE = (
     r"95 % CI",
 )
 _SHORTEST_NAME = 20
+_SAID = {"dataset": "data set", "follow": "following"}
 
 
 def print_table(table: Table, console: Console) -> None:
@@ -76,8 +78,8 @@ def print_table(table: Table, console: Console) -> None:
     terminal is too narrow the least important columns are left out and named. Names may fold, numbers never.
     """
     frame = rounded(table)
-    same = [c for c in ("run", "dataset", "user", "group") if c in frame and frame[c].nunique() == 1]
-    words = "".join(f", {'data set' if c == 'dataset' else c} {frame[c].iloc[0]}" for c in same)
+    same = [c for c in ("run", "dataset", "user", "group", "follow") if c in frame and frame[c].nunique() == 1]
+    words = "".join(f", {_SAID.get(c, c)} {frame[c].iloc[0]}" for c in same)
     frame = frame.drop(columns=same)
     gone: list[str] = []
     for pattern in _DISPENSABLE:
