@@ -28,6 +28,7 @@ __all__ = ["by_click", "by_rule", "rater_matrices", "rater_robustness", "rater_s
 Floats = np.ndarray
 KNOWN, FOLLOWED = "known", "raters"
 OBJECT = ["sample", "object"]
+PLAYER = ["run", "model", "user", "sample"]
 
 
 def rater_summary(runs: Runs) -> Table:
@@ -224,22 +225,31 @@ def _spread(name: str, values: Sequence[float] | Floats, samples: Sequence[str])
 
 
 def by_click(runs: Runs, dataset: str, users: Sequence[str]) -> pd.DataFrame:
-    """Return one row a model, sample and round: own, others and ceiling as in `rater_summary`, for raters followed.
+    """Return one row a run, model, user, sample and round: own, others and ceiling as in `rater_summary`.
 
-    Trajectories that stopped keep their last score. Empty if there is nothing to compare.
+    Only trajectories that follow raters count; those that stopped keep their last score. Empty if there is nothing to
+    compare.
+
+    Parameters
+    ----------
+    runs : Runs
+    dataset : str
+        Label of the data set.
+    users : sequence of str
+        Their labels.
     """
     records = runs.records[runs.records["raters"].notna() & ~runs.records["rater"].isin(RULES)]
     records = records[(records["dataset"] == dataset) & records["user"].isin(users)]
     rows: list[dict[str, Any]] = []
     for number in range(1, runs.clicks + 1):
         last = last_rounds(records[records["round"] <= number])
-        for (model, sample), part in last.groupby(["model", "sample"], sort=False):
+        for key, part in last.groupby(PLAYER, sort=False):
             scored, human, _ = _matrices(part)
             found, people = personalisation(scored), personalisation(human)
             if found.samples:
-                row = {"model": model, "sample": sample, "round": number, "ceiling": people.other}
+                row = dict(zip(PLAYER, key, strict=True)) | {"round": number, "ceiling": people.other}
                 rows.append(row | {"own": found.own, "others": found.other})
-    return pd.DataFrame(rows, columns=["model", "sample", "round", "own", "others", "ceiling"])
+    return pd.DataFrame(rows, columns=[*PLAYER, "round", "own", "others", "ceiling"])
 
 
 def _of_known_raters(runs: Runs) -> tuple[Runs, list[str]]:

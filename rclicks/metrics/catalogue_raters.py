@@ -96,7 +96,7 @@ _CARDS = (
         "mean risk when the least certain pixels near the masks are left to people",
         "Geifman and El-Yaniv 2017",
     ),
-    _of_maps("ncc", "higher", "normalised cross-correlation of uncertainty maps; hard masks have none", _BAUMGARTNER),
+    _of_maps("ncc", "higher", "normalised cross-correlation of uncertainty maps; one hard mask has none", _BAUMGARTNER),
 )
 
 RATERS: dict[str, MetricCard] = {card.name: card for card in _CARDS}

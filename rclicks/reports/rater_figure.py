@@ -43,7 +43,10 @@ def rater_figure(runs: Runs, dataset: str) -> Figure:
     figure = NewFigure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.add_subplot()
     entries = []
-    for i, (model, rows) in enumerate(found.groupby("model", sort=False)):
+    names = ["run", "model", "user"]
+    varying = [n for n in names if found[n].nunique() > 1] or ["model"]
+    for i, (key, rows) in enumerate(found.groupby(names, sort=False)):
+        label = " ".join(str(word) for name, word in zip(names, key, strict=True) if name in varying)
         look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
         for name, style in (("own", "-"), ("others", "--")):
             wide = rows.pivot_table(index="sample", columns="round", values=name)
@@ -51,7 +54,7 @@ def rater_figure(runs: Runs, dataset: str) -> Figure:
             axes.plot(x, mean, linestyle=style, linewidth=1.6, markersize=3.6, **look)
             if name == "own":
                 axes.fill_between(x, *bootstrap_band(wide.to_numpy()), color=look["color"], alpha=0.14, linewidth=0)
-        entries.append(Line2D([], [], linewidth=1.6, markersize=3.6, label=str(model), **look))
+        entries.append(Line2D([], [], linewidth=1.6, markersize=3.6, label=label, **look))
     dress(axes, runs.clicks, "dice")
     ceiling = float(found.groupby("sample")["ceiling"].mean().mean())
     axes.axhline(ceiling, color=INK, alpha=0.6, linewidth=1.2, zorder=1)

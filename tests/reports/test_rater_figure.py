@@ -1,5 +1,6 @@
 """The figure of several raters: lines are the means that the table has, and data without raters get none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,25 @@ def test_lines_end_at_the_numbers_of_the_table(tmp_path: Path) -> None:
     assert [f.name for f in save_rater_figures(runs, tmp_path)] == ["raters_toy-raters.png", "raters_toy-raters.svg"]
     with pytest.raises(ProtocolError, match="no rater of toy-set was followed"):
         rater_figure(runs, "toy-set")
+
+
+def test_two_users_of_one_model_are_two_lines(tmp_path: Path) -> None:
+    rclicks.evaluate(
+        "quickstart",
+        models=["geodesic"],
+        datasets=["toy-raters"],
+        users=["robot", {"name": "robot", "label": "twin"}],
+        metrics=["iou"],
+        clicks=2,
+        plugins=[PLUGINS],
+        out=tmp_path / "r",
+    )
+    runs = load_runs([tmp_path / "r"])
+    records = runs.records.copy()
+    twin = records["user"] == "twin"
+    records.loc[twin, "rater_dice"] = records.loc[twin, "rater_dice"].map(lambda scores: scores / 2)
+    figure = rater_figure(replace(runs, records=records), "toy-raters")
+    drawn = [np.asarray(line.get_ydata(), float) for line in figure.axes[0].lines if len(line.get_xdata()) == 2][:4]
+    np.testing.assert_allclose(drawn[2], drawn[0] / 2)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:2] == ["robot", "twin"]
