@@ -12,7 +12,7 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Box
 from rclicks.models.contract import State
 from rclicks.models.options import Choice, Number
-from rclicks.models.volume_seeds import (
+from rclicks.models.seeded.volume import (
     ASSUMED,
     BACKGROUND,
     OBJECT,

@@ -13,7 +13,7 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Box, Interaction
 from rclicks.models.contract import State
 from rclicks.models.options import Choice, Number
-from rclicks.models.volume_seeds import (
+from rclicks.models.seeded.volume import (
     OBJECT,
     VOLUME_OPTIONS,
     Seeds,

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
-from rclicks.models.colours import ColourModel, colour_bins, neighbours
 from rclicks.models.contract import State
 from rclicks.models.options import Choice, Number
-from rclicks.models.seeds import (
+from rclicks.models.seeded.colours import ColourModel, colour_bins, neighbours
+from rclicks.models.seeded.image import (
     BACKGROUND,
     COLOUR_OPTIONS,
     COMMON_OPTIONS,

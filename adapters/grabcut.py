@@ -13,7 +13,7 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Box, clicks_of
 from rclicks.models.contract import State
 from rclicks.models.options import Choice, Number
-from rclicks.models.seeds import (
+from rclicks.models.seeded.image import (
     BACKGROUND,
     COMMON_OPTIONS,
     OBJECT,

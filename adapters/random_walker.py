@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
-from rclicks.models.colours import neighbours
 from rclicks.models.contract import State
 from rclicks.models.options import Choice, Number
-from rclicks.models.seeds import (
+from rclicks.models.seeded.colours import neighbours
+from rclicks.models.seeded.image import (
     BACKGROUND,
     COMMON_OPTIONS,
     OBJECT,

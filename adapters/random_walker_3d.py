@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
 from rclicks.models.options import Choice, Number
-from rclicks.models.volume_seeds import (
+from rclicks.models.seeded.volume import (
     INTENSITY_OPTIONS,
     OBJECT,
     VOLUME_OPTIONS,

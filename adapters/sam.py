@@ -1,6 +1,7 @@
 """Segment Anything (Kirillov et al., ICCV 2023) and MobileSAM (Zhang et al., 2023).
 
-The networks come from the package ``segment-anything``; MobileSAM's encoder is `_tinyvit`. Options of `load`:
+The networks come from the package ``segment-anything``; MobileSAM's encoder is
+`rclicks.models.promptable.tinyvit`. Options of `load`:
 ``multimask``: take the best of three masks by predicted IoU (as RClicks does), else the single one. The chosen mask's
 logits are fed back with the next prompt; when they are dropped is the protocol's rule ``mask_prompt``.
 """
@@ -17,7 +18,7 @@ from rclicks.protocol import Protocol
 if TYPE_CHECKING:
     from torch import nn
 
-    from rclicks.adapters._promptable import SamModel
+    from rclicks.models.promptable.predictor import SamModel
 
 CARDS = (
     ModelCard(
@@ -111,38 +112,15 @@ def build_network(variant: str) -> nn.Module:
     ProtocolError
         If there is no such variant.
     """
-    from rclicks.models.torchvision_shim import import_torchvision
-
-    import_torchvision()
-    from segment_anything import sam_model_registry
+    from rclicks.models.promptable.networks import assemble, build_vit
 
     if variant == "vit_t":
-        from rclicks.adapters._tinyvit import TinyViT
+        from rclicks.models.promptable.tinyvit import TinyViT
 
         return assemble(TinyViT(1024, classifier=True), 1024)
     if variant not in {"vit_b", "vit_l", "vit_h"}:
         raise ProtocolError(f"unknown SAM variant {variant!r}; allowed: vit_b, vit_l, vit_h, vit_t")
-    network: nn.Module = sam_model_registry[variant]()
-    return network
-
-
-def assemble(encoder: nn.Module, side: int) -> nn.Module:
-    """Return an image encoder joined with SAM's prompt encoder and mask decoder for an input of `side` pixels."""
-    from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
-
-    return Sam(
-        image_encoder=encoder,
-        prompt_encoder=PromptEncoder(
-            embed_dim=256, image_embedding_size=(64, 64), input_image_size=(side, side), mask_in_chans=16
-        ),
-        mask_decoder=MaskDecoder(
-            num_multimask_outputs=3,
-            transformer=TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8),
-            transformer_dim=256,
-            iou_head_depth=3,
-            iou_head_hidden_dim=256,
-        ),
-    )
+    return build_vit(variant)
 
 
 def load(
@@ -154,7 +132,7 @@ def load(
     multimask: bool = True,
 ) -> SamModel:
     """Load a SAM or MobileSAM checkpoint, a plain state_dict."""
-    from rclicks.adapters._promptable import SamModel
+    from rclicks.models.promptable.predictor import SamModel
     from rclicks.models.weights import fill
 
     network = build_network(card.variant)

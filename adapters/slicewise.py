@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rclicks.adapters._slices import Stack
 from rclicks.cards import ModelCard
 from rclicks.errors import ProtocolError, WeightsError
 from rclicks.interaction import Box, Click, Interaction, check_inside
 from rclicks.models.contract import Model, State
 from rclicks.models.options import Choice, Number, read_options
-from rclicks.models.slices import (
+from rclicks.models.slicewise.slices import (
     PERCENTILES,
     Recent,
     SlicePrompts,
@@ -31,6 +30,7 @@ from rclicks.models.slices import (
     take_slice,
     to_slices,
 )
+from rclicks.models.slicewise.stack import Stack
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask, Sample
 

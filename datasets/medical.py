@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import list_files, stem_of
-from rclicks.data.intensity import gray_to_rgb
 from rclicks.data.multirater import (
     Drawing,
     MaskRules,
@@ -36,6 +35,7 @@ from rclicks.data.multirater import (
     targets_of,
 )
 from rclicks.errors import DataError
+from rclicks.intensity import gray_to_rgb
 from rclicks.sample import Sample
 
 CARDS = (

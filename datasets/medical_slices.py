@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import check_size, list_files, read_image, read_labels
-from rclicks.data.intensity import gray_to_rgb, percentile_window, to_uint8
 from rclicks.data.volumes import check_alike, read_volume
 from rclicks.errors import DataError
+from rclicks.intensity import gray_to_rgb, percentile_window, to_uint8
 from rclicks.sample import Sample, Target
 
 CARDS = (

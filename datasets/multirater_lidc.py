@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import list_files
-from rclicks.data.intensity import gray_to_rgb
 from rclicks.data.multirater import (
     Drawing,
     MaskRules,
@@ -37,6 +36,7 @@ from rclicks.data.multirater import (
 )
 from rclicks.data.pickles import BROKEN, read_pickle
 from rclicks.errors import DataError, ProtocolError
+from rclicks.intensity import gray_to_rgb
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample
 

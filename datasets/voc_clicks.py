@@ -1,7 +1,7 @@
 """Objects of PASCAL VOC 2012 that several people clicked on: one per class and image, at 256 pixels.
 
-The clicks themselves (What's the Point, Bearman et al., ECCV 2016) are read by `rclicks.clickability.voc`. A target is
-one eligible (image, class) pair, named by the class number; void pixels (255) are ignored.
+The clicks themselves (What's the Point, Bearman et al., ECCV 2016) are read by `rclicks.human_clicks.whats_the_point`.
+A target is one eligible (image, class) pair, named by the class number; void pixels (255) are ignored.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 
 from rclicks.cards import DatasetCard
-from rclicks.clickability.voc import SPLITS, eligible_objects
 from rclicks.data.contract import Dataset
 from rclicks.data.images import check_size, read_image, read_labels
 from rclicks.errors import DataError, ProtocolError
+from rclicks.human_clicks.whats_the_point import SPLITS, eligible_objects
 from rclicks.sample import Sample, Target
 
 CARDS = (

@@ -21,8 +21,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rclicks.errors import ProtocolError, UnknownNameError
-from rclicks.metrics.catalogue_raters import STORED
-from rclicks.metrics.raters_consensus import RULES
+from rclicks.metrics.raters.catalogue import STORED
+from rclicks.metrics.raters.consensus import RULES
 from rclicks.protocol import Protocol
 from rclicks.registry import Registry
 from rclicks.specs import Spec, parse
@@ -63,7 +63,7 @@ class Benchmark:
     protocol : Protocol
     follow : tuple of str
         What trajectories follow where there are several raters: "raters" (each of them), or rules of
-        `rclicks.metrics.raters_consensus`: "majority", "union", "intersection", "staple", ...
+        `rclicks.metrics.raters.consensus`: "majority", "union", "intersection", "staple", ...
     seed : int
     limit : int or None
         Samples a data set, the first ones; None for all.

@@ -2,8 +2,11 @@
 
 A plug-in folder has the sub-folders ``adapters``, ``datasets``, ``users``, ``clickability`` (click models) and
 ``benchmarks``. The package's own catalogue is one; others come from installed packages (entry points of the group
-``rclicks.plugins`` whose value is a package) and from ``--plugins DIR``. Python files hold a literal ``CARDS`` tuple,
-benchmarks are YAML files.
+``rclicks.plugins`` whose value is a package) and from ``--plugins DIR``. A family is one Python file, or one folder
+whose ``__init__.py`` has the cards; that file holds a literal ``CARDS`` tuple. Benchmarks are YAML files.
+
+A folder given by ``--plugins`` is imported as a package, so that a family's modules can import each other:
+``from .network import Net``.
 
 >>> "robot" in Registry.discover().users
 True
@@ -152,7 +155,8 @@ class Registry:
     def _scan(self, base: Path, package: str) -> None:
         for kind, (folder, card_type) in _KINDS.items():
             for file in _python_files(base / folder):
-                module = f"{package}.{folder}.{file.stem}" if package else _module_name(base, folder, file.stem)
+                name = file.parent.name if file.name == "__init__.py" else file.stem
+                module = f"{package or _package_of(base)}.{folder}.{name}"
                 try:
                     cards = read_cards(file)
                 except PluginError as error:
@@ -178,13 +182,29 @@ class Registry:
 
 
 def _python_files(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from (f for f in sorted(folder.glob("*.py")) if not f.name.startswith(("_", ".")))
+    """Yield the files that may hold cards: one of each family, ``NAME.py`` or ``NAME/__init__.py``."""
+    if not folder.is_dir():
+        return
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith(("_", ".")):
+            continue
+        if entry.suffix == ".py" and entry.is_file():
+            yield entry
+        elif (entry / "__init__.py").is_file():
+            yield entry / "__init__.py"
 
 
-def _module_name(base: Path, folder: str, stem: str) -> str:
-    tag = hashlib.sha256(str(base).encode()).hexdigest()[:8]
-    return f"rclicks_plugin_{tag}_{folder}_{stem}"
+def _package_of(base: Path) -> str:
+    """Return the name of the package that stands for a plug-in folder, made importable in this process.
+
+    The name depends on the folder alone, so that worker processes give its modules the same names.
+    """
+    name = f"rclicks_plugin_{hashlib.sha256(str(base).encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        package = ModuleType(name, f"The plug-in folder {base}.")
+        package.__path__ = [str(base)]
+        sys.modules[name] = package
+    return name
 
 
 def read_cards(file: Path) -> list[Card]:
@@ -240,20 +260,7 @@ def load_module(entry: Entry) -> ModuleType:
         If it fails to import or has no `load`; missing optional packages are named with their extra.
     """
     try:
-        module = sys.modules.get(entry.module)
-        if module is None and entry.module.startswith("rclicks_plugin_"):
-            spec = importlib.util.spec_from_file_location(entry.module, entry.file)
-            assert spec is not None  # noqa: S101 - a file path always gives a spec
-            assert spec.loader is not None  # noqa: S101
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[entry.module] = module
-            try:
-                spec.loader.exec_module(module)
-            except BaseException:
-                del sys.modules[entry.module]
-                raise
-        elif module is None:
-            module = importlib.import_module(entry.module)
+        module = importlib.import_module(entry.module)
     except ImportError as error:
         extra = getattr(entry.card, "extra", "")
         hint = f" Install it with `pip install 'rclicks[{extra}]'`." if extra else ""

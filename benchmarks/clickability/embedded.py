@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 
 from rclicks.clickability.contract import Ask, ClickModel
 from rclicks.clickability.embedded import CARDS, CueModel, load
-from rclicks.clickability.items import ClickItem, Scene
 from rclicks.clickability.simple import distance_map
 from rclicks.clickability.trained import CARDS as TRAINED
 from rclicks.clickability.trained import load as load_trained
-from rclicks.clickability.voc import voc_items
+from rclicks.clickability.training.cues import cross_validate, evidence_of, fit
 from rclicks.engine.loading import load_dataset
 from rclicks.errors import DataError
+from rclicks.human_clicks.items import ClickItem, Scene
+from rclicks.human_clicks.whats_the_point import voc_items
 from rclicks.metrics.clicks import nss, pl1, wasserstein
 from rclicks.registry import Registry
 from rclicks.seeds import keyed_rng
 from rclicks.specs import Spec
-from rclicks.training.cues import cross_validate, evidence_of, fit
 
 Density = Callable[[Scene], NDArray[np.float64]]
 REFERENCE = {"GrabCut": "GrabCut", "Berkeley": "Berkeley", "DAVIS": "DAVIS", "COCO_MVal": "COCO"}

@@ -66,7 +66,7 @@ def random_weights(name: str, folder: Path) -> Path:
     """Write a SegNeXt click model's weights as built, and return the file."""
     import torch
 
-    from rclicks.clickability._segnext import ClickabilityNetwork
+    from rclicks.clickability.networks.segnext import ClickabilityNetwork
 
     torch.manual_seed(0)
     file = folder / f"{name}.pth"

@@ -22,8 +22,8 @@ from scipy.spatial.distance import cdist
 from rclicks.cards import ClickModelCard
 from rclicks.clickability.contract import ClickModel
 from rclicks.clickability.evaluation import evaluate
-from rclicks.clickability.items import ClickItem, Scene
 from rclicks.engine.provenance import describe_machine, describe_packages
+from rclicks.human_clicks.items import ClickItem, Scene
 
 SHAPE = (480, 640)
 

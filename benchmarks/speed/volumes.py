@@ -25,8 +25,8 @@ import rclicks
 from rclicks.cards import ModelCard
 from rclicks.engine.episode import Rules, play
 from rclicks.engine.loading import load_user
-from rclicks.metrics.facts import TargetFacts
 from rclicks.metrics.surface import SurfacePair
+from rclicks.metrics.target import TargetFacts
 from rclicks.models.contract import Model, State
 from rclicks.protocol import Protocol
 from rclicks.registry import Registry

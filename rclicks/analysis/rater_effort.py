@@ -26,7 +26,7 @@ def clicks_to_reach(dice: Floats, level: float | Floats, *, failed: int | None =
         Dice after clicks 1..K against the followed rater. K is the cap.
     level : float or (n,) float array
         The Dice to reach. For clicks relative to the raters' own agreement give each object's
-        `rclicks.metrics.raters_ceiling` value, or a share of it.
+        `rclicks.metrics.raters.agreement` value, or a share of it.
     failed : int or None
         What a trajectory that never reaches it counts: None for K (as `effort.noc`). SPA caps at 6 and counts 10.
 

@@ -15,7 +15,7 @@ from rclicks.analysis.bootstrap import mean_interval
 from rclicks.analysis.rater_tables import by_rule
 from rclicks.analysis.runs import GROUP, Runs, Table, count_failures, finish, in_order, last_rounds
 from rclicks.errors import ProtocolError
-from rclicks.metrics.catalogue_raters import RATERS
+from rclicks.metrics.raters.catalogue import RATERS
 
 __all__ = ["rater_set_table"]
 

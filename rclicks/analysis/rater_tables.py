@@ -19,9 +19,9 @@ from rclicks.analysis.rater_effort import clicks_to_reach
 from rclicks.analysis.robustness_table import robustness_table
 from rclicks.analysis.runs import GROUP, Aim, Runs, Table, count_failures, finish, in_order, last_rounds
 from rclicks.errors import ProtocolError
-from rclicks.metrics.raters_consensus import RULES
-from rclicks.metrics.raters_matrix import personalisation, rater_table
-from rclicks.metrics.raters_overlap import mean_of
+from rclicks.metrics.raters.consensus import RULES
+from rclicks.metrics.raters.matrix import personalisation, rater_table
+from rclicks.metrics.raters.overlap import mean_of
 
 __all__ = ["by_click", "by_rule", "rater_matrices", "rater_robustness", "rater_summary"]
 

@@ -21,7 +21,7 @@ from rclicks.analysis.runs import GROUP, Aim, Runs, Table, about_truths, count_f
 from rclicks.analysis.volume_table import volume_table
 from rclicks.errors import ProtocolError, UnknownNameError
 from rclicks.metrics.catalogue import ROUND
-from rclicks.metrics.catalogue_raters import RATERS
+from rclicks.metrics.raters.catalogue import RATERS
 
 __all__ = ["IOU", "PRESETS", "make_table"]
 

@@ -167,7 +167,7 @@ def train_raters(
         A list of samples or groups, one a line, that the best epoch is chosen by; None takes a fixed tenth of the
         patients.
     protocol, size, patch, clicks, samples, rate
-        See `rclicks.training.aespa.Recipe`.
+        See `rclicks.adapters.aespa.training.Recipe`.
     start : Path or None
         Weights of SAM or MedSAM.
     encoder : {"vit_b", "small"}
@@ -181,11 +181,11 @@ def train_raters(
     """
     from rich.console import Console
 
+    from rclicks.adapters.aespa.design import SMALL, VIT_B
+    from rclicks.adapters.aespa.training import Recipe, train_aespa
     from rclicks.cli.training_shared import Watch, open_for_training, parted, quick_cpu, tell
-    from rclicks.models.aespa_design import SMALL, VIT_B
-    from rclicks.training.aespa import Recipe, train_aespa
+    from rclicks.training.examples import read_examples
     from rclicks.training.loop import Settings
-    from rclicks.training.raters import read_examples
 
     designs = {"vit_b": VIT_B, "small": SMALL}
     if encoder not in designs:

@@ -14,7 +14,7 @@ from rclicks.cli.training_shared import Watch, is_held_out, read_names, tell
 from rclicks.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from rclicks.clickability.items import ClickItem
+    from rclicks.human_clicks.items import ClickItem
 
 __all__ = ["train_clickability"]
 
@@ -54,7 +54,7 @@ def train_clickability(
         "mini" fits the embedded model's cues in seconds; "mini-cnn", "segnext-t", "segnext-s" or "segnext-b" are
         networks.
     protocol : {"default", "compat"}
-        See `rclicks.training.clickability`.
+        See `rclicks.clickability.training.network`.
     sigma : float
         Of the clicks' blur, in pixels of a 1920 x 1080 image.
     datasets : sequence of str
@@ -78,7 +78,7 @@ def train_clickability(
     console.print(f"{len(train)} objects to learn from, {len(other)} held out", highlight=False)
     if architecture == "mini":
         return _fit_cues(train, other, out, sigma, folds, seed, protocol, console)
-    from rclicks.training.clickability import Recipe, train_network
+    from rclicks.clickability.training.network import Recipe, train_network
     from rclicks.training.loop import Settings
 
     compat = protocol == "compat"
@@ -117,7 +117,7 @@ def _fit_cues(
     console: Console,
 ) -> Path:
     from rclicks.clickability.embedded import WEIGHTS
-    from rclicks.training.clickability import train_cues
+    from rclicks.clickability.training.network import train_cues
 
     if protocol != "default":
         raise ProtocolError("the cues of architecture mini have no published recipe; choose protocol default")
@@ -142,12 +142,12 @@ def _items(
 ) -> tuple[list[ClickItem], list[ClickItem]]:
     """Return items to learn from and items to validate with; no image is in both."""
     if clicks.is_dir():
-        from rclicks.clickability.voc import voc_items
+        from rclicks.human_clicks.whats_the_point import voc_items
 
         return voc_items(clicks, "train"), voc_items(clicks, "val")
-    from rclicks.clickability.human import human_items
-    from rclicks.clickability.people import read_table
     from rclicks.engine.loading import open_dataset
+    from rclicks.human_clicks.pairing import human_items
+    from rclicks.human_clicks.tables import read_table
     from rclicks.registry import Registry
     from rclicks.specs import parse
 

@@ -17,13 +17,13 @@ from rclicks.analysis.runs import Table
 from rclicks.cards import ClickModelCard
 from rclicks.clickability.contract import Ask
 from rclicks.clickability.evaluation import SCORES, compare_devices, compare_displays, draw_points, evaluate
-from rclicks.clickability.human import human_items
-from rclicks.clickability.items import ClickItem
-from rclicks.clickability.people import read_table
-from rclicks.clickability.voc import NAME as VOC
-from rclicks.clickability.voc import voc_items
 from rclicks.engine.loading import load_click_model, load_dataset, open_dataset
 from rclicks.errors import DataError
+from rclicks.human_clicks.items import ClickItem
+from rclicks.human_clicks.pairing import human_items
+from rclicks.human_clicks.tables import read_table
+from rclicks.human_clicks.whats_the_point import NAME as VOC
+from rclicks.human_clicks.whats_the_point import voc_items
 from rclicks.protocol import Protocol
 from rclicks.registry import Registry
 from rclicks.reports.clickmaps import click_map_figure

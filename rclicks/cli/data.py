@@ -11,12 +11,12 @@ import pandas as pd
 
 from rclicks.analysis.runs import Table
 from rclicks.data.contract import Dataset
-from rclicks.data.mbhseg import Orientation, Prepared, Window, prepare
 from rclicks.data.multirater import RaterFiles, natural
+from rclicks.datasets.multirater_mbhseg.preparation import Orientation, Prepared, Window, prepare
 from rclicks.engine.loading import open_dataset
 from rclicks.errors import ProtocolError
-from rclicks.metrics.raters_ceiling import human_ceiling
-from rclicks.metrics.raters_overlap import RATER_POLICIES
+from rclicks.metrics.raters.agreement import human_ceiling
+from rclicks.metrics.raters.overlap import RATER_POLICIES
 from rclicks.registry import Registry
 from rclicks.specs import parse
 
@@ -26,7 +26,7 @@ __all__ = ["ceilings", "prepare_mbhseg", "read_window", "who_drew"]
 def prepare_mbhseg(
     raw: Path, out: Path, *, windows: Sequence[str], orientation: str, geometry: str, say: Callable[[str], None]
 ) -> Prepared:
-    """Cut MBH-Seg's volumes into slices, and say what happens to each case; see `rclicks.data.mbhseg.prepare`."""
+    """Cut MBH-Seg's volumes into slices, and say what happens to each case; see `rclicks.datasets.multirater_mbhseg.preparation.prepare`."""
     done = prepare(
         raw.expanduser(),
         out.expanduser(),

@@ -97,7 +97,7 @@ def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
 def _facts(kind: str, registry: Registry) -> list[dict[str, Any]]:
     if kind == "metrics":
         from rclicks.metrics.catalogue import DERIVED
-        from rclicks.metrics.catalogue_raters import STORED
+        from rclicks.metrics.raters.catalogue import STORED
 
         return [asdict(c) for c in (*STORED.values(), *DERIVED.values())]
     if kind == "benchmarks":

@@ -50,13 +50,13 @@ DataRoot = Annotated[Path | None, typer.Option("--data-root", help="Folder that 
 
 def put_out(made: Any, kind: str | None, out: Path | None) -> None:
     """Print a table, or write it to a file."""
-    from rclicks.analysis.formats import render
     from rclicks.records.store import write_atomically
+    from rclicks.reports.formats import render
 
     if kind is None and out is None and sys.stdout.isatty():
         from rich.console import Console
 
-        from rclicks.cli.tables import print_table
+        from rclicks.reports.terminal import print_table
 
         print_table(made, Console(highlight=False))
         return

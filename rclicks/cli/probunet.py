@@ -103,7 +103,7 @@ def train_probunet(
     steps : int
         Rounded up to whole epochs of 100.
     size, features, latent, clicks, beta, rate
-        See `rclicks.training.probunet.Recipe` and `rclicks.models.probunet.Design`.
+        See `rclicks.adapters.probunet.training.Recipe` and `rclicks.adapters.probunet.checkpoint.Design`.
     batch, seed, device, mixed
         See `rclicks.training.loop.Settings`.
     threads : int
@@ -116,11 +116,11 @@ def train_probunet(
     """
     from rich.console import Console
 
+    from rclicks.adapters.probunet import training
+    from rclicks.adapters.probunet.checkpoint import Design
     from rclicks.cli.training_shared import Watch, open_for_training, parted, quick_cpu, tell
-    from rclicks.models.probunet import Design
-    from rclicks.training import probunet as training
+    from rclicks.training.examples import read_examples
     from rclicks.training.loop import Settings
-    from rclicks.training.raters import read_examples
 
     if steps < 1 or threads < 1:
         raise ProtocolError(f"{steps} steps on {threads} threads train nothing; expected at least 1 of each")

@@ -19,14 +19,14 @@ from rich.table import Table as RichTable
 from rclicks.analysis.runs import load_runs
 from rclicks.analysis.tables import make_table
 from rclicks.benchmark import load_benchmark
-from rclicks.cli.cost import estimate
-from rclicks.cli.tables import print_table
+from rclicks.engine.cost import estimate
 from rclicks.engine.plan import Plan, make_plan
 from rclicks.engine.run import run_plan
 from rclicks.engine.worker import Report
 from rclicks.errors import DataError, ProtocolError
 from rclicks.records.store import RunStore
 from rclicks.registry import Registry
+from rclicks.reports.terminal import print_table
 
 __all__ = ["run_benchmark"]
 

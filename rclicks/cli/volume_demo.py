@@ -102,10 +102,10 @@ def train_volume_demo(
     """
     from rich.console import Console
 
+    from rclicks.adapters.nninteractive.folder import Design
+    from rclicks.adapters.nninteractive.training import Recipe, read_objects, train_volume
     from rclicks.cli.training_shared import Watch, open_for_training, parted, quick_cpu, tell
-    from rclicks.models.nninteractive_folder import Design
     from rclicks.training.loop import Settings
-    from rclicks.training.volume import Recipe, read_objects, train_volume
 
     if steps < 1 or threads < 1:
         raise ProtocolError(f"{steps} steps on {threads} threads train nothing; expected at least 1 of each")

@@ -19,10 +19,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from rclicks.clickability.contract import Ask, ClickMap, ClickModel
-from rclicks.clickability.items import ClickItem, Scene
 from rclicks.errors import DataError, PluginError, ProtocolError
+from rclicks.human_clicks.items import ClickItem, Scene
 from rclicks.metrics.clicks import ks2d, nss, pde, pl1, wasserstein
-from rclicks.metrics.facts import bounding_box
+from rclicks.metrics.target import bounding_box
 from rclicks.seeds import keyed_rng
 
 __all__ = ["SCORES", "compare_devices", "compare_displays", "draw_points", "evaluate"]

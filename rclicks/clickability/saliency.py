@@ -194,7 +194,7 @@ def load(
     WeightsError
         If the checkpoint is missing, unsafe or does not fit.
     """
-    from rclicks.clickability._transalnet import TranSalNet
+    from rclicks.clickability.networks.transalnet import TranSalNet
 
     network = TranSalNet()
     identity = fill(network, card, checkpoint)

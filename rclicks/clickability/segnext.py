@@ -183,7 +183,7 @@ class Clickability(ClickModel):
         """Return (B, 416, 416) maps of the network's square, each scaled to [0, 1]."""
         import torch
 
-        from rclicks.clickability._segnext import min_max
+        from rclicks.clickability.networks.segnext import min_max
 
         masks = [[prepared.letterbox.put(np.asarray(m, np.float32)) for m in (a.mask, a.error)] for a in asks]
         with translate_memory_errors(), torch.inference_mode():
@@ -237,10 +237,10 @@ def load(
 
 def _network(card: ClickModelCard, blocks: str) -> nn.Module:
     if blocks == "own":
-        from rclicks.clickability._segnext import ClickabilityNetwork
+        from rclicks.clickability.networks.segnext import ClickabilityNetwork
 
         return ClickabilityNetwork(card.variant)
-    from rclicks.clickability._mmseg import MmsegNetwork
+    from rclicks.clickability.networks.mmseg import MmsegNetwork
 
     try:
         return MmsegNetwork(card.variant)

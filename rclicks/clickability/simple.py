@@ -21,7 +21,7 @@ from scipy import ndimage
 from rclicks.cards import ClickModelCard
 from rclicks.clickability.contract import Ask, ClickMap, ClickModel
 from rclicks.metrics.depth import depth_map
-from rclicks.metrics.facts import bounding_box
+from rclicks.metrics.target import bounding_box
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "DistanceTransform", "Uniform", "distance_map", "load"]

@@ -60,10 +60,10 @@ ARCHITECTURES = {"mini-cnn": (256, 256), "segnext-t": (416, 416), "segnext-s": (
 def build_network(architecture: str) -> nn.Module:
     """Return an untrained network of `ARCHITECTURES`."""
     if architecture == "mini-cnn":
-        from rclicks.clickability._embedded import ResidualNetwork
+        from rclicks.clickability.networks.embedded import ResidualNetwork
 
         return ResidualNetwork()
-    from rclicks.clickability._segnext import ClickabilityNetwork
+    from rclicks.clickability.networks.segnext import ClickabilityNetwork
 
     return ClickabilityNetwork(architecture.rpartition("-")[2])
 
@@ -79,7 +79,7 @@ def prior_map(found: Cues, weights: NDArray[np.float64], shape: tuple[int, ...])
 
 def scores(network: nn.Module, image: torch.Tensor, masks: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
     """Return the (B, 1, h, w) residual of any architecture; only the small one looks at the prior."""
-    from rclicks.clickability._embedded import ResidualNetwork
+    from rclicks.clickability.networks.embedded import ResidualNetwork
 
     if isinstance(network, ResidualNetwork):
         return network(image, masks, prior)

@@ -28,7 +28,7 @@ from rclicks.engine.lanes import LanePool
 from rclicks.engine.loading import load_click_model, load_dataset, load_model, load_user
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
 from rclicks.interaction import KINDS, Box, Click, Interaction, check_inside
-from rclicks.metrics.facts import TargetFacts
+from rclicks.metrics.target import TargetFacts
 from rclicks.models.contract import Model, State
 from rclicks.models.weights import SYNTHETIC
 from rclicks.protocol import Protocol

@@ -16,7 +16,7 @@ from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.volumes import SUFFIXES, Volume, case_name, check_alike, read_volume
 from rclicks.errors import DataError, ProtocolError
-from rclicks.metrics.facts import Window, bounding_box
+from rclicks.metrics.target import Window, bounding_box
 from rclicks.sample import Mask, Sample, Target
 
 __all__ = [

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import check_size, read_labels, read_mask
-from rclicks.data.intensity import gray_to_rgb, percentile_window, to_uint8
 from rclicks.errors import DataError, ProtocolError
+from rclicks.intensity import gray_to_rgb, percentile_window, to_uint8
 from rclicks.sample import Mask, Sample, Target
 
 __all__ = [

@@ -18,8 +18,8 @@ from rclicks.demo.files import datasets_found, open_files, open_sample, save
 from rclicks.demo.session import Session
 from rclicks.errors import RclicksError
 from rclicks.interaction import Click
-from rclicks.metrics.facts import TargetFacts
 from rclicks.metrics.overlap import dice
+from rclicks.metrics.target import TargetFacts
 from rclicks.sample import Mask, Sample
 
 __all__ = ["LAUNCH", "build"]

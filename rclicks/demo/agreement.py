@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rclicks.metrics.raters_overlap import Overlaps
+from rclicks.metrics.raters.overlap import Overlaps
 from rclicks.sample import Mask
 
 __all__ = ["CEILING", "Table", "agreement", "distinct"]

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from rclicks.errors import DataError, ProtocolError
 from rclicks.interaction import Click, check_inside
-from rclicks.metrics.facts import TargetFacts
+from rclicks.metrics.target import TargetFacts
 from rclicks.sample import Mask, Sample, Target
 from rclicks.users.robot import next_click
 

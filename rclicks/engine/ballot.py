@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rclicks.metrics.catalogue_raters import RATERS
+from rclicks.metrics.raters.catalogue import RATERS
 from rclicks.models.contract import Model, State
 from rclicks.sample import Target
 
 if TYPE_CHECKING:
-    from rclicks.metrics.raters_scores import Prediction
+    from rclicks.metrics.raters.scores import Prediction
 
 __all__ = ["AnswerError", "Ballot", "prediction_of"]
 
@@ -28,7 +28,7 @@ class Ballot:
     Parameters
     ----------
     names : sequence of str
-        Of `rclicks.metrics.catalogue_raters`.
+        Of `rclicks.metrics.raters.catalogue`.
     target : Target
         With several raters.
     spacing : sequence of float
@@ -36,7 +36,7 @@ class Ballot:
     """
 
     def __init__(self, names: Sequence[str], target: Target, spacing: Sequence[float]) -> None:
-        from rclicks.metrics.raters_scores import RaterFacts  # it needs SciPy's statistics, which are slow to import
+        from rclicks.metrics.raters.scores import RaterFacts  # it needs SciPy's statistics, which are slow to import
 
         self._names = tuple(names)
         self._of_sets = any(RATERS[name].level == "set" for name in names)
@@ -50,7 +50,7 @@ class Ballot:
         AnswerError
             If what the model answers is no set of probability maps.
         """
-        from rclicks.metrics.raters_scores import score_raters
+        from rclicks.metrics.raters.scores import score_raters
 
         samples = model.samples(embedding, state) if self._of_sets else None
         prediction = prediction_of(state, samples, model.card.threshold)
@@ -74,7 +74,7 @@ def prediction_of(state: State, samples: NDArray[np.float32] | None, threshold: 
     AnswerError
         If the samples are none, of another shape, or not in [0, 1].
     """
-    from rclicks.metrics.raters_scores import Prediction
+    from rclicks.metrics.raters.scores import Prediction
 
     mask = state.mask
     assert mask is not None  # noqa: S101 - `segment` has made one

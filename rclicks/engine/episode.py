@@ -24,8 +24,8 @@ from rclicks.engine.raters import Jury, followed, panel_of
 from rclicks.errors import ProtocolError, RclicksError
 from rclicks.interaction import Click, Drawing, Interaction, check_inside, corners_of
 from rclicks.metrics.catalogue import score
-from rclicks.metrics.catalogue_raters import RATERS
-from rclicks.metrics.facts import TargetFacts
+from rclicks.metrics.raters.catalogue import RATERS
+from rclicks.metrics.target import TargetFacts
 from rclicks.models.contract import Model, State
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask, Sample, Target

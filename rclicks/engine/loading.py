@@ -10,7 +10,7 @@ from typing import Any
 
 from rclicks.cards import ClickModelCard, DatasetCard, ModelCard, UserCard
 from rclicks.clickability.contract import ClickModel
-from rclicks.clickability.source import MapSource
+from rclicks.clickability.provider import MapSource
 from rclicks.config import load_config
 from rclicks.data.contract import Dataset
 from rclicks.data.roots import resolve

@@ -21,7 +21,7 @@ from rclicks.data.roots import resolve
 from rclicks.engine.loading import ClickModelPool, checkpoint_of, load_dataset, load_user
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
 from rclicks.metrics.catalogue import DEFAULTS
-from rclicks.metrics.catalogue_raters import STORED
+from rclicks.metrics.raters.catalogue import STORED
 from rclicks.records.schema import SCHEMA_VERSION
 from rclicks.registry import Registry
 from rclicks.specs import Spec

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from rclicks.errors import DataError
-from rclicks.metrics.facts import TargetFacts
 from rclicks.metrics.overlap import dice, iou
-from rclicks.metrics.raters_consensus import RULES, consensus
+from rclicks.metrics.raters.consensus import RULES, consensus
+from rclicks.metrics.target import TargetFacts
 from rclicks.sample import Mask, Target
 
 __all__ = ["Jury", "Panel", "followed", "panel_of"]

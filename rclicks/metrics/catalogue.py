@@ -13,8 +13,8 @@ from functools import cached_property
 
 from rclicks.errors import UnknownNameError
 from rclicks.metrics import overlap
-from rclicks.metrics.facts import TargetFacts, bounding_box, widen
 from rclicks.metrics.surface import SurfacePair
+from rclicks.metrics.target import TargetFacts, bounding_box, widen
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask
 

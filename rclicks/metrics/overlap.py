@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from rclicks.metrics.facts import TargetFacts, Window, band_width, boundary_band, bounding_box, widen
+from rclicks.metrics.target import TargetFacts, Window, band_width, boundary_band, bounding_box, widen
 from rclicks.sample import Mask
 
 __all__ = ["boundary_iou", "counts", "dice", "iou"]

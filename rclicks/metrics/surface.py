@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from rclicks.metrics.facts import bounding_box, widen
+from rclicks.metrics.target import bounding_box, widen
 
 __all__ = ["DEFINITIONS", "SurfacePair", "element_sizes"]
 

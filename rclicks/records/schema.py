@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from rclicks.metrics.catalogue_raters import STORED
+from rclicks.metrics.raters.catalogue import STORED
 
 __all__ = ["FAILURE_SCHEMA", "KEYS", "SCHEMA", "SCHEMA_VERSION", "TIMES", "TRAJECTORY"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.clickability.contract import ClickMap
-from rclicks.clickability.items import Scene
+from rclicks.human_clicks.items import Scene
 from rclicks.reports.figures import INK
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import pandas as pd
 from rclicks.analysis.effort import curves
 from rclicks.analysis.robustness_table import roles
 from rclicks.analysis.runs import Runs
-from rclicks.clickability.slicing import group_number
+from rclicks.clickability.groups import group_number
 from rclicks.errors import ProtocolError
 from rclicks.records.store import write_atomically
 

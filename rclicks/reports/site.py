@@ -11,13 +11,13 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from rclicks.analysis.formats import rounded
 from rclicks.analysis.runs import Runs, Table
 from rclicks.analysis.tables import PRESETS, make_table
 from rclicks.errors import ProtocolError
 from rclicks.records.schema import TRAJECTORY
 from rclicks.records.store import write_atomically
 from rclicks.reports.figures import curve_figure, inline_svg
+from rclicks.reports.formats import rounded
 
 __all__ = ["write_site"]
 

@@ -26,7 +26,7 @@ from scipy import ndimage
 
 from rclicks.interaction import Click
 from rclicks.metrics.depth import deepest
-from rclicks.metrics.facts import TargetFacts, bounding_box, widen
+from rclicks.metrics.target import TargetFacts, bounding_box, widen
 from rclicks.sample import Mask
 
 __all__ = [

@@ -19,8 +19,8 @@ from rclicks.interaction import Interaction
 from rclicks.sample import Mask, Sample, Target
 
 if TYPE_CHECKING:
-    from rclicks.clickability.source import MapSource
-    from rclicks.metrics.facts import TargetFacts
+    from rclicks.clickability.provider import MapSource
+    from rclicks.metrics.target import TargetFacts
 
 __all__ = ["Seat", "User", "View"]
 

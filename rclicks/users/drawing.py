@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from rclicks.interaction import Box, Drawing, Lasso, Scribble
-from rclicks.metrics.facts import TargetFacts, bounding_box
+from rclicks.metrics.target import TargetFacts, bounding_box
 from rclicks.sample import Mask
 from rclicks.users.box import jittered_box
 from rclicks.users.components import Component, Errors, label, largest_component

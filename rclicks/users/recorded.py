@@ -1,6 +1,6 @@
 """Replay of recorded clicks: real people, or an earlier run.
 
-The file is a CSV in the plain or the RClicks layout (see `rclicks.clickability.people`). Each person who clicked on an
+The file is a CSV in the plain or the RClicks layout (see `rclicks.human_clicks.tables`). Each person who clicked on an
 object plays one trajectory (the group in the records) and stops after the last click.
 """
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rclicks.cards import UserCard
-from rclicks.clickability.people import People
 from rclicks.errors import DataError, ProtocolError
+from rclicks.human_clicks.tables import People
 from rclicks.interaction import Interaction
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target

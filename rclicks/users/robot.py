@@ -27,7 +27,7 @@ from scipy import ndimage
 from rclicks.cards import UserCard
 from rclicks.interaction import Click, Interaction, clicks_of
 from rclicks.metrics.depth import deepest
-from rclicks.metrics.facts import TargetFacts, bounding_box, widen
+from rclicks.metrics.target import TargetFacts, bounding_box, widen
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask
 from rclicks.users.contract import User, View

@@ -22,12 +22,12 @@ import numpy as np
 
 from rclicks.cards import UserCard
 from rclicks.clickability.contract import Ask, ClickMap
-from rclicks.clickability.people import People
-from rclicks.clickability.slicing import Bounds, MassOrder, bounds_of, group_names, published_draw, published_slice
-from rclicks.clickability.source import MapSource
+from rclicks.clickability.groups import Bounds, MassOrder, bounds_of, group_names, published_draw, published_slice
+from rclicks.clickability.provider import MapSource
 from rclicks.errors import ProtocolError
+from rclicks.human_clicks.tables import People
 from rclicks.interaction import Click, Interaction, clicks_of
-from rclicks.metrics.facts import Window, bounding_box
+from rclicks.metrics.target import Window, bounding_box
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask, Sample, Target
 from rclicks.users.contract import Seat, User, View

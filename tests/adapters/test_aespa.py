@@ -78,7 +78,7 @@ def network() -> Any:
 
 
 def model(network: Any, name: str, mode: str = "correct", **options: Any) -> Any:
-    from rclicks.adapters._aespa_model import AespaModel, SpaModel
+    from rclicks.adapters.aespa.model import AespaModel, SpaModel
 
     defaults = {"style": "validation"} if name == "aespa" else SPA
     kind = AespaModel if name == "aespa" else SpaModel
@@ -108,7 +108,7 @@ def test_state_dict_has_the_published_keys_and_shapes(size: int) -> None:
 
 @needs_shared
 def test_other_numbers_of_components_have_the_published_parameters() -> None:
-    from rclicks.models._aespa import MixtureSam
+    from rclicks.adapters.aespa.network import MixtureSam
 
     with torch.device("meta"):
         for components, weights, shapes in ((16, 84624, 545408), (8, 83592, 544368), (4, 83076, 543848)):
@@ -120,7 +120,7 @@ def test_other_numbers_of_components_have_the_published_parameters() -> None:
 @needs_shared
 @pytest.mark.parametrize("size", [128, 256])
 def test_reference_forward(size: int, reference_state: dict) -> None:
-    from rclicks.models._aespa import responsibilities
+    from rclicks.adapters.aespa.network import responsibilities
 
     expected = manifest(size)
     network = aespa.build_network(f"vit_b_{size}").eval()
@@ -170,7 +170,7 @@ def test_reference_forward(size: int, reference_state: dict) -> None:
 
 @needs_shared
 def test_golden_components(network: Any) -> None:
-    from rclicks.models._aespa import responsibilities
+    from rclicks.adapters.aespa.network import responsibilities
 
     facts, arrays = golden("models/aespa_medsam_vit_b_128"), golden_arrays("models/aespa_medsam_vit_b_128")
 
@@ -457,7 +457,7 @@ def test_equal_samples_are_one_group(network: Any) -> None:
 
 
 def test_clicks_choose_the_group_that_contradicts_them_least(network: Any) -> None:
-    from rclicks.adapters._aespa_model import Memory
+    from rclicks.adapters.aespa.model import Memory
 
     played = model(network, "spa")
     encoded = played.embed(sample(rng_image(5, 64, 256)))
@@ -519,7 +519,7 @@ def test_unknown_variants_are_refused() -> None:
 
 def numbered(size: int, components: int = 16, table: int | None = None) -> dict:
     """Return a state_dict of the right shapes in which each tensor is its own number, in no space at all."""
-    from rclicks.models._aespa import MixtureSam
+    from rclicks.adapters.aespa.network import MixtureSam
 
     with torch.device("meta"):
         shapes = MixtureSam(size, components, table).state_dict()
@@ -556,7 +556,7 @@ def test_a_published_checkpoint_loads_with_its_size_and_components(tmp_path: Pat
 
 
 def test_tables_of_another_length_are_kept_and_interpolated(tmp_path: Path) -> None:
-    from rclicks.models.aespa_weights import read_training_checkpoint
+    from rclicks.adapters.aespa.weights import read_training_checkpoint
 
     state = {k.replace(".attn.rel_", ".attn.rel_pos_"): v for k, v in numbered(128, 4, 127).items()}
     found = read_training_checkpoint(training_file(tmp_path / "long.pth", state_dict=state))
@@ -644,7 +644,7 @@ def sam_state() -> dict:
 
 @pytest.mark.parametrize("size", [128, 256, 1024])
 def test_every_tensor_of_medsam_lands(sam_state: dict, size: int) -> None:
-    from rclicks.models.aespa_weights import remap
+    from rclicks.adapters.aespa.weights import remap
 
     assert len(sam_state) == 314
     found = remap(sam_state, size)
@@ -664,7 +664,7 @@ def test_every_tensor_of_medsam_lands(sam_state: dict, size: int) -> None:
 
 
 def test_only_global_tables_are_resized_and_linearly(sam_state: dict) -> None:
-    from rclicks.models.aespa_weights import remap
+    from rclicks.adapters.aespa.weights import remap
 
     ramp = torch.linspace(-3, 5, 127)
     key = "image_encoder.blocks.8.attn.rel_pos_h"
@@ -678,7 +678,7 @@ def test_only_global_tables_are_resized_and_linearly(sam_state: dict) -> None:
 
 @pytest.mark.parametrize("fault", ["missing", "misspelt", "extra", "shape", "window"])
 def test_remapping_drops_nothing(sam_state: dict, fault: str) -> None:
-    from rclicks.models.aespa_weights import remap
+    from rclicks.adapters.aespa.weights import remap
 
     state, key = dict(sam_state), "mask_decoder.transformer.layers.0.mlp.lin1.weight"
     if fault == "missing":
@@ -696,8 +696,8 @@ def test_remapping_drops_nothing(sam_state: dict, fault: str) -> None:
 
 
 def test_a_training_starts_from_medsam(sam_state: dict) -> None:
-    from rclicks.models._aespa import MixtureSam
-    from rclicks.models.aespa_weights import initialise
+    from rclicks.adapters.aespa.network import MixtureSam
+    from rclicks.adapters.aespa.weights import initialise
 
     mlps = {f"mask_decoder.transformer.layers.{i}.mlp.{n}" for i in (0, 1) for n in ("layers.0.0", "fc")}
     network = MixtureSam(128, 4)

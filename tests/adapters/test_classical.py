@@ -15,11 +15,11 @@ import support
 from rclicks.engine.loading import load_dataset
 from rclicks.errors import DataError, ProtocolError, WeightsError
 from rclicks.interaction import Box, Click
-from rclicks.metrics.facts import TargetFacts
 from rclicks.metrics.overlap import iou
-from rclicks.models.colours import ColourModel, colour_bins, neighbours
+from rclicks.metrics.target import TargetFacts
 from rclicks.models.contract import Model, State
-from rclicks.models.seeds import (
+from rclicks.models.seeded.colours import ColourModel, colour_bins, neighbours
+from rclicks.models.seeded.image import (
     Canvas,
     stamp,
     tidy,

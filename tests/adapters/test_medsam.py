@@ -37,7 +37,7 @@ def decode(network: object, features: object, corners: list[float]) -> object:
 
 
 def test_intensities_are_stretched_over_the_image() -> None:
-    from rclicks.adapters._medsam_models import stretch
+    from rclicks.adapters.medsam.model import stretch
 
     assert stretch(np.array([[5, 10], [15, 5]])).tolist() == [[0.0, 0.5], [1.0, 0.0]]
     assert stretch(np.full((2, 2), 7)).tolist() == [[0.0, 0.0], [0.0, 0.0]]

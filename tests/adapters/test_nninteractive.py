@@ -324,7 +324,7 @@ KEYS = st.lists(st.integers(1, 4), max_size=5).map(tuple)
 
 @given(KEYS, st.booleans(), KEYS)
 def test_steps_always_arrive(held: tuple[int, ...], undoable: bool, wanted: tuple[int, ...]) -> None:
-    from rclicks.adapters._nninteractive_model import Held, Steps, steps_to
+    from rclicks.adapters.nninteractive.model import Held, Steps, steps_to
 
     have = tuple(Click((k, k, k)) for k in held)
     want = tuple(Click((k, k, k)) for k in wanted)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import rclicks
+from rclicks.adapters.probunet.checkpoint import FORMAT, Design, build, checkpoint_of, read_network
 from rclicks.errors import ProtocolError, WeightsError
 from rclicks.interaction import Click
 from rclicks.models.contract import State
-from rclicks.models.probunet import FORMAT, Design, build, checkpoint_of, read_network
 from rclicks.models.weights import synthetic_state
 from rclicks.sample import Sample
 from support import rng_image

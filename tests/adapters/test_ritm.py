@@ -14,8 +14,8 @@ from rclicks.adapters import ritm  # noqa: E402
 from rclicks.cards import ModelCard  # noqa: E402
 from rclicks.errors import ProtocolError, WeightsError  # noqa: E402
 from rclicks.interaction import Click  # noqa: E402
-from rclicks.models.clickmaps import point_tensor  # noqa: E402
 from rclicks.models.contract import State  # noqa: E402
+from rclicks.models.early_fusion.click_maps import point_tensor  # noqa: E402
 from rclicks.models.weights import load_into, synthetic_state  # noqa: E402
 from rclicks.protocol import Protocol  # noqa: E402
 from rclicks.sample import Sample  # noqa: E402
@@ -280,7 +280,7 @@ def test_other_formats_are_refused(tmp_path: Path, weights: dict[str, Any]) -> N
 
 
 def test_older_fusions_can_be_built() -> None:
-    from rclicks.adapters._ritm_network import HRNetModel
+    from rclicks.adapters.ritm.network import HRNetModel
 
     image, points = torch.rand(1, 4, 40, 56), point_tensor([[(9.0, 9.0, 0, True)]])
     for options in ({"use_rgb_conv": True}, {"use_rgb_conv": False, "conv_extend": True, "use_disks": False}):

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from rclicks.adapters import _brs, ritm  # noqa: E402
-from rclicks.adapters._brs import NETWORK_CLICKS, ClickObjective, click_boxes  # noqa: E402
+from rclicks.adapters.ritm.brs import NETWORK_CLICKS, ClickObjective, click_boxes  # noqa: E402
 from rclicks.interaction import Click  # noqa: E402
 from rclicks.models.contract import State  # noqa: E402
 from rclicks.sample import Sample  # noqa: E402

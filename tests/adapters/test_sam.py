@@ -36,7 +36,7 @@ def sample(image: np.ndarray) -> Sample:
 @pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest) -> dict:
     """Build a network with the golden weights; encode the two golden images once."""
-    from rclicks.adapters._promptable import SamModel
+    from rclicks.models.promptable.predictor import SamModel
 
     file, name = request.param
     facts = golden(f"models/{file}")
@@ -197,7 +197,7 @@ BOX = Box((20, 30), (70, 90))
     ],
 )
 def test_when_previous_logits_are_dropped(interactions: tuple, keep: bool, published: bool) -> None:
-    from rclicks.adapters._promptable import SamModel
+    from rclicks.models.promptable.predictor import SamModel
 
     memory = np.zeros((256, 256), np.float32)
     for protocol, expected in (("default", keep), ("compat", published)):
@@ -253,7 +253,7 @@ def test_each_lane_takes_its_own_best_mask(mobile: dict) -> None:
 
 
 def test_protocols_boxes_and_masks_with_one_encoding(mobile: dict) -> None:
-    from rclicks.adapters._promptable import SamModel
+    from rclicks.models.promptable.predictor import SamModel
 
     model, encoded = mobile["model"], mobile["encoded"]
     compat = SamModel(model.card, model.network, "cpu", "synthetic", Protocol.named("compat"))

@@ -78,7 +78,7 @@ def test_lanes_equal_single_lanes_in_any_company(played: dict) -> None:
 
 
 def test_protocols_differ_only_when_both_signs_have_one_click(played: dict) -> None:
-    from rclicks.adapters._sam2_model import Sam2Model
+    from rclicks.adapters.sam2.images import Sam2Model
 
     model, encoded = played["model"], played["encoded"]
     compat = Sam2Model(model.card, model.network, "cpu", "synthetic", Protocol.named("compat"), feed_back=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import rclicks
-from rclicks.adapters import sam2, sam2_video
+from rclicks.adapters import sam2
 from rclicks.errors import DataError, ProtocolError, WeightsError
 from rclicks.interaction import Box, Click, Interaction, Scribble
 from rclicks.models.contract import Model, State
@@ -146,7 +146,7 @@ def test_each_frame_is_encoded_once_a_volume(played: dict[str, Any]) -> None:
 
 
 def test_few_remembered_frames_cost_time_but_change_nothing(sample: Sample, played: dict[str, Any], model: Any) -> None:
-    from rclicks.adapters._sam2_video import Sam2VideoModel
+    from rclicks.adapters.sam2.video import Sam2VideoModel
 
     frugal = Sam2VideoModel(model.card, model.network, "cpu", "synthetic", {**model.options, "keep": 1})
     calls: list[int] = []
@@ -187,7 +187,7 @@ def test_a_memory_holds_every_frame_but_no_features(played: dict[str, Any]) -> N
 
 
 def test_slices_may_be_stacked_along_another_axis(model: Any, sample: Sample, played: dict[str, Any]) -> None:
-    from rclicks.adapters._sam2_video import Sam2VideoModel
+    from rclicks.adapters.sam2.video import Sam2VideoModel
 
     turned = Sample("test", "turned", np.moveaxis(sample.image, 0, 1), spacing=(1.0, 5.0, 1.0))
     auto = Sam2VideoModel(model.card, model.network, "cpu", "synthetic", {**model.options, "axis": "auto"})
@@ -214,14 +214,15 @@ def test_bad_input_is_refused(model: Any, sample: Sample, played: dict[str, Any]
     with pytest.raises(ProtocolError, match="'window'"):
         rclicks.load_model("sam2-video-tiny", "synthetic", window=[3, 1])
     with pytest.raises(ProtocolError, match="allowed: "):
-        sam2_video.build_network("sam2_hiera_xxl")
+        sam2.build_network("sam2_hiera_xxl", side=512)
 
 
 def test_cards_are_those_of_the_image_models() -> None:
-    assert [(c.variant, c.checkpoint, c.parameters) for c in sam2_video.CARDS] == [
-        (c.variant, c.checkpoint, c.parameters) for c in sam2.CARDS
+    volumes = [card for card in sam2.CARDS if card.dims == 3]
+    assert [(c.variant, c.checkpoint, c.parameters) for c in volumes] == [
+        (c.variant, c.checkpoint, c.parameters) for c in sam2.CARDS if c.dims == 2
     ]
-    assert all(card.dims == 3 for card in sam2_video.CARDS)
+    assert len(volumes) == 8
 
 
 @pytest.mark.slow

@@ -17,15 +17,15 @@ from scipy import ndimage
 import rclicks
 from rclicks.adapters import slicewise
 from rclicks.cards import ModelCard
-from rclicks.data.intensity import gray_to_rgb, percentile_window, to_uint8
 from rclicks.data.volumes import read_volume
 from rclicks.engine.episode import Rules
 from rclicks.engine.episode import play as play_all
 from rclicks.engine.loading import checkpoint_of, load_user
 from rclicks.errors import DataError, ProtocolError, UnknownNameError, WeightsError
+from rclicks.intensity import gray_to_rgb, percentile_window, to_uint8
 from rclicks.interaction import Box, Click, Interaction, Lasso, Scribble
 from rclicks.models.contract import Model, State
-from rclicks.models.slices import most_interior
+from rclicks.models.slicewise.slices import most_interior
 from rclicks.protocol import Protocol
 from rclicks.registry import Registry
 from rclicks.sample import Sample, Target

@@ -16,9 +16,9 @@ from rclicks.analysis.rater_set_table import rater_set_table
 from rclicks.analysis.rater_tables import rater_summary
 from rclicks.analysis.runs import Aim, Runs, load_runs
 from rclicks.analysis.tables import make_table
-from rclicks.cli.tables import print_table
 from rclicks.errors import ProtocolError
-from rclicks.metrics.raters_consensus import RULES
+from rclicks.metrics.raters.consensus import RULES
+from rclicks.reports.terminal import print_table
 from support import REPOSITORY
 
 PLUGINS = REPOSITORY / "tests" / "plugins"

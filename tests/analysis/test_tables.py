@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 import rclicks
-from rclicks.analysis.formats import render
 from rclicks.analysis.runs import Runs, Table, load_runs
 from rclicks.analysis.tables import make_table
 from rclicks.errors import ProtocolError, RunError, UnknownNameError
+from rclicks.reports.formats import render
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
 BENCHMARK = "summary: s\nmodels: [toy]\ndatasets: [toy-set]\nprotocol: {clicks: 4}\nmetrics: [iou, biou]\n"

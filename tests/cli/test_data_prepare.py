@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 import rclicks
 from rclicks.cli.main import app
-from rclicks.data.mbhseg import prepare
 from rclicks.data.volumes import read_volume
+from rclicks.datasets.multirater_mbhseg.preparation import prepare
 from rclicks.errors import DataError, ProtocolError
 from support import SHARED, needs_shared
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 import rclicks
 from rclicks.analysis.runs import Table
-from rclicks.cli.tables import best_cells, print_table
+from rclicks.reports.terminal import best_cells, print_table
 from support import REPOSITORY
 
 PLUGINS = Path(__file__).parent.parent / "plugins"

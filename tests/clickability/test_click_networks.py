@@ -66,7 +66,7 @@ def fixture_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def clickability(variant: str, state: str = "golden") -> torch.nn.Module:
-    from rclicks.clickability._segnext import ClickabilityNetwork
+    from rclicks.clickability.networks.segnext import ClickabilityNetwork
 
     network = ClickabilityNetwork(variant)
     if state == "fixture":
@@ -86,7 +86,7 @@ def small() -> torch.nn.Module:
 
 @cache
 def transalnet() -> torch.nn.Module:
-    from rclicks.clickability._transalnet import TranSalNet
+    from rclicks.clickability.networks.transalnet import TranSalNet
 
     network = TranSalNet()
     network.load_state_dict(synthetic_state(network, bn_calibration=golden(TRANSALNET)["bn_calibration"]))
@@ -121,7 +121,7 @@ def shapes(network: torch.nn.Module) -> dict[str, str]:
 @needs_shared
 @pytest.mark.parametrize("variant", ["s", "b"])
 def test_the_click_model_has_the_published_keys_and_shapes(variant: str) -> None:
-    from rclicks.clickability._segnext import ClickabilityNetwork
+    from rclicks.clickability.networks.segnext import ClickabilityNetwork
 
     network = ClickabilityNetwork(variant)
     facts = golden(GOLDEN[variant])
@@ -137,8 +137,8 @@ def test_transalnet_has_the_published_keys_and_shapes() -> None:
 
 @pytest.mark.parametrize("card", [*segnext.CARDS, saliency.CARDS[0]], ids=lambda c: c.name)
 def test_cards_tell_the_number_of_weights(card: ClickModelCard) -> None:
-    from rclicks.clickability._segnext import ClickabilityNetwork
-    from rclicks.clickability._transalnet import TranSalNet
+    from rclicks.clickability.networks.segnext import ClickabilityNetwork
+    from rclicks.clickability.networks.transalnet import TranSalNet
 
     with torch.device("meta"):
         network = TranSalNet() if card in saliency.CARDS else ClickabilityNetwork(card.variant)
@@ -188,7 +188,7 @@ def raw_input(case: dict) -> tuple[torch.Tensor, torch.Tensor]:
 @needs_shared
 @pytest.mark.parametrize("case", [0, 1])
 def test_the_small_click_model_has_the_golden_features_and_outputs(case: int) -> None:
-    from rclicks.clickability._segnext import min_max
+    from rclicks.clickability.networks.segnext import min_max
 
     facts = golden(GOLDEN["s"])["raw"][case]
     image, masks = raw_input(facts)
@@ -226,7 +226,7 @@ def test_both_published_wrappers_give_the_golden_maps(variant: str) -> None:
 
 @needs_shared
 def test_the_published_click_model_has_the_outputs_of_the_fixture() -> None:
-    from rclicks.clickability._segnext import min_max
+    from rclicks.clickability.networks.segnext import min_max
 
     data = fixture("clickability_forward")
     network = clickability("b", "fixture")
@@ -289,13 +289,13 @@ def test_click_maps_are_fine_for_odd_sizes_and_errors_of_one_pixel(size: tuple[i
 
 
 def test_a_constant_map_is_no_crash() -> None:
-    from rclicks.clickability._segnext import min_max
+    from rclicks.clickability.networks.segnext import min_max
 
     assert torch.equal(min_max(torch.full((2, 1, 3, 4), 7.0)), torch.zeros(2, 1, 3, 4))
 
 
 def test_training_mode_learns_drops_and_stops_a_step_earlier() -> None:
-    from rclicks.clickability._segnext import Block, ClickabilityNetwork, Factorisation
+    from rclicks.clickability.networks.segnext import Block, ClickabilityNetwork, Factorisation
 
     torch.manual_seed(0)
     network = ClickabilityNetwork("t").train()
@@ -342,7 +342,7 @@ def test_transalnet_has_the_golden_features_and_outputs() -> None:
 
 @needs_shared
 def test_transalnet_has_the_output_of_the_fixture() -> None:
-    from rclicks.clickability._transalnet import TranSalNet
+    from rclicks.clickability.networks.transalnet import TranSalNet
 
     data = fixture("transalnet_forward")
     network = TranSalNet().eval()

@@ -15,8 +15,8 @@ import rclicks.clickability.embedded as embedded
 from rclicks.clickability.contract import Ask
 from rclicks.clickability.embedded import CARDS, CUES, WEIGHTS, CueModel, cues, load
 from rclicks.clickability.simple import distance_map
-from rclicks.clickability.voc import voc_items
 from rclicks.errors import WeightsError
+from rclicks.human_clicks.whats_the_point import voc_items
 from rclicks.metrics.clicks import nss, wasserstein
 from rclicks.registry import Registry
 from support import REPOSITORY, SHARED, needs_shared

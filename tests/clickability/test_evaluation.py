@@ -8,10 +8,10 @@ import pytest
 from rclicks.cards import ClickModelCard
 from rclicks.clickability.contract import ClickModel
 from rclicks.clickability.evaluation import compare_devices, compare_displays, draw_points, evaluate
-from rclicks.clickability.items import ClickItem, Scene
 from rclicks.clickability.simple import CARDS, load
-from rclicks.clickability.voc import voc_items
 from rclicks.errors import DataError, PluginError, ProtocolError
+from rclicks.human_clicks.items import ClickItem, Scene
+from rclicks.human_clicks.whats_the_point import voc_items
 from rclicks.metrics.clicks import ks2d, nss, pde, pl1, wasserstein
 from support import SHARED, needs_shared
 

@@ -15,8 +15,8 @@ INSTALLED = all(importlib.util.find_spec(name) for name in ("mmseg", "mmengine",
 def test_same_keys_and_same_map(variant: str) -> None:
     import torch
 
-    from rclicks.clickability._mmseg import MmsegNetwork
-    from rclicks.clickability._segnext import ClickabilityNetwork
+    from rclicks.clickability.networks.mmseg import MmsegNetwork
+    from rclicks.clickability.networks.segnext import ClickabilityNetwork
     from rclicks.models.weights import synthetic_state
 
     own, theirs = ClickabilityNetwork(variant).eval(), MmsegNetwork(variant).eval()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from rclicks.cards import DatasetCard
-from rclicks.clickability.human import human_items
-from rclicks.clickability.people import RCLICKS, People, read_table, scale_points
 from rclicks.data.contract import Dataset
 from rclicks.errors import DataError
+from rclicks.human_clicks.pairing import human_items
+from rclicks.human_clicks.tables import RCLICKS, People, read_table, scale_points
 from rclicks.interaction import Click
 from rclicks.sample import Sample, Target
 from support import golden, needs_shared

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from rclicks.clickability.slicing import MassOrder, bounds_of, group_number, published_draw, published_slice
+from rclicks.clickability.groups import MassOrder, bounds_of, group_number, published_draw, published_slice
 from rclicks.errors import ProtocolError
-from rclicks.metrics.facts import TargetFacts
+from rclicks.metrics.target import TargetFacts
 from rclicks.users.robot import next_click
 from support import SHARED, crc32, golden, needs_shared
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 import rclicks
 from rclicks.data.images import _truncated, find_by_stem, list_files, read_image, read_labels, read_mask
-from rclicks.data.intensity import percentile_window, to_uint8
 from rclicks.errors import DataError
+from rclicks.intensity import percentile_window, to_uint8
 
 
 def save(path: Path, image: Image.Image, **options: object) -> Path:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import rclicks
-from rclicks.clickability.voc import voc_items
 from rclicks.errors import DataError, ProtocolError
+from rclicks.human_clicks.whats_the_point import voc_items
 from support import SHARED, needs_shared
 
 OBJECTS = "split,image_id,cls,class_name,eligible,n_instances_main,n_clicks,area_px,area_frac"

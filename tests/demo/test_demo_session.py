@@ -18,8 +18,8 @@ from rclicks.demo.session import Session
 from rclicks.engine.loading import load_model
 from rclicks.errors import DataError, PluginError, ProtocolError, UnknownNameError, WeightsError
 from rclicks.interaction import Click
-from rclicks.metrics.facts import TargetFacts
 from rclicks.metrics.overlap import dice, iou
+from rclicks.metrics.target import TargetFacts
 from rclicks.models.contract import State
 from rclicks.registry import Registry
 from rclicks.sample import Sample, Target

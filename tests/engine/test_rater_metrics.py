@@ -19,16 +19,16 @@ from rclicks.engine.ballot import AnswerError, prediction_of
 from rclicks.engine.episode import Rules, play
 from rclicks.engine.loading import load_model, load_user
 from rclicks.errors import ProtocolError, UnknownNameError
-from rclicks.metrics import raters_calibration as calibration
-from rclicks.metrics import raters_consensus, raters_scores
-from rclicks.metrics import raters_soft as soft
-from rclicks.metrics.catalogue_raters import RATERS, STORED
-from rclicks.metrics.raters_diversity import distinct_masks, prediction_fidelity, rater_coverage, squared_ged
-from rclicks.metrics.raters_insight import collective_insight
-from rclicks.metrics.raters_matching import matched
-from rclicks.metrics.raters_ncc import ncc
-from rclicks.metrics.raters_overlap import Overlaps, vote_fraction
-from rclicks.metrics.raters_scores import Prediction, RaterFacts, score_raters
+from rclicks.metrics.raters import calibration, soft
+from rclicks.metrics.raters import consensus as raters_consensus
+from rclicks.metrics.raters import scores as raters_scores
+from rclicks.metrics.raters.catalogue import RATERS, STORED
+from rclicks.metrics.raters.diversity import distinct_masks, prediction_fidelity, rater_coverage, squared_ged
+from rclicks.metrics.raters.insight import collective_insight
+from rclicks.metrics.raters.matching import matched
+from rclicks.metrics.raters.ncc import ncc
+from rclicks.metrics.raters.overlap import Overlaps, vote_fraction
+from rclicks.metrics.raters.scores import Prediction, RaterFacts, score_raters
 from rclicks.models.contract import State
 from rclicks.protocol import Protocol
 from rclicks.records.store import load_failures, load_records, load_run, same_records

@@ -12,7 +12,7 @@ from rclicks.analysis.runs import Aim, load_runs, narrowed
 from rclicks.analysis.tables import make_table
 from rclicks.engine.raters import Jury, followed, panel_of
 from rclicks.errors import DataError, ProtocolError
-from rclicks.metrics.raters_consensus import RULES
+from rclicks.metrics.raters.consensus import RULES
 from rclicks.records.store import load_records, load_run, same_records
 from rclicks.sample import Target
 from support import REPOSITORY, SHARED, needs_shared

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rclicks.metrics.catalogue import DEFAULTS, ROUND, score
-from rclicks.metrics.facts import TargetFacts
 from rclicks.metrics.surface import SurfacePair
+from rclicks.metrics.target import TargetFacts
 from rclicks.protocol import Protocol
 
 SPACING = (3.0, 1.0, 0.5)

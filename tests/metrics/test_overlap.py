@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from rclicks.errors import UnknownNameError
 from rclicks.metrics.catalogue import score
-from rclicks.metrics.facts import TargetFacts, band_width
 from rclicks.metrics.overlap import boundary_iou, dice, iou
+from rclicks.metrics.target import TargetFacts, band_width
 from rclicks.protocol import Protocol
 from support import golden, golden_arrays, needs_shared, synthetic_truth
 

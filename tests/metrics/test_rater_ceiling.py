@@ -12,8 +12,8 @@ import pytest
 import rclicks
 from rclicks.data.contract import Dataset
 from rclicks.errors import PluginError
-from rclicks.metrics.raters_ceiling import ceiling_normalised, fleiss_kappa, human_ceiling, rater_agreement
-from rclicks.metrics.raters_consensus import consensus, consensus_scores, leave_one_out_majorities, staple
+from rclicks.metrics.raters.agreement import ceiling_normalised, fleiss_kappa, human_ceiling, rater_agreement
+from rclicks.metrics.raters.consensus import consensus, consensus_scores, leave_one_out_majorities, staple
 from rclicks.sample import Sample, Target
 from support import SHARED
 

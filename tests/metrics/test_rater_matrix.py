@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rclicks.errors import ProtocolError
-from rclicks.metrics.raters_matrix import personalisation, rater_matrix, rater_table
+from rclicks.metrics.raters.matrix import personalisation, rater_matrix, rater_table
 
 
 def styles() -> np.ndarray:

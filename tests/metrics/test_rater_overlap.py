@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rclicks.metrics import raters_overlap
-from rclicks.metrics.raters_overlap import Overlaps, choose_raters, mean_of, vote_fraction
+from rclicks.metrics.raters import overlap as raters_overlap
+from rclicks.metrics.raters.overlap import Overlaps, choose_raters, mean_of, vote_fraction
 
 
 def some_masks(seed: int, count: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from rclicks.metrics import raters_published as published
-from rclicks.metrics.raters_diversity import prediction_fidelity, rater_coverage, squared_ged
-from rclicks.metrics.raters_insight import collective_insight
-from rclicks.metrics.raters_matching import matched
-from rclicks.metrics.raters_ncc import ncc
-from rclicks.metrics.raters_overlap import Overlaps, vote_fraction
-from rclicks.metrics.raters_soft import thresholded_soft_dice
+from rclicks.metrics.raters import published
+from rclicks.metrics.raters.diversity import prediction_fidelity, rater_coverage, squared_ged
+from rclicks.metrics.raters.insight import collective_insight
+from rclicks.metrics.raters.matching import matched
+from rclicks.metrics.raters.ncc import ncc
+from rclicks.metrics.raters.overlap import Overlaps, vote_fraction
+from rclicks.metrics.raters.soft import thresholded_soft_dice
 from support import SHARED
 
 FOLDER = SHARED / "reference" / "aespa" / "golden"

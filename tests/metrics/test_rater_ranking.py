@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from rclicks.metrics.raters_ranking import (
+from rclicks.metrics.raters.ranking import (
     flips,
     mean_scores,
     tau,

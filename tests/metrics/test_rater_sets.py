@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rclicks.metrics.raters_diversity import (
+from rclicks.metrics.raters.diversity import (
     coverage_curve,
     coverage_fidelity_mean,
     distinct_masks,
@@ -16,10 +16,10 @@ from rclicks.metrics.raters_diversity import (
     rater_coverage,
     squared_ged,
 )
-from rclicks.metrics.raters_insight import collective_insight, difference_variances
-from rclicks.metrics.raters_matching import matched, matched_raters
-from rclicks.metrics.raters_ncc import ncc
-from rclicks.metrics.raters_overlap import Overlaps, Similarity
+from rclicks.metrics.raters.insight import collective_insight, difference_variances
+from rclicks.metrics.raters.matching import matched, matched_raters
+from rclicks.metrics.raters.ncc import ncc
+from rclicks.metrics.raters.overlap import Overlaps, Similarity
 
 SEEDS = st.integers(0, 2**32 - 1)
 

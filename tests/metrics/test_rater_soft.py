@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from rclicks.metrics.raters_calibration import (
+from rclicks.metrics.raters.calibration import (
     area_under_risk_coverage,
     dilated_union,
     ece_of_single_raters,
@@ -17,8 +17,8 @@ from rclicks.metrics.raters_calibration import (
     reliability,
     volume_crps,
 )
-from rclicks.metrics.raters_overlap import vote_fraction
-from rclicks.metrics.raters_soft import (
+from rclicks.metrics.raters.overlap import vote_fraction
+from rclicks.metrics.raters.soft import (
     brier,
     cross_entropy,
     entropy_bits,

@@ -5,7 +5,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from rclicks.models.clickmaps import disk_maps, mirrored, point_tensor, tanh_maps  # noqa: E402
+from rclicks.models.early_fusion.click_maps import disk_maps, mirrored, point_tensor, tanh_maps  # noqa: E402
 from support import SHARED, golden, golden_arrays, needs_shared, stored_view  # noqa: E402
 
 

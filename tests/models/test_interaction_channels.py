@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from rclicks.errors import DataError, ProtocolError  # noqa: E402
-from rclicks.interaction import Box, Click, Interaction, Lasso, Scribble  # noqa: E402
-from rclicks.models.interaction_channels import (  # noqa: E402
+from rclicks.adapters.nninteractive.channels import (  # noqa: E402
     PREVIOUS,
     crop_padded,
     draw_channels,
@@ -23,7 +21,9 @@ from rclicks.models.interaction_channels import (  # noqa: E402
     patch_windows,
     point_ball,
 )
-from rclicks.models.nninteractive_folder import write_synthetic_folder  # noqa: E402
+from rclicks.adapters.nninteractive.folder import write_synthetic_folder  # noqa: E402
+from rclicks.errors import DataError, ProtocolError  # noqa: E402
+from rclicks.interaction import Box, Click, Interaction, Lasso, Scribble  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
 
 SHAPE = (40, 52, 37)

@@ -12,8 +12,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("dynamic_network_architectures")
 
-from rclicks.errors import ProtocolError, WeightsError  # noqa: E402
-from rclicks.models.nninteractive_folder import (  # noqa: E402
+from rclicks.adapters.nninteractive.folder import (  # noqa: E402
     CHECKPOINT,
     CONFIGURATION,
     Design,
@@ -21,6 +20,7 @@ from rclicks.models.nninteractive_folder import (  # noqa: E402
     write_folder,
     write_synthetic_folder,
 )
+from rclicks.errors import ProtocolError, WeightsError  # noqa: E402
 from rclicks.models.weights import read_checkpoint  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
 

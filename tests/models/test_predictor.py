@@ -12,11 +12,11 @@ from torch.nn.functional import avg_pool2d  # noqa: E402
 from rclicks.cards import ModelCard  # noqa: E402
 from rclicks.errors import DataError  # noqa: E402
 from rclicks.interaction import Click  # noqa: E402
-from rclicks.metrics.facts import TargetFacts  # noqa: E402
-from rclicks.models.clickmaps import disk_maps  # noqa: E402
-from rclicks.models.clickpredictor import ClickModel  # noqa: E402
+from rclicks.metrics.target import TargetFacts  # noqa: E402
 from rclicks.models.contract import State  # noqa: E402
-from rclicks.models.zoom import ZoomRule  # noqa: E402
+from rclicks.models.early_fusion.click_maps import disk_maps  # noqa: E402
+from rclicks.models.early_fusion.predictor import ClickModel  # noqa: E402
+from rclicks.models.early_fusion.zoom import ZoomRule  # noqa: E402
 from rclicks.sample import Sample  # noqa: E402
 from rclicks.users.robot import next_click  # noqa: E402
 from support import SHARED, crc32, golden, golden_arrays, needs_shared, rng_image, stored_view  # noqa: E402

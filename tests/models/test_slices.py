@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rclicks.errors import DataError, ProtocolError
 from rclicks.interaction import Box, Click, Lasso, Scribble, check_inside
-from rclicks.models.slices import (
+from rclicks.models.slicewise.slices import (
     Recent,
     depth_in,
     drop,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rclicks.errors import DataError
 from rclicks.interaction import Box, Click, Lasso, Scribble
-from rclicks.models.volume_seeds import (
+from rclicks.models.seeded.volume import (
     ASSUMED,
     BACKGROUND,
     OBJECT,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rclicks.interaction import Click
-from rclicks.models.zoom import ZoomRule, bounds, holds_positive, object_region, overlap
+from rclicks.models.early_fusion.zoom import ZoomRule, bounds, holds_positive, object_region, overlap
 from support import golden, needs_shared
 
 

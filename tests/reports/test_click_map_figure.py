@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rclicks.clickability.items import Scene
+from rclicks.human_clicks.items import Scene
 from rclicks.reports.clickmaps import click_map_figure
 
 MASK = np.zeros((60, 90), bool)

@@ -16,16 +16,8 @@ if importlib.util.find_spec("segment_anything") is None:
 
 import rclicks  # noqa: E402
 from rclicks.adapters import sam  # noqa: E402
-from rclicks.cli.aespa_training import train_raters  # noqa: E402
-from rclicks.errors import DataError, ProtocolError, WeightsError  # noqa: E402
-from rclicks.interaction import Click  # noqa: E402
-from rclicks.models.aespa_design import SMALL, VIT_B, EncoderDesign  # noqa: E402
-from rclicks.models.aespa_weights import read_training_checkpoint  # noqa: E402
-from rclicks.models.contract import State  # noqa: E402
-from rclicks.models.weights import read_checkpoint, synthetic_state  # noqa: E402
-from rclicks.sample import Sample, Target  # noqa: E402
-from rclicks.training import aespa_clicks as rules  # noqa: E402
-from rclicks.training.aespa import (  # noqa: E402
+from rclicks.adapters.aespa.design import SMALL, VIT_B, EncoderDesign  # noqa: E402
+from rclicks.adapters.aespa.training import (  # noqa: E402
     AespaTask,
     FollowTask,
     PublishedTask,
@@ -37,8 +29,16 @@ from rclicks.training.aespa import (  # noqa: E402
     view_of,
     views_of,
 )
+from rclicks.adapters.aespa.weights import read_training_checkpoint  # noqa: E402
+from rclicks.cli.aespa_training import train_raters  # noqa: E402
+from rclicks.errors import DataError, ProtocolError, WeightsError  # noqa: E402
+from rclicks.interaction import Click  # noqa: E402
+from rclicks.models.contract import State  # noqa: E402
+from rclicks.models.weights import read_checkpoint, synthetic_state  # noqa: E402
+from rclicks.sample import Sample, Target  # noqa: E402
+from rclicks.training import aespa_clicks as rules  # noqa: E402
+from rclicks.training.examples import Example  # noqa: E402
 from rclicks.training.loop import Progress, Settings  # noqa: E402
-from rclicks.training.raters import Example  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
 
 TINY = EncoderDesign(width=24, depth=4, heads=2)
@@ -125,7 +125,7 @@ def test_the_published_recipe_leaves_exactly_the_published_parts_as_they_are(mod
 @needs_shared
 def test_the_published_recipe_on_the_published_network_and_real_crops() -> None:
     from rclicks.cli.training_shared import open_for_training
-    from rclicks.training.raters import read_examples
+    from rclicks.training.examples import read_examples
 
     data = open_for_training("LIDC_crops", SHARED / "data", [], 2)
     task = made(Recipe(protocol="compat", clicks=1), read_examples(data[i] for i in (0, 40)))
@@ -153,7 +153,7 @@ def test_padded_raters_count_as_raters_who_drew_nothing() -> None:
 
 
 def test_published_batches_share_their_mixture_and_mended_ones_do_not() -> None:
-    from rclicks.training._aespa_play import Lane, Session, on_device
+    from rclicks.adapters.aespa.session import Lane, Session, on_device
 
     views = [view_of(e, 64) for e in EXAMPLES[:2]]
 
@@ -262,7 +262,7 @@ def test_spa_clicks_background_where_raters_share_nothing() -> None:
 
 
 def test_the_first_click_goes_to_the_middle_of_the_raters_object_and_others_to_errors() -> None:
-    from rclicks.training._aespa_play import Lane
+    from rclicks.adapters.aespa.session import Lane
 
     truth = disc(64, (30, 40), 9)
     counted = np.ones_like(truth)
@@ -395,7 +395,7 @@ def as_sample(some: Example) -> Sample:
 @pytest.mark.parametrize("model", ["aespa", "spa"])
 def test_the_checkpoint_plays_as_validation_did(tmp_path: Path, model: str) -> None:
     """The registered model gives the sessions of the training: same clicks, same masks."""
-    from rclicks.training._aespa_play import Lane, Session, on_device
+    from rclicks.adapters.aespa.session import Lane, Session, on_device
 
     recipe = replace(QUICK, model=model, clicks=3)
     task = made(recipe)
@@ -456,7 +456,7 @@ def test_the_command_line_trains_a_network_that_plays(
 
 
 def test_medsam_weights_start_a_training_and_compat_loses_its_mlps(tmp_path: Path) -> None:
-    from rclicks.training.aespa import _weights
+    from rclicks.adapters.aespa.training import _weights
 
     with torch.device("meta"):
         shapes = sam.build_network("vit_b")

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rclicks.clickability.items import Scene
-from rclicks.training.augment import colours, crop, flip, outline
+from rclicks.clickability.training.augment import colours, crop, flip, outline
+from rclicks.human_clicks.items import Scene
 
 
 def made(seed: int) -> tuple[Scene, np.ndarray, np.random.Generator]:

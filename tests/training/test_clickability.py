@@ -15,14 +15,10 @@ from rclicks.clickability.embedded import CARDS as EMBEDDED  # noqa: E402
 from rclicks.clickability.embedded import WEIGHTS, read_weights  # noqa: E402
 from rclicks.clickability.embedded import load as load_embedded  # noqa: E402
 from rclicks.clickability.groundtruth import click_map  # noqa: E402
-from rclicks.clickability.items import ClickItem  # noqa: E402
 from rclicks.clickability.letterbox import Letterbox  # noqa: E402
 from rclicks.clickability.trained import ARCHITECTURES, CARDS, load  # noqa: E402
-from rclicks.clickability.voc import voc_items  # noqa: E402
-from rclicks.errors import DataError, ProtocolError, WeightsError  # noqa: E402
-from rclicks.models.weights import read_checkpoint  # noqa: E402
-from rclicks.training._backbones import backbone_of, fill_backbone  # noqa: E402
-from rclicks.training.clickability import (  # noqa: E402
+from rclicks.clickability.training.backbones import backbone_of, fill_backbone  # noqa: E402
+from rclicks.clickability.training.network import (  # noqa: E402
     DensityTask,
     PublishedTask,
     Recipe,
@@ -30,6 +26,10 @@ from rclicks.training.clickability import (  # noqa: E402
     similarity,
     train_network,
 )
+from rclicks.errors import DataError, ProtocolError, WeightsError  # noqa: E402
+from rclicks.human_clicks.items import ClickItem  # noqa: E402
+from rclicks.human_clicks.whats_the_point import voc_items  # noqa: E402
+from rclicks.models.weights import read_checkpoint  # noqa: E402
 from rclicks.training.loop import Settings  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
 
@@ -196,7 +196,7 @@ def test_a_pretrained_backbone_is_used_and_learns_slowly(tmp_path: Path) -> None
 
 
 def test_batch_norms_are_folded_into_the_small_encoder() -> None:
-    from rclicks.clickability._embedded import Encoder
+    from rclicks.clickability.networks.embedded import Encoder
 
     torch.manual_seed(0)
     encoder, state = Encoder(), {}

@@ -9,11 +9,11 @@ import pytest
 
 from rclicks.clickability.contract import Ask
 from rclicks.clickability.embedded import CARDS, CUES, WEIGHTS, CueModel, load
-from rclicks.clickability.items import ClickItem, Scene
-from rclicks.clickability.voc import voc_items
+from rclicks.clickability.training.cues import RIDGE, cross_validate, evidence_of, fit, log_gain
+from rclicks.clickability.training.network import train_cues
 from rclicks.errors import DataError
-from rclicks.training.clickability import train_cues
-from rclicks.training.cues import RIDGE, cross_validate, evidence_of, fit, log_gain
+from rclicks.human_clicks.items import ClickItem, Scene
+from rclicks.human_clicks.whats_the_point import voc_items
 from support import SHARED, needs_shared
 
 TRUTH = np.array([1.5, -1.0, -0.4, -2.0, -4.0])

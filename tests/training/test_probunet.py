@@ -13,20 +13,20 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 
 import rclicks  # noqa: E402
+from rclicks.adapters.probunet.checkpoint import Design, network_input, read_network  # noqa: E402
+from rclicks.adapters.probunet.network import divergence  # noqa: E402
+from rclicks.adapters.probunet.training import Play, ProbUNetTask, Recipe, foreground, train_probunet  # noqa: E402
 from rclicks.cli.main import app  # noqa: E402
 from rclicks.cli.training_shared import quick_cpu  # noqa: E402
 from rclicks.errors import DataError, ProtocolError  # noqa: E402
 from rclicks.interaction import Click  # noqa: E402
-from rclicks.metrics.raters_diversity import squared_ged  # noqa: E402
-from rclicks.metrics.raters_overlap import Overlaps  # noqa: E402
-from rclicks.models._probunet import divergence  # noqa: E402
+from rclicks.metrics.raters.diversity import squared_ged  # noqa: E402
+from rclicks.metrics.raters.overlap import Overlaps  # noqa: E402
 from rclicks.models.contract import State  # noqa: E402
-from rclicks.models.probunet import Design, network_input, read_network  # noqa: E402
 from rclicks.models.weights import read_checkpoint  # noqa: E402
 from rclicks.sample import Sample  # noqa: E402
+from rclicks.training.examples import Example  # noqa: E402
 from rclicks.training.loop import Progress, Settings  # noqa: E402
-from rclicks.training.probunet import Play, ProbUNetTask, Recipe, foreground, train_probunet  # noqa: E402
-from rclicks.training.raters import Example  # noqa: E402
 
 SIZE = 24
 DESIGN = Design(features=(8, 16), latent=2, radius=2)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rclicks.cli.training_shared import open_for_training, parted
 from rclicks.errors import DataError, ProtocolError
 from rclicks.sample import Sample, Target
-from rclicks.training.raters import Example, central_crop, evenly, fingerprint, random_crop, read_examples
+from rclicks.training.examples import Example, central_crop, evenly, fingerprint, random_crop, read_examples
 from support import SHARED, needs_shared
 
 DATA = SHARED / "data"

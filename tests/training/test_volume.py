@@ -13,15 +13,8 @@ pytest.importorskip("dynamic_network_architectures")
 nibabel = pytest.importorskip("nibabel")
 
 import rclicks  # noqa: E402
-from rclicks.cli.volume_demo import train_volume_demo  # noqa: E402
-from rclicks.errors import DataError, ProtocolError  # noqa: E402
-from rclicks.interaction import Box, Click, Lasso, Scribble, check_inside  # noqa: E402
-from rclicks.models.nninteractive_folder import CHECKPOINT, Design  # noqa: E402
-from rclicks.models.weights import read_checkpoint  # noqa: E402
-from rclicks.sample import Mask  # noqa: E402
-from rclicks.training import prompts  # noqa: E402
-from rclicks.training.loop import Progress, Settings  # noqa: E402
-from rclicks.training.volume import (  # noqa: E402
+from rclicks.adapters.nninteractive.folder import CHECKPOINT, Design  # noqa: E402
+from rclicks.adapters.nninteractive.training import (  # noqa: E402
     Example,
     Play,
     Recipe,
@@ -30,6 +23,13 @@ from rclicks.training.volume import (  # noqa: E402
     segmentation_loss,
     train_volume,
 )
+from rclicks.cli.volume_demo import train_volume_demo  # noqa: E402
+from rclicks.errors import DataError, ProtocolError  # noqa: E402
+from rclicks.interaction import Box, Click, Lasso, Scribble, check_inside  # noqa: E402
+from rclicks.models.weights import read_checkpoint  # noqa: E402
+from rclicks.sample import Mask  # noqa: E402
+from rclicks.training import prompts  # noqa: E402
+from rclicks.training.loop import Progress, Settings  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
 
 HIPPOCAMPUS = SHARED / "data/volumes/hippocampus"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rclicks.errors import DataError, ProtocolError
 from rclicks.interaction import Box, Click
-from rclicks.metrics.facts import TargetFacts
+from rclicks.metrics.target import TargetFacts
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target
 from rclicks.users import box, recorded

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from rclicks.interaction import Drawing, check_inside
-from rclicks.metrics.facts import TargetFacts
+from rclicks.metrics.target import TargetFacts
 from rclicks.users.components import Component, errors_of, largest_error
 from rclicks.users.drawing import (
     best_slice,

@@ -13,7 +13,7 @@ from scipy import ndimage
 from rclicks.errors import ProtocolError
 from rclicks.interaction import Box, Click, Interaction, check_inside
 from rclicks.metrics.depth import deepest
-from rclicks.metrics.facts import TargetFacts
+from rclicks.metrics.target import TargetFacts
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target
 from rclicks.users import volumetric

@@ -1,0 +1,207 @@
+"""Back-propagating refinement: bend the network's input or features until it agrees with the clicks.
+
+RGB-BRS and DistMap-BRS (Jang and Kim, CVPR 2019) optimise an offset of the normalised image or of the click maps;
+f-BRS (Sofiiuk et al., CVPR 2020) a scale and a bias per feature channel: A and B of the backbone's output (on HRNet
+they are the same place), C of the classifier's input. All with SciPy's L-BFGS-B, one trajectory at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import fmin_l_bfgs_b
+from torch import Tensor
+
+from rclicks.models.early_fusion.click_maps import PointRow, mirrored
+from rclicks.models.early_fusion.predictor import ClickModel, Embedding, Lane
+
+from .hrnet import resize
+from .network import HRNetModel
+
+__all__ = ["BrsModel", "ClickObjective", "click_boxes"]
+
+OPTIMISER = {"m": 20, "factr": 0, "pgtol": 1e-8, "maxfun": 20, "maxiter": 40}
+REGULARISER, BIAS_WEIGHT = 1e-3, 10.0
+ENOUGH_CHANGE = 0.01  # in IoU between masks of successive evaluations
+OPTIMISE_AFTER = 1  # clicks
+
+# How many clicks, the first ones, the network is shown; all of them count in the loss.
+NETWORK_CLICKS = {"rgb-brs": 5, "distmap-brs": 5, "f-brs-a": 8, "f-brs-b": 8, "f-brs-c": 8}
+
+# vector -> (logits of the network input's size, regularisation)
+Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class BrsState:
+    """What BRS takes to the next round.
+
+    Attributes
+    ----------
+    vector : (n,) float32 array
+        The optimised offsets, or scales and biases.
+    previous : (H, W) float32 array or None
+        The previous mask that the network was shown. f-BRS computes features afresh only while the network is shown
+        new clicks or a new region, so later rounds show it the mask of the last time.
+    """
+
+    vector: NDArray[np.float32]
+    previous: NDArray[np.float32] | None
+
+
+def click_boxes(lanes: Sequence[Sequence[PointRow]], size: tuple[int, int], radius: int = 1) -> tuple[Tensor, Tensor]:
+    """Return (B, 1, H, W) float32 masks of the boxes around positive and around negative clicks."""
+    positive, negative = torch.zeros((len(lanes), 1, *size)), torch.zeros((len(lanes), 1, *size))
+    for b, lane in enumerate(lanes):
+        for row, column, _, sign in lane:
+            # Cut at the border; published code loses boxes that stick out at the top or left.
+            top, left = max(0, round(row) - radius), max(0, round(column) - radius)
+            (positive if sign else negative)[b, 0, top : round(row) + radius + 1, left : round(column) + radius + 1] = 1
+    return positive, negative
+
+
+class ClickObjective:
+    """The function that L-BFGS-B minimises; remembers the best prediction it has seen.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Vector -> logits (B, 1, h, w) and regularisation.
+    positive, negative : (B, 1, h, w) tensors
+        See `click_boxes`.
+    threshold : float
+        Probability above which a pixel belongs to the object.
+    """
+
+    def __init__(self, evaluate: Evaluate, positive: Tensor, negative: Tensor, threshold: float) -> None:
+        self.evaluate, self.positive, self.negative, self.threshold = evaluate, positive, negative, threshold
+        self.best: Tensor | None = None
+        self.losses: list[float] = []
+        self._last: Tensor | None = None
+
+    def loss(self, chances: Tensor) -> tuple[Tensor, bool]:
+        """Return the mean squared error inside the boxes, summed over the signs, and whether all clicks are obeyed."""
+        missing, wrong = (1 - chances) * self.positive, chances * self.negative
+        loss = missing.square().sum() / (self.positive.sum() + 1e-5)
+        loss = loss + wrong.square().sum() / (self.negative.sum() + 1e-5)
+        obeyed = missing.max().item() < 1 - self.threshold and wrong.max().item() < self.threshold
+        return loss, obeyed
+
+    def __call__(self, x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        """Return loss and gradient; a zero gradient, which ends the search, where nothing is left to gain."""
+        vector = torch.from_numpy(x).float().to(self.positive.device).requires_grad_(True)
+        with torch.enable_grad():
+            logits, regularisation = self.evaluate(vector)
+            chances = logits.sigmoid()
+            loss, obeyed = self.loss(chances)
+            loss = loss + regularisation
+        value = float(loss.detach())
+        if self.best is None or value < min(self.losses):
+            self.best = logits.detach()
+        self.losses.append(value)
+        if obeyed or self._settled(chances.detach() > self.threshold):
+            return value, np.zeros_like(x)
+        (gradient,) = torch.autograd.grad(loss, vector)
+        return value, gradient.cpu().numpy().astype(np.float64)
+
+    def _settled(self, mask: Tensor) -> bool:
+        last = self._last
+        if last is not None:
+            both, either = (mask & last).flatten(1).sum(1), (mask | last).flatten(1).sum(1)
+            some = either > 0
+            if some.any() and (both[some] / either[some]).mean().item() > 1 - ENOUGH_CHANGE:
+                return True
+        self._last = mask
+        return False
+
+
+class BrsModel(ClickModel):
+    """RITM with back-propagating refinement; lanes run one at a time.
+
+    Parameters
+    ----------
+    mode : str
+        A key of `NETWORK_CLICKS`.
+    """
+
+    network: Any
+
+    @property
+    def batched(self) -> bool:
+        """Lanes are optimised one by one, so padding them would only cost time."""
+        return False
+
+    def __init__(self, *args: Any, model: HRNetModel, mode: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.model, self.mode = model, mode
+
+    def context(self) -> AbstractContextManager[Any]:
+        """Return a context that allows gradients to be switched on inside, which inference mode does not."""
+        return torch.no_grad()
+
+    def predict(self, embedding: Embedding, lanes: Sequence[Lane]) -> tuple[Tensor, list[Any]]:
+        """Return the refined logits, (L, 1, h, w), and the vectors for the next round."""
+        results = [self._refine(embedding, lane) for lane in lanes]
+        return torch.cat([logits for logits, _ in results]), [extra for _, extra in results]
+
+    def _refine(self, embedding: Embedding, lane: Lane) -> tuple[Tensor, BrsState]:
+        before: BrsState | None = lane.extra
+        shown = NETWORK_CLICKS[self.mode]
+        on_features = self.mode.startswith("f-brs")
+        if before is not None and on_features and len(lane.clicks) > shown and not lane.look.changed:
+            lane = replace(lane, previous=before.previous)
+        batch, points = self.inputs(embedding, [lane], shown)
+        length, evaluate = (self._features if on_features else self._offsets)(batch, points)
+        keep = before is not None and before.vector.size == length and (on_features or not lane.look.changed)
+        vector = before.vector if before is not None and keep else np.zeros(length, np.float32)
+        rows = [lane.rows, mirrored(lane.rows, lane.look.size[1])] if self.flip else [lane.rows]
+        boxes = (mask.to(self.device) for mask in click_boxes(rows, lane.look.size))
+        objective = ClickObjective(evaluate, *boxes, self.card.threshold)
+        if len(lane.clicks) > OPTIMISE_AFTER:
+            vector = fmin_l_bfgs_b(objective, vector.astype(np.float64), **OPTIMISER)[0].astype(np.float32)
+        best = objective.best
+        logits = evaluate(torch.from_numpy(vector).to(self.device))[0] if best is None else best
+        return self.unflip(logits), BrsState(vector, lane.previous)
+
+    def _features(self, batch: Tensor, points: Tensor) -> tuple[int, Evaluate]:
+        """Return the length of the vector and the network after the point where f-BRS steps in."""
+        head, size = self.model.feature_extractor, (batch.shape[2], batch.shape[3])
+        features = self.model.features(*self.model.prepare(batch, points))
+        late = self.mode == "f-brs-c"
+        if late:
+            features = head.context(features)[0]
+
+        def evaluate(vector: Tensor) -> tuple[Tensor, Tensor]:
+            scale, bias = vector.view(2, 1, -1, 1, 1)
+            bent = features * (1 + scale) + bias
+            logits = head.cls_head(bent) if late else head.head(bent)[0]
+            penalty = scale.square().sum() + BIAS_WEIGHT * bias.square().sum()
+            return resize(logits, size), REGULARISER * penalty
+
+        return 2 * features.shape[1], evaluate
+
+    def _offsets(self, batch: Tensor, points: Tensor) -> tuple[int, Evaluate]:
+        """Return the length of the vector and the network after the point where RGB-BRS or DistMap-BRS steps in."""
+        image, clicks = self.model.prepare(batch, points)
+        size = (batch.shape[2], batch.shape[3])
+        first = clicks.shape[1] - 2  # the previous mask is no distance map
+        channels = 3 if self.mode == "rgb-brs" else 2
+
+        def evaluate(vector: Tensor) -> tuple[Tensor, Tensor]:
+            offset = vector.view(1, channels, *size)
+            if self.flip:
+                offset = torch.cat([offset, offset.flip(3)])
+            penalty = REGULARISER * offset.square().sum()
+            if self.mode == "rgb-brs":
+                features = self.model.features(image + offset, clicks)
+            else:
+                features = self.model.features(image, torch.cat([clicks[:, :first], clicks[:, first:] + offset], dim=1))
+            return resize(self.model.feature_extractor.head(features)[0], size), penalty
+
+        return channels * size[0] * size[1], evaluate

@@ -1,0 +1,1 @@
+"""Networks of click models; imported when a model is loaded."""

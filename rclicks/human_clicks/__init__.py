@@ -1,0 +1,1 @@
+"""Clicks of real people: their tables, and the objects they belong to."""

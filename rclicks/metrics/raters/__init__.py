@@ -1,0 +1,1 @@
+"""Metrics of several raters: overlap, consensus, agreement, sets of predictions."""

@@ -1,0 +1,221 @@
+"""Multi-rater scores exactly as published code computes them, flaws included; under the names it uses.
+
+For comparison with published tables only: one name means different things here. The functions of the other
+``raters_*`` modules have one meaning each; `TRANSLATION` says which.
+
+>>> raters = np.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
+>>> round(aespa(raters, raters)["Dice_soft"], 6), round(dpersona(raters, raters)["Dice_max"], 6)
+(0.75, 1.0)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rclicks.metrics.raters.diversity import prediction_fidelity, rater_coverage, squared_ged
+from rclicks.metrics.raters.insight import collective_insight
+from rclicks.metrics.raters.matching import matched, matched_raters
+from rclicks.metrics.raters.ncc import uncertainty_maps
+from rclicks.metrics.raters.overlap import Floats, Overlaps, Similarity
+from rclicks.metrics.raters.soft import LEVELS
+from rclicks.sample import Mask
+
+__all__ = [
+    "AESPA_DIVISORS",
+    "TRANSLATION",
+    "aespa",
+    "ci",
+    "dpersona",
+    "hungarian_iou_lcm",
+    "phiseg",
+    "read_as_probability",
+]
+
+AESPA_DIVISORS = {"gt": "raters", "max": "larger", "match": "pairs"}
+"""AESPA's names of what Dice_match is divided by, and ours."""
+
+TRANSLATION = {
+    ("aespa", "GED"): "minus squared_ged(Dice, agree, all raters)",
+    ("aespa", "Dice_max"): "rater_coverage(Dice, all raters)",
+    ("aespa", "Dice_match"): "matched(Dice, all raters, 'raters')",
+    ("aespa", "Dice_soft"): "plain_soft_dice",
+    ("dpersona", "GED"): "squared_ged(IoU, zero)",
+    ("dpersona", "Dice_max"): "prediction_fidelity(Dice)",
+    ("dpersona", "Dice_max_reverse"): "rater_coverage(Dice)",
+    ("dpersona", "Dice_match"): "matched(Dice, 'raters')",
+    ("dpersona", "Dice_soft"): "thresholded_soft_dice(five levels)",
+    ("phiseg", "GED"): "squared_ged(IoU, agree)",
+    ("phiseg", "NCC"): "ncc",
+    ("ci", "D_max"): "rater_coverage(Dice)",
+    ("hungarian_iou_lcm", ""): "matched(IoU, 'repeated')",
+}
+
+
+def read_as_probability(values: ArrayLike) -> Floats:
+    """Return values as they are if all lie in [0, 1], else their sigmoid: AESPA's guess."""
+    x = np.asarray(values, float)
+    if not x.size or (x.min() >= 0 and x.max() <= 1):
+        return x
+    return np.asarray(0.5 * (1 + np.tanh(x / 2)))  # the sigmoid, without overflow
+
+
+def aespa(
+    predictions: ArrayLike,
+    raters: ArrayLike,
+    *,
+    valid: Sequence[bool] | None = None,
+    followed: int = 0,
+    normalise: str = "gt",
+) -> dict[str, float]:
+    """Return the seven multi-rater scores of AESPA (2025) for one image.
+
+    Flaws kept: GED has the wrong sign, so that perfect is 0 and bad is below; the set scores GED, Dice_max and
+    Dice_match take padded and empty slots for raters; Dice_soft is not proper; logits that happen to
+    lie in [0, 1] are read as probabilities.
+
+    Parameters
+    ----------
+    predictions : (M, ...) float array
+        Probabilities or logits; the last one is the prediction that the four single scores judge.
+    raters : (R, ...) array
+        Drawn where above one half.
+    valid : R bools or None
+        None: the raters that drew something.
+    followed : int
+        Slot of the rater whose clicks were followed; if not valid, the first valid one is taken, else slot 0.
+    normalise : {"gt", "max", "match"}
+        Dice_match is divided by R, max(M, R) or min(M, R).
+
+    Raises
+    ------
+    ValueError
+        If `normalise` is none of them.
+    """
+    if normalise not in AESPA_DIVISORS:
+        raise ValueError(f"normalise is {normalise!r}; expected one of {', '.join(AESPA_DIVISORS)}")
+    given: Floats = np.asarray(predictions, float)
+    y = _drawn(raters)
+    dice = Overlaps.of(read_as_probability(given) > 0.5, y, policy="all").similarity("dice", "agree")
+    # There the set scores have 1e-7 in the denominator of all but empty pairs; it moves no digit ever printed.
+    use: Mask = np.asarray(y.any(axis=tuple(range(1, y.ndim))) if valid is None else valid, bool)
+    last = read_as_probability(given[-1])  # by itself, so that it may be read otherwise than within the set
+    hard: Mask = np.asarray(last > 0.5)
+    single = np.array([_smooth(hard, rater, 1e-7) for rater in y])
+    mean = y[use].mean(axis=0) if use.any() else np.zeros(last.shape)
+    soft_total = float(last.sum() + mean.sum())
+    soft = (2 * float((last * mean).sum()) + 1e-7) / (soft_total + 1e-7) if soft_total else 1.0
+    chosen = followed if 0 <= followed < len(y) and use[followed] else int(np.argmax(use))
+    return {
+        "GED": -squared_ged(dice).value,
+        "Dice_max": rater_coverage(dice),
+        "Dice_match": matched(dice, AESPA_DIVISORS[normalise]),
+        "Dice_soft": soft,
+        "Dice_personal_mean": float(single[use].mean()) if use.any() else 0.0,
+        "Dice_follow": float(single[chosen]),
+        "Delta_follow_vs_neutral": float(single[chosen]) - _smooth(hard, mean > 0.5, 1e-7),
+    }
+
+
+def _drawn(raters: ArrayLike) -> Mask:
+    return np.asarray(np.asarray(raters) > 0.5)
+
+
+def _smooth(a: Mask, b: Mask, eps: float) -> float:
+    return float((2.0 * np.count_nonzero(a & b) + eps) / (np.count_nonzero(a) + np.count_nonzero(b) + eps))
+
+
+def dpersona(probabilities: ArrayLike, raters: ArrayLike) -> dict[str, float | list[float]]:
+    """Return the scores of D-Persona (CVPR 2024) for one image.
+
+    GED counts two empty masks as distance 1, for its rule for them never fires. With fewer predictions than raters the
+    published code fails in its matching, so only GED and Dice_soft are returned.
+
+    Parameters
+    ----------
+    probabilities : (M, ...) float array in [0, 1]
+    raters : (R, ...) array
+        Drawn where above one half.
+    """
+    p, y = np.asarray(probabilities, float), _drawn(raters)
+    overlaps = Overlaps.of(p > 0.5, y, policy="all")
+    # In single precision as there, for a mean that is 0.1 in double may lie above the level 0.1 in single.
+    mean_p, mean_y = p.astype(np.float32).mean(axis=0), y.mean(axis=0)
+    found: dict[str, float | list[float]] = {
+        "GED": squared_ged(overlaps.similarity("iou", "zero")).value,
+        "Dice_soft": float(np.mean([_smooth(mean_p > t, mean_y > t, 1e-8) for t in LEVELS])),
+    }
+    if len(p) < len(y):
+        return found
+    dice = _smoothed(overlaps, 1e-8)
+    each = matched_raters(dice)
+    return found | {
+        "Dice_max": prediction_fidelity(dice),
+        "Dice_max_reverse": rater_coverage(dice),
+        "Dice_match": float(each.mean()),
+        "Dice_each": each.tolist(),
+    }
+
+
+def _smoothed(overlaps: Overlaps, eps: float) -> Similarity:
+    m, area = overlaps.predictions, overlaps.areas
+    values = (2 * overlaps.shared + eps) / (area[:, None] + area[None, :] + eps)
+    return Similarity(values[:m, :m], values[:m, m:], values[m:, m:], "dice", "agree")
+
+
+def phiseg(probabilities: ArrayLike, raters: ArrayLike) -> dict[str, float]:
+    """Return GED and NCC of PHiSeg (2019) for one image and its foreground; NCC of constant maps is rounding noise.
+
+    Parameters
+    ----------
+    probabilities : (M, ...) float array in [0, 1]
+    raters : (R, ...) array
+        Drawn where above one half.
+    """
+    p, y = np.asarray(probabilities, float), _drawn(raters)
+    own, others = uncertainty_maps(p, y)
+    return {
+        "GED": squared_ged(Overlaps.of(p > 0.5, y, policy="all").similarity("iou", "agree")).value,
+        "NCC": float(np.mean([_published_ncc(own, other) for other in others])),
+    }
+
+
+def _published_ncc(a: Floats, b: Floats) -> float:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        a = (a - np.mean(a)) / (np.std(a) * len(a))
+        b = (b - np.mean(b)) / np.std(b)
+    return float(np.correlate(a, b)[0])
+
+
+def ci(probabilities: ArrayLike, raters: ArrayLike) -> dict[str, float]:
+    """Return the collective insight and its parts for one image, empty and padded raters included (CIMD, CVPR 2023).
+
+    Parameters
+    ----------
+    probabilities : (M, ...) float array in [0, 1]
+    raters : (R, ...) array
+        Drawn where above one half.
+    """
+    found = collective_insight(np.asarray(probabilities) > 0.5, _drawn(raters), policy="all")
+    return {
+        "S_c": found.sensitivity,
+        "D_max": found.coverage,
+        "D_a": found.diversity,
+        "CI": found.product_over_sum,
+        "CI_harmonic": found.harmonic,
+    }
+
+
+def hungarian_iou_lcm(probabilities: ArrayLike, raters: ArrayLike) -> float:
+    """Return the Hungarian-matched IoU of the HPU-Net (2019), empty and padded raters included.
+
+    Parameters
+    ----------
+    probabilities : (M, ...) float array in [0, 1]
+    raters : (R, ...) array
+        Drawn where above one half.
+    """
+    overlaps = Overlaps.of(np.asarray(probabilities) > 0.5, _drawn(raters), policy="all")
+    return matched(overlaps.similarity("iou", "agree"), "repeated")

@@ -1,0 +1,236 @@
+"""What the metrics of `rclicks.metrics.raters.catalogue` are: one function each of a prediction and all raters.
+
+A set of M masks with its probabilities stands beside the R raters of one object. p is the mean of the set's
+probabilities, g the share of raters that drew a pixel.
+
+>>> facts = RaterFacts((np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 0]], bool)))
+>>> guess = facts.masks[:1]
+>>> score_raters(("rater-coverage", "dice-union"), facts, Prediction(guess[0], guess, guess.astype(np.float32)))
+{'rater-coverage': 0.75, 'dice-union': 0.8}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.errors import UnknownNameError
+from rclicks.metrics.raters import calibration, diversity, soft
+from rclicks.metrics.raters.catalogue import RATERS
+from rclicks.metrics.raters.consensus import consensus
+from rclicks.metrics.raters.insight import CollectiveInsight, collective_insight
+from rclicks.metrics.raters.matching import matched
+from rclicks.metrics.raters.ncc import ncc
+from rclicks.metrics.raters.overlap import Floats, Overlaps, Similarity, stack_masks, vote_fraction
+from rclicks.metrics.target import band_width
+from rclicks.sample import Mask
+
+__all__ = ["NEAR", "Prediction", "RaterFacts", "score_raters"]
+
+NEAR = 0.02  # of the image's diagonal: how far round the masks a pixel is near them, as wide as the band of BIoU
+NINE = tuple(i / 10 for i in range(1, 10))
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says to the same interactions.
+
+    Attributes
+    ----------
+    mask : (...) bool array
+        Its one answer.
+    masks : (M, ...) bool array
+        The set; of a model with one answer alone that mask.
+    probabilities : (M, ...) float array in [0, 1] or None
+        Of the set; None takes the masks for them, as 0 and 1.
+    """
+
+    mask: Mask
+    masks: Mask
+    probabilities: NDArray[np.floating[Any]] | None
+
+
+class RaterFacts:
+    """All raters of one object, and what does not change while it is segmented; computed once.
+
+    Parameters
+    ----------
+    masks : sequence of (...) bool arrays
+        One a rater; empty ones count.
+    ignore : (...) bool array or None
+        Pixels that do not count.
+    spacing : sequence of float or None
+        Size of a pixel or voxel along each axis, in mm; 1 each if left out.
+    """
+
+    def __init__(
+        self, masks: Sequence[Mask], ignore: Mask | None = None, spacing: Sequence[float] | None = None
+    ) -> None:
+        self._valid = None if ignore is None or not ignore.any() else ~ignore
+        stacked = stack_masks(masks, "raters")
+        self.masks: Mask = stacked if self._valid is None else stacked & self._valid
+        self.unit = math.prod(spacing or ())
+        self._agreed: dict[str, Mask] = {}
+
+    def flat(self, stack: NDArray[Any]) -> NDArray[Any]:
+        """Return (n, ...) arrays as (n, N): the N pixels that count."""
+        return stack.reshape(len(stack), -1) if self._valid is None else stack[:, self._valid]
+
+    @cached_property
+    def drawn(self) -> Mask:
+        """The raters' masks on the pixels that count, (R, N)."""
+        return np.asarray(self.flat(self.masks), bool)
+
+    @cached_property
+    def votes(self) -> Floats:
+        """Share of raters that drew each pixel that counts, (N,)."""
+        return vote_fraction(self.drawn)
+
+    def agreed(self, rule: str) -> Mask:
+        """Return what the raters agree on by a rule of `consensus`, (N,)."""
+        if rule not in self._agreed:
+            self._agreed[rule] = consensus(self.drawn, rule)
+        return self._agreed[rule]
+
+    def near(self, masks: Mask) -> Mask:
+        """Return which of the pixels that count are near any of (M, ...) masks or any rater, (N,)."""
+        union: Mask = np.asarray(masks.any(axis=0) | self.masks.any(axis=0))
+        if self._valid is not None:
+            union &= self._valid
+        region = calibration.dilated_union([union], band_width(union.shape, NEAR))
+        return np.asarray(self.flat(region[None])[0], bool)
+
+
+class _Verdict:
+    """One prediction beside all raters, with what several metrics share."""
+
+    def __init__(self, facts: RaterFacts, prediction: Prediction) -> None:
+        self.facts, self.prediction = facts, prediction
+
+    @property
+    def votes(self) -> Floats:
+        return self.facts.votes
+
+    @cached_property
+    def masks(self) -> Mask:
+        return np.asarray(self.facts.flat(self.prediction.masks), bool)
+
+    @cached_property
+    def maps(self) -> NDArray[Any]:
+        given = self.prediction.probabilities
+        return self.masks if given is None else self.facts.flat(given)
+
+    @cached_property
+    def p(self) -> Floats:
+        return np.asarray(self.maps.mean(axis=0, dtype=np.float64))
+
+    @cached_property
+    def overlaps(self) -> Overlaps:
+        return Overlaps.of(self.masks, self.facts.drawn)
+
+    @cached_property
+    def iou(self) -> Similarity:
+        return self.overlaps.similarity("iou")
+
+    @cached_property
+    def dice(self) -> Similarity:
+        return self.overlaps.similarity("dice")
+
+    @cached_property
+    def ged(self) -> diversity.EnergyDistance:
+        return diversity.squared_ged(self.iou)
+
+    @cached_property
+    def insight(self) -> CollectiveInsight:
+        return collective_insight(self.masks, self.facts.drawn)
+
+    @cached_property
+    def curve(self) -> calibration.Reliability:
+        return calibration.reliability(self.p, self.votes, region=self.near)
+
+    @cached_property
+    def near(self) -> Mask:
+        return self.facts.near(self.prediction.masks)
+
+    def dice_to(self, rule: str) -> float:
+        one = self.facts.flat(self.prediction.mask[None])
+        return float(Overlaps.of(one, self.facts.agreed(rule)[None], policy="all").similarity("dice").across[0, 0])
+
+    def volume_crps(self) -> float:
+        sizes = (self.overlaps.areas * self.facts.unit).tolist()
+        return calibration.volume_crps(sizes[: len(self.masks)], sizes[len(self.masks) :])
+
+    def normal_crps(self) -> float:
+        raters = (self.facts.drawn.sum(axis=1) * self.facts.unit).tolist()
+        return calibration.gaussian_volume_crps(float(self.p.sum()) * self.facts.unit, raters)
+
+
+_SCORES: dict[str, Callable[[_Verdict], float]] = {
+    "dice-majority": lambda v: v.dice_to("majority"),
+    "dice-majority-half-up": lambda v: v.dice_to("majority-half-up"),
+    "dice-union": lambda v: v.dice_to("union"),
+    "dice-intersection": lambda v: v.dice_to("intersection"),
+    "dice-staple": lambda v: v.dice_to("staple"),
+    "ged": lambda v: v.ged.value,
+    "ged-dice": lambda v: diversity.squared_ged(v.dice).value,
+    "ged-unbiased": lambda v: diversity.squared_ged(v.iou, unbiased=True).value,
+    "sample-rater-distance": lambda v: v.ged.across,
+    "sample-diversity": lambda v: v.ged.samples,
+    "human-diversity": lambda v: v.ged.raters,
+    "rater-coverage": lambda v: diversity.rater_coverage(v.dice),
+    "prediction-fidelity": lambda v: diversity.prediction_fidelity(v.dice),
+    "coverage-fidelity": lambda v: diversity.coverage_fidelity_mean(v.dice),
+    "matched-dice": lambda v: matched(v.dice, "pairs"),
+    "matched-dice-per-rater": lambda v: matched(v.dice, "raters"),
+    "matched-dice-larger": lambda v: matched(v.dice, "larger"),
+    "matched-dice-or-best": lambda v: matched(v.dice, "raters-or-best"),
+    "matched-iou": lambda v: matched(v.iou, "pairs"),
+    "matched-iou-lcm": lambda v: matched(v.iou, "repeated"),
+    "distinct-masks": lambda v: float(diversity.distinct_masks(v.iou).clusters),
+    "effective-masks": lambda v: diversity.distinct_masks(v.iou).effective,
+    "ci": lambda v: v.insight.product_over_sum,
+    "ci-harmonic": lambda v: v.insight.harmonic,
+    "ci-sensitivity": lambda v: v.insight.sensitivity,
+    "ci-diversity": lambda v: v.insight.diversity,
+    "crps-volume": _Verdict.volume_crps,
+    "crps-volume-normal": _Verdict.normal_crps,
+    "soft-dice": lambda v: soft.thresholded_soft_dice(v.p, v.votes),
+    "soft-dice-9": lambda v: soft.thresholded_soft_dice(v.p, v.votes, NINE),
+    "soft-dice-semimetric": lambda v: soft.soft_dice(v.p, v.votes),
+    "soft-dice-plain": lambda v: soft.plain_soft_dice(v.p, v.votes),
+    "brier": lambda v: soft.brier(v.p, v.votes),
+    "vote-cross-entropy": lambda v: soft.cross_entropy(v.p, v.votes),
+    "ece-image": lambda v: calibration.reliability(v.p, v.votes).ece,
+    "ece-near": lambda v: v.curve.ece,
+    "ece-adaptive-near": lambda v: calibration.reliability(v.p, v.votes, adaptive=True, region=v.near).ece,
+    "ece-single-near": lambda v: calibration.ece_of_single_raters(v.p, v.facts.drawn, region=v.near),
+    "mce-near": lambda v: v.curve.mce,
+    "entropy-correlation-near": lambda v: calibration.entropy_correlation(v.p, v.votes, region=v.near),
+    "risk-coverage-near": lambda v: calibration.area_under_risk_coverage(v.p, v.votes, region=v.near),
+    "ncc": lambda v: ncc(v.maps, v.facts.drawn).value,
+}
+
+
+def score_raters(names: Iterable[str], facts: RaterFacts, prediction: Prediction) -> dict[str, float]:
+    """Return metrics of `rclicks.metrics.raters.catalogue` of one prediction; NaN where undefined.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such metric.
+    ValueError
+        If a probability is not in [0, 1], or shapes do not fit.
+    """
+    verdict = _Verdict(facts, prediction)
+    found = {}
+    for name in names:
+        if name not in RATERS:
+            raise UnknownNameError("metric", name, RATERS)
+        found[name] = _SCORES[name](verdict)
+    return found

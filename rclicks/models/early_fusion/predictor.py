@@ -1,0 +1,292 @@
+"""Early-fusion click models (RITM and its kin): zoom, flip, previous mask and click points around any network.
+
+`ClickModel` is network-agnostic. A family gives it a network that maps a (B, 3 or 4, h, w) batch and a point tensor
+to (B, 1, h, w) logits, and a `ZoomRule` a data set; or overrides `predict` for anything in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.cards import ModelCard
+from rclicks.errors import DataError
+from rclicks.interaction import Click, clicks_of
+from rclicks.models.contract import Model, State
+from rclicks.models.devices import synchronise, translate_memory_errors
+from rclicks.models.early_fusion.click_maps import PointRow, mirrored, point_tensor
+from rclicks.models.early_fusion.zoom import Look, Region, ZoomRule
+from rclicks.sample import Sample
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["ClickModel", "Embedding", "Lane", "Memory", "Network", "resize"]
+
+Network = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """An image on the device.
+
+    Attributes
+    ----------
+    image : (1, 3, H, W) float32 tensor
+        RGB in [0, 1].
+    zoom : ZoomRule or None
+        The rule of this image's data set; None never zooms.
+    """
+
+    image: torch.Tensor
+    zoom: ZoomRule | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        return self.image.shape[2], self.image.shape[3]
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """What a trajectory takes to the next round.
+
+    Attributes
+    ----------
+    region : Region or None
+        Where the last round looked.
+    probability : (H, W) float32 array
+        Its prediction: the previous mask of the next round (the same array as in the state).
+    extra : object
+        What a subclass adds, e.g. the vector that BRS optimises.
+    """
+
+    region: Region | None
+    probability: NDArray[np.float32]
+    extra: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Lane:
+    """One state made ready for the network.
+
+    Attributes
+    ----------
+    clicks : list of Click
+        In image coordinates.
+    look : Look
+    rows : list of PointRow
+        The clicks in coordinates of the network input.
+    previous : (H, W) float32 array or None
+        The previous probability.
+    extra : object
+        `Memory.extra` of the last round.
+    """
+
+    clicks: list[Click]
+    look: Look
+    rows: list[PointRow]
+    previous: NDArray[np.float32] | None
+    extra: Any = None
+
+
+def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Return (B, C, h, w) maps resized bilinearly, with aligned corners, to `size`; themselves if they have it."""
+    from torch.nn.functional import interpolate
+
+    if (maps.shape[2], maps.shape[3]) == tuple(size):
+        return maps
+    return interpolate(maps, size=size, mode="bilinear", align_corners=True)
+
+
+class ClickModel(Model):
+    """A click-driven network behind the model contract.
+
+    Parameters
+    ----------
+    card : ModelCard
+    network : callable
+        (batch, points) -> (B, 1, h, w) logits; weights frozen and in evaluation mode.
+    previous : bool
+        The network wants the previous probability as fourth channel.
+    zoom : callable
+        Name of a data set -> its `ZoomRule`, or None not to zoom.
+    flip : bool
+        Average the logits of the image and of its mirror image.
+    device, checkpoint_id, options
+        See `Model`.
+    """
+
+    def __init__(
+        self,
+        card: ModelCard,
+        network: Network,
+        *,
+        previous: bool,
+        zoom: Callable[[str], ZoomRule | None],
+        flip: bool = True,
+        device: str = "cpu",
+        checkpoint_id: str = "none",
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self.card, self.network = card, network
+        self.previous, self.zoom, self.flip = previous, zoom, flip
+        self.device, self.checkpoint_id, self.options = device, checkpoint_id, options or {}
+
+    # -- the contract -------------------------------------------------------------------------------------------
+
+    def embed(self, sample: Sample) -> Embedding:
+        """Move the image to the device; early-fusion networks have nothing to encode before the first click.
+
+        Raises
+        ------
+        DataError
+            If the image is not (H, W, 3) uint8.
+        """
+        import torch
+
+        image = sample.image
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise DataError(
+                f"{self.card.name} needs an (H, W, 3) uint8 RGB image, but {sample.dataset}/{sample.id} is "
+                f"{image.dtype} of shape {image.shape}"
+            )
+        with translate_memory_errors():
+            pixels = torch.tensor(image, device=self.device).permute(2, 0, 1)[None]
+            return Embedding(
+                pixels.to(torch.float32, memory_format=torch.contiguous_format) / 255, self.zoom(sample.dataset)
+            )
+
+    def lane_key(self, embedding: Embedding, state: State) -> Hashable:
+        """Return the size of the network input, which depends on the region the state zooms into."""
+        return self.lane(embedding, state).look.size
+
+    def segment(self, embedding: Embedding, states: Sequence[State]) -> list[State]:
+        """Predict all states; those of equal network input size share one call."""
+        lanes = [self.lane(embedding, state) for state in states]
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, lane in enumerate(lanes):
+            groups.setdefault(lane.look.size, []).append(i)
+        found: dict[int, State] = {}
+        with translate_memory_errors(), self.context():
+            for members in groups.values():
+                results = self._run(embedding, [lanes[i] for i in members])
+                for i, memory in zip(members, results, strict=True):
+                    mask = memory.probability > self.card.threshold
+                    found[i] = replace(states[i], mask=mask, probability=memory.probability, memory=memory)
+        return [found[i] for i in range(len(states))]
+
+    def synchronise(self) -> None:
+        """Wait until the device has finished."""
+        synchronise(self.device)
+
+    # -- what families may change -------------------------------------------------------------------------------
+
+    def context(self) -> AbstractContextManager[Any]:
+        """Return the context of network calls: no gradients."""
+        import torch
+
+        return torch.inference_mode()
+
+    def predict(self, embedding: Embedding, lanes: Sequence[Lane]) -> tuple[torch.Tensor, list[Any]]:
+        """Return (L, 1, h, w) logits of lanes of equal size, flip-averaged, and the `extra` of their memories."""
+        batch, points = self.inputs(embedding, lanes)
+        return self.unflip(resize(self.network(batch, points), lanes[0].look.size)), [lane.extra for lane in lanes]
+
+    # -- building blocks ----------------------------------------------------------------------------------------
+
+    def lane(self, embedding: Embedding, state: State) -> Lane:
+        """Return `state` made ready for the network.
+
+        Raises
+        ------
+        DataError
+            If there is no click, or one outside the image.
+        """
+        clicks = clicks_of(state.interactions)
+        height, width = embedding.shape
+        if not clicks or any(not (0 <= c.point[0] < height and 0 <= c.point[1] < width) for c in clicks):
+            raise DataError(
+                f"{self.card.name} needs at least one click, all inside the {height} x {width} image, got {clicks}"
+            )
+        memory = state.memory
+        # A first round may start from a given probability (a mask to correct), which then acts as the last prediction.
+        previous = state.probability if memory is None else memory.probability
+        if embedding.zoom is None:
+            look = Look(None, embedding.shape)
+        else:
+            look = embedding.zoom.look(embedding.shape, memory.region if memory else None, previous, clicks)
+        return self._lane(clicks, look, previous, memory.extra if memory else None)
+
+    @staticmethod
+    def _lane(clicks: list[Click], look: Look, previous: NDArray[np.float32] | None, extra: Any) -> Lane:
+        rows = [(*look.inside(c.point), order, c.positive) for order, c in enumerate(clicks)]
+        return Lane(clicks, look, rows, previous, extra)
+
+    def inputs(
+        self, embedding: Embedding, lanes: Sequence[Lane], limit: int | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the (B, 3 or 4, h, w) batch and its points; with flip, B = 2 L and the mirrored lanes come last."""
+        import torch
+
+        count, size = len(lanes), lanes[0].look.size
+        batch = torch.empty((count * (1 + self.flip), 3 + self.previous, *size), device=self.device)
+        for i, lane in enumerate(lanes):
+            batch[i, :3] = _crop(embedding.image, lane.look)[0]
+            if self.previous and lane.previous is None:
+                batch[i, 3] = 0
+            elif self.previous:
+                batch[i, 3] = _crop(torch.tensor(lane.previous, device=self.device)[None, None], lane.look)[0, 0]
+        rows = [lane.rows for lane in lanes]
+        if self.flip:
+            batch[count:] = batch[:count].flip(3)
+            rows = rows + [mirrored(lane.rows, size[1]) for lane in lanes]
+        return batch, point_tensor(rows, limit).to(self.device)
+
+    def unflip(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the mean of the first half of `logits` and its mirrored second half; `logits` without flip."""
+        if not self.flip:
+            return logits
+        count = logits.shape[0] // 2
+        return 0.5 * (logits[:count] + logits[count:].flip(3))
+
+    def _run(self, embedding: Embedding, lanes: list[Lane]) -> list[Memory]:
+        logits, extras = self.predict(embedding, lanes)
+        chances = logits.sigmoid()
+        results = []
+        for i, (lane, extra) in enumerate(zip(lanes, extras, strict=True)):
+            probability = _paste(chances[i : i + 1], lane.look, embedding.shape)
+            again = embedding.zoom is not None and embedding.zoom.wants_second_look(lane.look, probability)
+            if again and embedding.zoom is not None:
+                look = embedding.zoom.look(embedding.shape, None, probability, lane.clicks)
+                # Alone, so that the width of the call does not depend on what the other lanes do.
+                results += self._run(embedding, [self._lane(lane.clicks, look, lane.previous, extra)])
+            else:
+                results.append(Memory(lane.look.paste, probability, extra))
+        return results
+
+
+def _crop(maps: torch.Tensor, look: Look) -> torch.Tensor:
+    """Return the part of (1, C, H, W) `maps` that `look` shows, at the size of the network input."""
+    if look.region is not None:
+        top, bottom, left, right = look.region
+        maps = maps[:, :, top : bottom + 1, left : right + 1]
+    return resize(maps, look.size)
+
+
+def _paste(chances: torch.Tensor, look: Look, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the (H, W) float32 probabilities of the whole image; 0 outside of the region."""
+    if look.paste is None:
+        return np.array(resize(chances, shape)[0, 0].cpu().numpy())
+    top, bottom, left, right = look.paste
+    part = resize(chances, (bottom - top + 1, right - left + 1))[0, 0].cpu().numpy()
+    if part.shape == shape:
+        return np.array(part)
+    whole = np.zeros(shape, np.float32)
+    whole[top : bottom + 1, left : right + 1] = part
+    return whole
