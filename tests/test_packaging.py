@@ -32,7 +32,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     copy = folder / "source"
     copy.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "rclicks", "adapters", "datasets", "benchmarks"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "rclicks", "adapters", "datasets", "benchmarks"):
         subprocess.run(["cp", "-r", str(REPOSITORY / name), str(copy / name)], check=True)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(copy)]
     subprocess.run(command, check=True, capture_output=True)

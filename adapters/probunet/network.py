@@ -1,4 +1,4 @@
-"""The network of a probabilistic U-Net (Kohl et al., NeurIPS 2018), small, in torch; its files are read by `.checkpoint`.
+"""The network of a probabilistic U-Net (Kohl et al., NeurIPS 2018), small, in torch.
 
 A U-Net makes features of the image; a latent of a few numbers, the same at every pixel, is joined to them by 1x1
 convolutions. The latent comes from a Gaussian with a diagonal covariance: the prior sees the image and the prompts, the

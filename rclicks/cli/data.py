@@ -26,7 +26,7 @@ __all__ = ["ceilings", "prepare_mbhseg", "read_window", "who_drew"]
 def prepare_mbhseg(
     raw: Path, out: Path, *, windows: Sequence[str], orientation: str, geometry: str, say: Callable[[str], None]
 ) -> Prepared:
-    """Cut MBH-Seg's volumes into slices, and say what happens to each case; see `rclicks.datasets.multirater_mbhseg.preparation.prepare`."""
+    """Cut MBH-Seg's volumes into slices, and say what happens to each case."""
     done = prepare(
         raw.expanduser(),
         out.expanduser(),
