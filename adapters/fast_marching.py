@@ -13,14 +13,9 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Box, Interaction
 from rclicks.models.contract import State
 from rclicks.models.options import Choice, Number
-from rclicks.models.seeded.volume import (
-    OBJECT,
-    VOLUME_OPTIONS,
-    Seeds,
-    VolumeCanvas,
-    VolumeModel,
-    require_simpleitk,
-)
+from rclicks.models.seeded.base import OBJECT, Seeds
+from rclicks.models.seeded.canvas import VolumeCanvas
+from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel, require_simpleitk
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "FastMarching", "load"]
