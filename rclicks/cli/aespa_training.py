@@ -167,7 +167,7 @@ def train_raters(
         A list of samples or groups, one a line, that the best epoch is chosen by; None takes a fixed tenth of the
         patients.
     protocol, size, patch, clicks, samples, rate
-        See `rclicks.adapters.aespa.training.Recipe`.
+        See `rclicks.adapters.aespa.recipe.Recipe`.
     start : Path or None
         Weights of SAM or MedSAM.
     encoder : {"vit_b", "small"}
@@ -182,7 +182,8 @@ def train_raters(
     from rich.console import Console
 
     from rclicks.adapters.aespa.design import SMALL, VIT_B
-    from rclicks.adapters.aespa.training import Recipe, train_aespa
+    from rclicks.adapters.aespa.recipe import Recipe
+    from rclicks.adapters.aespa.training import train_aespa
     from rclicks.cli.training_shared import Watch, open_for_training, parted, quick_cpu, tell
     from rclicks.training.examples import read_examples
     from rclicks.training.loop import Settings

@@ -16,12 +16,13 @@ if importlib.util.find_spec("segment_anything") is None:
 
 import rclicks  # noqa: E402
 from rclicks.adapters import sam  # noqa: E402
+from rclicks.adapters.aespa import published_clicks as rules  # noqa: E402
 from rclicks.adapters.aespa.design import SMALL, VIT_B, EncoderDesign  # noqa: E402
+from rclicks.adapters.aespa.recipe import Recipe  # noqa: E402
 from rclicks.adapters.aespa.training import (  # noqa: E402
     AespaTask,
     FollowTask,
     PublishedTask,
-    Recipe,
     gap_of,
     measured,
     play_raters,
@@ -36,7 +37,6 @@ from rclicks.interaction import Click  # noqa: E402
 from rclicks.models.contract import State  # noqa: E402
 from rclicks.models.weights import read_checkpoint, synthetic_state  # noqa: E402
 from rclicks.sample import Sample, Target  # noqa: E402
-from rclicks.training import aespa_clicks as rules  # noqa: E402
 from rclicks.training.examples import Example  # noqa: E402
 from rclicks.training.loop import Progress, Settings  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
