@@ -13,6 +13,7 @@ pytest.importorskip("dynamic_network_architectures")
 nibabel = pytest.importorskip("nibabel")
 
 import rclicks  # noqa: E402
+from rclicks.adapters.nninteractive import prompts  # noqa: E402
 from rclicks.adapters.nninteractive.folder import CHECKPOINT, Design  # noqa: E402
 from rclicks.adapters.nninteractive.training import (  # noqa: E402
     Example,
@@ -28,7 +29,6 @@ from rclicks.errors import DataError, ProtocolError  # noqa: E402
 from rclicks.interaction import Box, Click, Lasso, Scribble, check_inside  # noqa: E402
 from rclicks.models.weights import read_checkpoint  # noqa: E402
 from rclicks.sample import Mask  # noqa: E402
-from rclicks.training import prompts  # noqa: E402
 from rclicks.training.loop import Progress, Settings  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
 
