@@ -28,7 +28,7 @@ def sorted_rows(table: pa.Table) -> list[dict]:
     kept = [c for c in table.column_names if c not in TIMES]
     rows = table.select(kept).to_pylist()
     keys = ("dataset", "sample", "model", "object", "rater", "user", "group", "replicate", "round")
-    return sorted(rows, key=lambda row: tuple(str(row[k]) for k in keys[:-2]) + (row["replicate"], row["round"]))
+    return sorted(rows, key=lambda row: (*(str(row[k]) for k in keys[:-2]), row["replicate"], row["round"]))
 
 
 @pytest.mark.slow
