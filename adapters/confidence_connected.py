@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.interaction import Box
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.volume import (
     ASSUMED,
     BACKGROUND,
@@ -23,6 +22,7 @@ from rclicks.models.seeded.volume import (
     flat_axis,
     require_simpleitk,
 )
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "ConfidenceConnected", "load"]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.interaction import Box, Interaction
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.volume import (
     OBJECT,
     VOLUME_OPTIONS,
@@ -21,6 +20,7 @@ from rclicks.models.seeded.volume import (
     VolumeModel,
     require_simpleitk,
 )
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "FastMarching", "load"]

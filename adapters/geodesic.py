@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.colours import ColourModel, colour_bins, neighbours
 from rclicks.models.seeded.image import (
     BACKGROUND,
@@ -22,6 +21,7 @@ from rclicks.models.seeded.image import (
     SeededModel,
     Seeds,
 )
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "Geodesic", "load"]

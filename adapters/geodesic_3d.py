@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.volume import (
     INTENSITY_OPTIONS,
     OBJECT,
@@ -23,6 +22,7 @@ from rclicks.models.seeded.volume import (
     VolumeModel,
     bins_of,
 )
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "Geodesic3D", "load"]

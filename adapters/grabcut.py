@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.interaction import Box, clicks_of
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.image import (
     BACKGROUND,
     COMMON_OPTIONS,
@@ -22,6 +21,7 @@ from rclicks.models.seeded.image import (
     Seeds,
     stamp,
 )
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "GrabCut", "load"]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.errors import PluginError
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.colours import ColourModel, colour_bins, neighbours
 from rclicks.models.seeded.image import (
     BACKGROUND,
@@ -23,6 +22,7 @@ from rclicks.models.seeded.image import (
     SeededModel,
     Seeds,
 )
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "GraphCut", "load"]

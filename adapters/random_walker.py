@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.colours import neighbours
 from rclicks.models.seeded.image import (
     BACKGROUND,
@@ -20,6 +19,7 @@ from rclicks.models.seeded.image import (
     SeededModel,
     Seeds,
 )
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "RandomWalker", "load"]

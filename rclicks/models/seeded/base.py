@@ -8,7 +8,7 @@ from typing import ClassVar
 from rclicks.cards import ModelCard
 from rclicks.errors import WeightsError
 from rclicks.models.contract import Model
-from rclicks.models.options import Choice, Number, read_options
+from rclicks.options import Choice, Number, read_options
 
 __all__ = ["Classical"]
 

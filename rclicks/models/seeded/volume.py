@@ -27,8 +27,8 @@ from rclicks.cards import ModelCard
 from rclicks.errors import DataError, PluginError
 from rclicks.interaction import Box, Click, Interaction, Lasso, Scribble, check_inside
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.base import Classical
+from rclicks.options import Choice, Number
 from rclicks.sample import Mask, Sample
 
 __all__ = [
