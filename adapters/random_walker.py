@@ -10,15 +10,9 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
+from rclicks.models.seeded.base import BACKGROUND, OBJECT, Seeds
 from rclicks.models.seeded.colours import neighbours
-from rclicks.models.seeded.image import (
-    BACKGROUND,
-    COMMON_OPTIONS,
-    OBJECT,
-    Canvas,
-    SeededModel,
-    Seeds,
-)
+from rclicks.models.seeded.image import COMMON_OPTIONS, Canvas, SeededModel
 from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 

@@ -19,21 +19,10 @@ from numpy.typing import NDArray
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import list_files, stem_of
-from rclicks.data.multirater import (
-    Drawing,
-    MaskRules,
-    RaterEntry,
-    RaterFiles,
-    RaterRules,
-    binary,
-    check_choice,
-    check_unique,
-    drawn_in,
-    natural,
-    read_picture,
-    sub_folders,
-    targets_of,
-)
+from rclicks.data.multirater.dataset import RaterFiles, drawn_in, targets_of
+from rclicks.data.multirater.listing import Drawing, RaterEntry, check_unique, natural, sub_folders
+from rclicks.data.multirater.mask_files import MaskRules, binary, read_picture
+from rclicks.data.multirater.options import RaterRules, check_choice
 from rclicks.errors import DataError
 from rclicks.intensity import gray_to_rgb
 from rclicks.sample import Sample
@@ -268,8 +257,8 @@ def load(card: DatasetCard, root: Path, *, part: str = "all", threshold: int | N
         BU_BIL: "all", "dataset1_full", "dataset1_crop" or "dataset3_crop". The others: "all".
 
     threshold : int, optional
-        Drawn is what lies above it, for copies whose masks became lossy; see `rclicks.data.multirater.MaskRules`. Of
-        LIDC_jpg, whose masks are JPEG files, 127 if left out.
+        Drawn is what lies above it, for copies whose masks became lossy; see
+        `rclicks.data.multirater.mask_files.MaskRules`. Of LIDC_jpg, whose masks are JPEG files, 127 if left out.
 
     Raises
     ------

@@ -14,21 +14,10 @@ import numpy as np
 
 from rclicks.cards import DatasetCard
 from rclicks.data.images import list_files
-from rclicks.data.multirater import (
-    Drawing,
-    MaskRules,
-    RaterEntry,
-    RaterFiles,
-    RaterRules,
-    check_choice,
-    check_window,
-    drawn_in,
-    natural,
-    read_picture,
-    read_values,
-    sub_folders,
-    with_identity,
-)
+from rclicks.data.multirater.dataset import RaterFiles, drawn_in
+from rclicks.data.multirater.listing import Drawing, RaterEntry, natural, sub_folders
+from rclicks.data.multirater.mask_files import MaskRules, read_picture, read_values
+from rclicks.data.multirater.options import RaterRules, check_choice, check_window, with_identity
 from rclicks.errors import DataError, ProtocolError
 from rclicks.sample import Mask
 

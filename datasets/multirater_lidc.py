@@ -20,20 +20,10 @@ from numpy.typing import NDArray
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import list_files
-from rclicks.data.multirater import (
-    Drawing,
-    MaskRules,
-    RaterEntry,
-    RaterFiles,
-    RaterRules,
-    binary,
-    check_choice,
-    check_unique,
-    drawn_in,
-    natural,
-    sub_folders,
-    targets_of,
-)
+from rclicks.data.multirater.dataset import RaterFiles, drawn_in, targets_of
+from rclicks.data.multirater.listing import Drawing, RaterEntry, check_unique, natural, sub_folders
+from rclicks.data.multirater.mask_files import MaskRules, binary
+from rclicks.data.multirater.options import RaterRules, check_choice
 from rclicks.data.pickles import BROKEN, read_pickle
 from rclicks.errors import DataError, ProtocolError
 from rclicks.intensity import gray_to_rgb
@@ -100,7 +90,7 @@ def load(
     image_max : float
         `LIDC_pickle` only: the grey value that is white, 1 or (MedicalMatting's copy) 255.
     threshold, missing, nobody
-        See `rclicks.data.multirater.MaskRules` and `RaterRules`.
+        See `rclicks.data.multirater.mask_files.MaskRules` and `rclicks.data.multirater.options.RaterRules`.
 
     Raises
     ------

@@ -10,20 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from rclicks.cards import DatasetCard
-from rclicks.data.multirater import (
-    Drawing,
-    MaskRules,
-    Picture,
-    RaterEntry,
-    RaterFiles,
-    RaterRules,
-    binary,
-    check_choice,
-    check_window,
-    gray_picture,
-    natural,
-    sub_folders,
-)
+from rclicks.data.multirater.dataset import RaterFiles
+from rclicks.data.multirater.listing import Drawing, RaterEntry, natural, sub_folders
+from rclicks.data.multirater.mask_files import MaskRules, Picture, binary, gray_picture
+from rclicks.data.multirater.options import RaterRules, check_choice, check_window
 from rclicks.data.volumes import read_volume
 from rclicks.errors import DataError, ProtocolError
 from rclicks.sample import Mask
@@ -75,7 +65,7 @@ def load(
     window : list of float, optional
         Grey values [low, high] that become black and white; the 0.5 and 99.5 percentiles above 0 if left out.
     threshold, raters, missing, nobody
-        See `rclicks.data.multirater.MaskRules` and `RaterRules`.
+        See `rclicks.data.multirater.mask_files.MaskRules` and `rclicks.data.multirater.options.RaterRules`.
 
     Raises
     ------

@@ -8,18 +8,10 @@ from typing import Literal
 
 from rclicks.cards import DatasetCard
 from rclicks.data.images import list_files
-from rclicks.data.multirater import (
-    Drawing,
-    MaskRules,
-    RaterEntry,
-    RaterFiles,
-    RaterRules,
-    check_choice,
-    drawn_in,
-    natural,
-    sub_folders,
-    with_identity,
-)
+from rclicks.data.multirater.dataset import RaterFiles, drawn_in
+from rclicks.data.multirater.listing import Drawing, RaterEntry, natural, sub_folders
+from rclicks.data.multirater.mask_files import MaskRules
+from rclicks.data.multirater.options import RaterRules, check_choice, with_identity
 from rclicks.errors import DataError
 
 CARDS = (
@@ -80,7 +72,7 @@ def load(
         Whether rater 3 is the same person in every image. Nothing that was published with REFUGE's masks says so, so
         that its card does not.
     threshold, raters, missing, nobody
-        See `rclicks.data.multirater.MaskRules` and `RaterRules`.
+        See `rclicks.data.multirater.mask_files.MaskRules` and `rclicks.data.multirater.options.RaterRules`.
 
     Raises
     ------

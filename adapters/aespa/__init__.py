@@ -9,7 +9,7 @@ means ``parity`` unless told otherwise), ``size`` (side of the input; 0 takes th
 SPA: ``samples``, ``clusters``, ``choice`` (which group the next round starts from: the one the ``clicks`` point to, or
 the ``mean`` of all) and ``seed``.
 
-Trainings have the options of `training_options`; see `rclicks.adapters.aespa.training.Recipe`.
+Trainings have the options of `training_options`; see `rclicks.adapters.aespa.recipe.Recipe`.
 """
 
 from __future__ import annotations
@@ -176,7 +176,8 @@ def train(
     from rclicks.training.examples import read_examples
 
     from .design import SMALL, VIT_B
-    from .training import Recipe, train_aespa
+    from .recipe import Recipe
+    from .training import train_aespa
 
     encoder = {"vit_b": VIT_B, "small": SMALL}[options.pop("encoder")]
     recipe = Recipe(model=card.name, protocol=protocol.name, encoder=encoder, rate=settings.lr_or(LR), **options)

@@ -28,7 +28,8 @@ from .published_clicks import agreeing, differing_pixel, first_click, followed_r
 from .session import group_means, on_device, upsampled
 
 if TYPE_CHECKING:
-    from .training import Recipe, View
+    from .recipe import Recipe
+    from .training import View
 
 __all__ = ["aespa_batch", "spa_batch"]
 

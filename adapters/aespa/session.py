@@ -25,7 +25,7 @@ from rclicks.users.robot import next_click
 from .network import LATENT, MixtureSam, groups_of, responsibilities
 
 if TYPE_CHECKING:
-    from .training import Recipe
+    from .recipe import Recipe
 
 __all__ = ["Lane", "Session", "closest_loss", "group_means", "on_device", "overlap_loss", "upsampled"]
 

@@ -117,7 +117,7 @@ def build_network(variant: str) -> nn.Module:
     """
     if variant != "resenc-l":
         raise ProtocolError(f"unknown nnInteractive variant {variant!r}; allowed: resenc-l")
-    from .session import build_resenc_l
+    from .network import build_resenc_l
 
     return build_resenc_l()
 
@@ -247,7 +247,7 @@ def _load_remote(card: ModelCard, checkpoint: str | Path | None, options: dict[s
         raise ProtocolError(f"model {card.name}: the environment variable {variable} (key_variable) is not set")
     identity = "none" if checkpoint is None else checkpoint_identity(checkpoint_path(card, checkpoint), card)
     from .model import NnInteractive
-    from .session import RemoteSession
+    from .remote import RemoteSession
 
     session = RemoteSession(server, variable, chosen)
     return NnInteractive(card, "cpu", identity, chosen | {"server": server, "key_variable": variable}, session)

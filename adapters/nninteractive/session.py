@@ -1,7 +1,8 @@
 """Sessions of the package ``nninteractive``, local or remote, tamed: what they take is asked, not assumed.
 
 A session prints, sets torch's threads for the whole process, may draw from NumPy's global generator and raises whatever
-its libraries raise. `LocalSession` and `RemoteSession` offer the same few verbs and leave the process as they found it.
+its libraries raise. `LocalSession`, and `RemoteSession` in `.remote`, offer the same few verbs and leave the process as
+they found it.
 Arguments that a version lacks are dropped (1.x: storage, undo, drawings as crops); 1.1.5 and 2.6.0 were tried.
 """
 
@@ -11,12 +12,11 @@ import inspect
 import io
 import os
 import pickle
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,6 @@ from numpy.typing import NDArray
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
 from rclicks.interaction import Box, Click, Interaction
 from rclicks.models.devices import translate_memory_errors
-
-if TYPE_CHECKING:
-    from torch import nn
 
 INSTALL = "nninteractive needs a missing package: pip install 'rclicks[nninteractive]'"
 
@@ -302,112 +299,3 @@ def _plain_values_only() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-class RemoteSession(Session):
-    """A session on a server.
-
-    Parameters
-    ----------
-    server : str
-        URL.
-    variable : str
-        Name of the environment variable that holds the key, if the server wants one.
-    options : dict
-        `autozoom`, `timeout`.
-
-    Raises
-    ------
-    ServerError
-        If no such server answers, or it is full.
-    ProtocolError
-        If it refuses the key.
-    """
-
-    def __init__(self, server: str, variable: str, options: Mapping[str, Any]) -> None:
-        self._server, self._variable, self._options = server, variable, options
-        self._release: Callable[[], object] = lambda: None
-        super().__init__()
-
-    def open(self) -> Any:
-        """Claim a session on the server, after giving an old one back."""
-        from nnInteractive.inference.remote import nnInteractiveRemoteInferenceSession
-
-        self._release()
-        seconds = float(self._options["timeout"])
-        arguments = {
-            "api_key": os.environ.get(self._variable),
-            "read_timeout": seconds,
-            "set_image_read_timeout": seconds,
-            "write_timeout": seconds,
-        }
-        try:
-            session = nnInteractiveRemoteInferenceSession(
-                self._server, **accepted(nnInteractiveRemoteInferenceSession, arguments)
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise ServerError(f"{self._server} is not an nninteractive-server: {error!r}") from error
-        # The client's own thread keeps the client alive, and with it a place on the server, unless it is closed.
-        self._release = weakref.finalize(self, session.close)
-        session.set_do_autozoom(self._options["autozoom"])
-        return session
-
-    @contextmanager
-    def guard(self) -> Iterator[None]:
-        """Translate the client's errors."""
-        try:
-            import httpx
-            from nnInteractive.inference.remote import ServerAtCapacityError, SessionExpiredError
-        except ImportError as error:
-            raise PluginError(INSTALL) from error
-        where = f"the nninteractive-server at {self._server}"
-        try:
-            with redirect_stdout(io.StringIO()):
-                yield
-        except SessionExpiredError as error:
-            raise LostSessionError(f"{where} no longer knows this session: {error}") from error
-        except ServerAtCapacityError as error:
-            raise ServerError(f"{where} is full ({error}); close other sessions or raise its --max-sessions") from error
-        except httpx.TimeoutException as error:
-            limit = self._options["timeout"]
-            raise ServerError(f"{where} did not answer within {limit} s; raise the option `timeout`") from error
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise ServerError(
-                f"{where} does not answer: {error}. Start it with `nninteractive-server --model-dir FOLDER --fold 0` "
-                "or correct the option `server`; if a proxy is set, put the host into NO_PROXY"
-            ) from error
-        except httpx.HTTPStatusError as error:
-            code, text = error.response.status_code, error.response.text[:300]
-            if code in (401, 403):
-                raise ProtocolError(
-                    f"{where} refuses the key; put the right one into the environment variable {self._variable} "
-                    "(option `key_variable`)"
-                ) from error
-            raise ServerError(f"{where} answered with status {code}: {text}") from error
-
-
-def build_resenc_l() -> nn.Module:
-    """Return the residual-encoder U-Net of the published weights, untrained."""
-    try:
-        from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
-    except ImportError as error:
-        raise PluginError(INSTALL) from error
-    from torch import nn
-
-    network: nn.Module = ResidualEncoderUNet(
-        input_channels=8,
-        n_stages=6,
-        features_per_stage=(32, 64, 128, 256, 320, 320),
-        conv_op=nn.Conv3d,
-        kernel_sizes=3,
-        strides=(1, 2, 2, 2, 2, 2),
-        n_blocks_per_stage=(1, 3, 4, 6, 6, 6),
-        num_classes=2,
-        n_conv_per_stage_decoder=(1, 1, 1, 1, 1),
-        conv_bias=True,
-        norm_op=nn.InstanceNorm3d,
-        norm_op_kwargs={"eps": 1e-5, "affine": True},
-        nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"inplace": True},
-    )
-    return network

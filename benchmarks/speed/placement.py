@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 import rclicks
-from rclicks.metrics.overlap import boundary_iou
+from rclicks.metrics.boundary import boundary_iou
 from rclicks.metrics.target import TargetFacts
 from rclicks.users.robot import next_click
 

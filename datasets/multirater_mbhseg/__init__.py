@@ -15,20 +15,10 @@ from typing import Any, Literal
 
 from rclicks.cards import DatasetCard
 from rclicks.data.images import list_files
-from rclicks.data.multirater import (
-    Drawing,
-    MaskRules,
-    Picture,
-    RaterEntry,
-    RaterFiles,
-    RaterRules,
-    binary,
-    natural,
-    read_array,
-    read_picture,
-    read_values,
-    sub_folders,
-)
+from rclicks.data.multirater.dataset import RaterFiles
+from rclicks.data.multirater.listing import Drawing, RaterEntry, natural, sub_folders
+from rclicks.data.multirater.mask_files import MaskRules, Picture, binary, read_array, read_picture, read_values
+from rclicks.data.multirater.options import RaterRules
 from rclicks.errors import DataError, ProtocolError
 from rclicks.sample import Mask
 
@@ -79,7 +69,7 @@ def load(
     raters : int or list of int, optional
         Annotators to take; slices that none of them drew are left out. The published loader knows [1, 2, 3, 4] alone.
     missing, nobody
-        See `rclicks.data.multirater.RaterRules`.
+        See `rclicks.data.multirater.options.RaterRules`.
 
     Raises
     ------

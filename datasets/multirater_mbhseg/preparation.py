@@ -23,7 +23,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rclicks.data.multirater import check_choice, natural, sub_folders
+from rclicks.data.multirater.listing import natural, sub_folders
+from rclicks.data.multirater.options import check_choice
 from rclicks.data.volumes import SUFFIXES, Volume, case_name, check_alike, read_volume
 from rclicks.errors import DataError, ProtocolError
 

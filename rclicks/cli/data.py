@@ -11,7 +11,8 @@ import pandas as pd
 
 from rclicks.analysis.runs import Table
 from rclicks.data.contract import Dataset
-from rclicks.data.multirater import RaterFiles, natural
+from rclicks.data.multirater.dataset import RaterFiles
+from rclicks.data.multirater.listing import natural
 from rclicks.datasets.multirater_mbhseg.preparation import Orientation, Prepared, Window, prepare
 from rclicks.engine.loading import open_dataset
 from rclicks.errors import ProtocolError

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rclicks.cards import DatasetCard
 from rclicks.config import load_config
 from rclicks.data.images import check_size, read_image, read_mask, stem_of
-from rclicks.data.multirater import MaskRules, binary, read_array, read_picture
+from rclicks.data.multirater.mask_files import MaskRules, binary, read_array, read_picture
 from rclicks.data.roots import resolve
 from rclicks.demo.session import Session
 from rclicks.engine.loading import open_dataset

@@ -18,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from rclicks.engine.ballot import AnswerError, Ballot
 from rclicks.engine.lanes import Decoded, LanePool
-from rclicks.engine.raters import Jury, followed, panel_of
+from rclicks.engine.raters import AnswerError, Ballot, Jury, followed, panel_of
 from rclicks.errors import ProtocolError, RclicksError
 from rclicks.interaction import Click, Drawing, Interaction, check_inside, corners_of
 from rclicks.metrics.catalogue import score

@@ -16,7 +16,7 @@ from rclicks.benchmark import Benchmark
 from rclicks.cards import DatasetCard, ModelCard
 from rclicks.config import load_config
 from rclicks.data.contract import Dataset
-from rclicks.data.multirater import RaterFiles
+from rclicks.data.multirater.dataset import RaterFiles
 from rclicks.data.roots import resolve
 from rclicks.engine.loading import ClickModelPool, checkpoint_of, load_dataset, load_user
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rclicks.errors import UnknownNameError
-from rclicks.metrics import overlap
+from rclicks.metrics import boundary, overlap
 from rclicks.metrics.surface import SurfacePair
 from rclicks.metrics.target import TargetFacts, bounding_box, widen
 from rclicks.protocol import Protocol
@@ -80,7 +80,7 @@ ROUND: dict[str, tuple[MetricCard, Function]] = {
         MetricCard(
             name="biou", level="round", summary="boundary IoU, band of 2 % of the diagonal", source="Cheng et al. 2021"
         ),
-        lambda v: overlap.boundary_iou(v.facts, v.prediction, ratio=v.protocol.boundary_ratio, empty=v.empty),
+        lambda v: boundary.boundary_iou(v.facts, v.prediction, ratio=v.protocol.boundary_ratio, empty=v.empty),
     ),
     "dice": (
         MetricCard(name="dice", level="round", dims=_BOTH, summary="Dice coefficient", source="Dice 1945"),

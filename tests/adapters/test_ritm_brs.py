@@ -7,7 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from rclicks.adapters import _brs, ritm  # noqa: E402
+from rclicks.adapters import ritm  # noqa: E402
+from rclicks.adapters.ritm import brs  # noqa: E402
 from rclicks.adapters.ritm.brs import NETWORK_CLICKS, ClickObjective, click_boxes  # noqa: E402
 from rclicks.interaction import Click  # noqa: E402
 from rclicks.models.contract import State  # noqa: E402
@@ -48,7 +49,7 @@ def test_the_click_loss_falls(mode: str, flip: bool, monkeypatch: pytest.MonkeyP
             super().__init__(*args)
             seen.append(self)
 
-    monkeypatch.setattr(_brs, "ClickObjective", Watched)
+    monkeypatch.setattr(brs, "ClickObjective", Watched)
     state = State((*first.interactions, CLICKS[1]), first.mask, first.probability, first.memory)
     (again,) = model.segment(embedding, [state])
     (objective,) = seen

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rclicks.data.contract import Dataset
-from rclicks.data.multirater import MaskRules, RaterFiles, binary, natural, read_array, read_picture, read_values
+from rclicks.data.multirater.dataset import RaterFiles
+from rclicks.data.multirater.listing import natural
+from rclicks.data.multirater.mask_files import MaskRules, binary, read_array, read_picture, read_values
 from rclicks.engine.loading import load_dataset
 from rclicks.errors import DataError, ProtocolError
 from rclicks.protocol import Protocol

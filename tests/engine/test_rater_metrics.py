@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import rclicks
-from rclicks.engine.ballot import AnswerError, prediction_of
 from rclicks.engine.episode import Rules, play
 from rclicks.engine.loading import load_model, load_user
+from rclicks.engine.raters import AnswerError, prediction_of
 from rclicks.errors import ProtocolError, UnknownNameError
 from rclicks.metrics.raters import calibration, soft
 from rclicks.metrics.raters import consensus as raters_consensus

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rclicks.errors import UnknownNameError
+from rclicks.metrics.boundary import boundary_iou
 from rclicks.metrics.catalogue import score
-from rclicks.metrics.overlap import boundary_iou, dice, iou
+from rclicks.metrics.overlap import dice, iou
 from rclicks.metrics.target import TargetFacts, band_width
 from rclicks.protocol import Protocol
 from support import golden, golden_arrays, needs_shared, synthetic_truth

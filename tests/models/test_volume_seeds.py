@@ -12,21 +12,11 @@ from hypothesis import strategies as st
 
 from rclicks.errors import DataError
 from rclicks.interaction import Box, Click, Lasso, Scribble
-from rclicks.models.seeded.volume import (
-    ASSUMED,
-    BACKGROUND,
-    OBJECT,
-    IntensityModel,
-    Links,
-    VolumeCanvas,
-    assume,
-    bins_of,
-    draw,
-    enlarge,
-    flat_axis,
-    steps_for,
-    tidy,
-)
+from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT
+from rclicks.models.seeded.canvas import VolumeCanvas, enlarge, steps_for
+from rclicks.models.seeded.grid import Links
+from rclicks.models.seeded.intensity import IntensityModel, bins_of
+from rclicks.models.seeded.seeds_3d import assume, draw, flat_axis, tidy
 from rclicks.sample import Sample
 
 CUBE = (1.0, 1.0, 1.0)

@@ -21,11 +21,11 @@ from rclicks.adapters import sam  # noqa: E402
 from rclicks.adapters.aespa import CARDS, training_options  # noqa: E402
 from rclicks.adapters.aespa import published_clicks as rules  # noqa: E402
 from rclicks.adapters.aespa.design import SMALL, VIT_B, EncoderDesign  # noqa: E402
+from rclicks.adapters.aespa.recipe import Recipe  # noqa: E402
 from rclicks.adapters.aespa.training import (  # noqa: E402
     AespaTask,
     FollowTask,
     PublishedTask,
-    Recipe,
     gap_of,
     measured,
     play_raters,

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from rclicks.interaction import Click
-from rclicks.metrics.overlap import boundary_iou, iou
+from rclicks.metrics.boundary import boundary_iou
+from rclicks.metrics.overlap import iou
 from rclicks.metrics.target import TargetFacts
 from rclicks.users.robot import deepest_pixel, next_click
 from support import SHARED, crc32, golden, golden_arrays, needs_shared, synthetic_truth

@@ -16,7 +16,7 @@ from rclicks.metrics.depth import deepest
 from rclicks.metrics.target import TargetFacts
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target
-from rclicks.users import volumetric
+from rclicks.users import random_clicks, volumetric
 from rclicks.users.components import (
     challenge_click,
     corrected_click,
@@ -362,7 +362,7 @@ def test_random_clicks_never_repeat_and_end_with_the_error(weights: str) -> None
 def test_chessboard_depth_equals_that_of_scipy(seed: int, shape: Point) -> None:
     mask = np.random.default_rng(seed).random(shape) < 0.97
     expected = ndimage.distance_transform_cdt(np.pad(mask, 1), "chessboard")[1:-1, 1:-1, 1:-1]
-    assert np.array_equal(volumetric._chessboard_depth(mask), expected)
+    assert np.array_equal(random_clicks._chessboard_depth(mask), expected)
 
 
 def test_weighted_clicks_follow_exp_distance_minus_one() -> None:
@@ -372,7 +372,7 @@ def test_weighted_clicks_follow_exp_distance_minus_one() -> None:
     prediction[1, 1, 8:11] = True  # fewer wrong voxels: never clicked
     errors, rng, middle = errors_of(TargetFacts(truth), prediction), np.random.default_rng(0), 0
     for _ in range(3000):
-        click = volumetric.distance_weighted_click(errors, rng)
+        click = random_clicks.distance_weighted_click(errors, rng)
         assert click.positive
         middle += click.point == (1, 1, 1)
     share = math.expm1(2) / (math.expm1(2) + 26 * math.expm1(1))

@@ -1,16 +1,28 @@
-"""What all methods without weights share: options with bounds, and no checkpoint."""
+"""What all methods without weights share: the labels of seeds, options with bounds, and no checkpoint.
+
+>>> np.array([OBJECT, 0, BACKGROUND], np.int8).tolist()  # the object, nothing known, the background
+[1, 0, -1]
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rclicks.cards import ModelCard
 from rclicks.errors import WeightsError
 from rclicks.models.contract import Model
 from rclicks.options import Choice, Number, read_options
 
-__all__ = ["Classical"]
+__all__ = ["ASSUMED", "BACKGROUND", "OBJECT", "Classical", "Probability", "Seeds"]
+
+OBJECT, BACKGROUND, ASSUMED = 1, -1, -2  # ASSUMED: background by convention (frame, outside of a box), not drawn
+
+Seeds = NDArray[np.int8]
+Probability = NDArray[np.float32]
 
 
 class Classical(Model):

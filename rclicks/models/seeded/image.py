@@ -1,4 +1,4 @@
-"""What the classical, weight-free models share: a working grid, seeds drawn from clicks, colour models, tidying.
+"""What the classical, weight-free 2-D models share: a working grid, seeds drawn from clicks, and tidying.
 
 All of them follow one recipe. `embed` shrinks the image to a *canvas*; `segment` draws the interactions as seeds
 on the canvas, lets the method label it, enlarges the answer and tidies it. A method says only how seeds become
@@ -22,26 +22,11 @@ from numpy.typing import NDArray
 from rclicks.errors import DataError
 from rclicks.interaction import Box, Click, check_inside, clicks_of
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import Classical
+from rclicks.models.seeded.base import BACKGROUND, OBJECT, Classical, Probability, Seeds
 from rclicks.options import Choice, Number
 from rclicks.sample import Mask, Sample
 
-__all__ = [
-    "BACKGROUND",
-    "COLOUR_OPTIONS",
-    "COMMON_OPTIONS",
-    "OBJECT",
-    "Canvas",
-    "SeededModel",
-    "Seeds",
-    "stamp",
-    "tidy",
-]
-
-OBJECT, BACKGROUND = 1, -1
-
-Seeds = NDArray[np.int8]
-Probability = NDArray[np.float32]
+__all__ = ["COLOUR_OPTIONS", "COMMON_OPTIONS", "Canvas", "SeededModel", "stamp", "tidy"]
 
 
 @dataclass(frozen=True, eq=False)

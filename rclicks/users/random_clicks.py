@@ -1,0 +1,70 @@
+"""Clicks on random error voxels of a volume, uniform as in SAM-Med3D or weighted by depth as in DeepEdit.
+
+>>> from rclicks.metrics.target import TargetFacts
+>>> from rclicks.users.components import errors_of
+>>> facts = TargetFacts(np.ones((1, 1, 2), bool))
+>>> errors = errors_of(facts, np.array([[[True, False]]]))
+>>> uniform_click(errors, np.random.default_rng(0))
+Click(point=(0, 0, 1), positive=True)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rclicks.interaction import Click
+from rclicks.sample import Mask
+from rclicks.users.components import Errors
+
+__all__ = ["distance_weighted_click", "uniform_click"]
+
+
+def uniform_click(errors: Errors, rng: np.random.Generator) -> Click:
+    """Return a click on one of the error voxels, all equally likely; the sign is that of the voxel."""
+    return _click(errors.error, int(rng.integers(np.count_nonzero(errors.error))), errors)
+
+
+def distance_weighted_click(errors: Errors, rng: np.random.Generator) -> Click:
+    """Return a click on an error voxel with probability proportional to exp(D) - 1.
+
+    The sign is that with more error voxels (positive if equal). D is the chessboard distance in voxels to the nearest
+    voxel that is not an error of that sign, as in DeepEdit; here the outside of the volume is none either.
+    """
+    missed, wrong = errors.missed, errors.wrong
+    depth = _chessboard_depth(missed if np.count_nonzero(missed) >= np.count_nonzero(wrong) else wrong)
+    del missed, wrong
+    counts = np.sum([np.bincount(plane.reshape(-1), minlength=int(depth.max()) + 1) for plane in depth], axis=0)
+    level = np.arange(len(counts))
+    mass = np.cumsum(counts * (np.exp(level - level[-1]) - np.exp(-level[-1])))  # scaled: exp(D) may overflow
+    chosen = min(int(np.searchsorted(mass, rng.random() * mass[-1], side="right")), len(counts) - 1)
+    return _click(depth == chosen, int(rng.integers(counts[chosen])), errors)
+
+
+def _chessboard_depth(mask: Mask) -> NDArray[np.uint16]:
+    """Return the chessboard distance of each voxel to the outside of the mask: how many erosions it outlives, plus 1.
+
+    The outside of the crop is outside. SciPy's needs six times the memory.
+    """
+    depth = mask.astype(np.uint16)
+    core, room = mask, depth
+    while min(core.shape) > 2:  # the outermost layer of the crop never outlives an erosion
+        for axis in range(3):
+            lines = np.moveaxis(core, axis, 0)
+            core = np.moveaxis(lines[:-2] & lines[1:-1] & lines[2:], 0, axis)
+        if not core.any():
+            break
+        room = room[1:-1, 1:-1, 1:-1]
+        room += core
+    return depth
+
+
+def _click(mask: Mask, number: int, errors: Errors) -> Click:
+    """Return the click on the voxel of a mask that comes after `number` others in C order, signed by the truth."""
+    counts = np.cumsum(np.count_nonzero(mask, axis=(1, 2)))
+    plane = int(np.searchsorted(counts, number, side="right"))
+    before = int(counts[plane - 1]) if plane else 0
+    row, column = divmod(int(np.flatnonzero(mask[plane])[number - before]), mask.shape[2])
+    inside = (plane, row, column)
+    point = tuple(a + b for a, b in zip(inside, errors.low, strict=True))
+    return Click(point, bool(errors.truth[inside]))
