@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.interaction import Box
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT, Seeds
 from rclicks.models.seeded.canvas import VolumeCanvas
 from rclicks.models.seeded.seeds_3d import flat_axis
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel, require_simpleitk
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "ConfidenceConnected", "load"]

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.interaction import Box, Interaction
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.base import OBJECT, Seeds
 from rclicks.models.seeded.canvas import VolumeCanvas
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel, require_simpleitk
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "FastMarching", "load"]

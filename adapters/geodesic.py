@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.base import BACKGROUND, OBJECT, Seeds
 from rclicks.models.seeded.colours import ColourModel, colour_bins, neighbours
 from rclicks.models.seeded.image import COLOUR_OPTIONS, COMMON_OPTIONS, Canvas, SeededModel
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "Geodesic", "load"]

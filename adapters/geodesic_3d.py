@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.base import OBJECT, Seeds
 from rclicks.models.seeded.canvas import VolumeCanvas
 from rclicks.models.seeded.grid import Links
 from rclicks.models.seeded.intensity import INTENSITY_OPTIONS, IntensityModel, bins_of
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "Geodesic3D", "load"]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.interaction import Box, clicks_of
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.base import BACKGROUND, OBJECT, Seeds
 from rclicks.models.seeded.image import COMMON_OPTIONS, Canvas, SeededModel, stamp
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "GrabCut", "load"]

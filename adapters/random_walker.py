@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.base import BACKGROUND, OBJECT, Seeds
 from rclicks.models.seeded.colours import neighbours
 from rclicks.models.seeded.image import COMMON_OPTIONS, Canvas, SeededModel
+from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "RandomWalker", "load"]

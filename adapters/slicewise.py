@@ -18,7 +18,6 @@ from rclicks.cards import ModelCard
 from rclicks.errors import ProtocolError, WeightsError
 from rclicks.interaction import Box, Click, Interaction, check_inside
 from rclicks.models.contract import Model, State
-from rclicks.models.options import Choice, Number, read_options
 from rclicks.models.slicewise.slices import (
     PERCENTILES,
     Recent,
@@ -31,6 +30,7 @@ from rclicks.models.slicewise.slices import (
     to_slices,
 )
 from rclicks.models.slicewise.stack import Stack
+from rclicks.options import Choice, Number, read_options
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask, Sample
 

@@ -32,6 +32,7 @@ CARDS = (
 )
 
 VOID = 255
+ALL = "all"
 
 
 class VocClicks(Dataset):
@@ -44,14 +45,21 @@ class VocClicks(Dataset):
     def _objects(self) -> dict[str, list[int]]:
         """Return the eligible classes of each image, both in file order."""
         found: dict[str, list[int]] = {}
-        for name, cls in eligible_objects(self._base, self.split)[["image_id", "cls"]].itertuples(index=False):
-            found.setdefault(str(name), []).append(int(cls))
+        for split in SPLITS if self.split == ALL else (self.split,):
+            for name, cls in eligible_objects(self._base, split)[["image_id", "cls"]].itertuples(index=False):
+                found.setdefault(str(name), []).append(int(cls))
         return found
 
     @cached_property
     def ids(self) -> list[str]:
-        """Image names in the order of objects.csv."""
+        """Image names in the order of objects.csv; with split "all" those of "train" first."""
         return list(self._objects)
+
+    @cached_property
+    def validation_ids(self) -> list[str]:
+        """The images of the split "val", as far as they are opened."""
+        own = {str(name) for name in eligible_objects(self._base, "val")["image_id"]}
+        return [name for name in self.ids if name in own]
 
     def files(self, index: int) -> tuple[Path, Path]:
         """Return image and label path."""
@@ -79,14 +87,14 @@ def load(card: DatasetCard, root: Path, *, split: str = "val") -> VocClicks:
 
     Parameters
     ----------
-    split : {"val", "train"}
-        The embedded click model was trained on "train".
+    split : {"val", "train", "all"}
+        The embedded click model was trained on "train". Trainings take "all", of which they hold out "val".
 
     Raises
     ------
     ProtocolError
         If the split is unknown.
     """
-    if split not in SPLITS:
-        raise ProtocolError(f"data set {card.name}: split is {split!r}; allowed: {', '.join(SPLITS)}")
+    if split not in (*SPLITS, ALL):
+        raise ProtocolError(f"data set {card.name}: split is {split!r}; allowed: {', '.join((*SPLITS, ALL))}")
     return VocClicks(card, root, split)

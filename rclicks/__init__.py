@@ -16,15 +16,15 @@ if (_root / "pyproject.toml").is_file() and (_root / "adapters").is_dir():
     __path__.append(str(_root))
 
 if TYPE_CHECKING:
-    from rclicks.api import evaluate, load_dataset, load_model
+    from rclicks.api import evaluate, load_dataset, load_model, train
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "load_dataset", "load_model"]
+__all__ = ["__version__", "evaluate", "load_dataset", "load_model", "train"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the Python API at first use, so that `import rclicks` stays light."""
-    if name in {"evaluate", "load_dataset", "load_model"}:
+    if name in {"evaluate", "load_dataset", "load_model", "train"}:
         from rclicks import api
 
         return getattr(api, name)

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from rclicks.engine.worker import Report
     from rclicks.models.contract import Model
     from rclicks.protocol import Protocol
+    from rclicks.training.loop import Progress, Result
 
-__all__ = ["evaluate", "load_dataset", "load_model"]
+__all__ = ["evaluate", "load_dataset", "load_model", "train"]
 
 Item = str | dict[str, Any]
 
@@ -185,3 +186,106 @@ def evaluate(
         frame.attrs["failures"] = load_failures(folder).to_dict("records")
         frame.attrs["notes"] = [*plan.notes, *(f"{m.kind} {m.name}: {m.short}" for m in plan.missing)]
     return frame
+
+
+def train(
+    model: str,
+    dataset: str | Sequence[str],
+    out: str | Path,
+    *,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    init_weights: str | Path | None = None,
+    resume: bool = False,
+    val_list: str | Path | None = None,
+    patience: int | None = None,
+    protocol: str = "default",
+    seed: int = 0,
+    device: str = "cpu",
+    workers: int | None = None,
+    threads: int | None = None,
+    data_root: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    **options: Any,
+) -> Result:
+    """Train a registered model or click model.
+
+    Parameters
+    ----------
+    model : str
+        A trainable one, with or without ``:key=value`` options; `rclicks show` lists them.
+    dataset : str or sequence of str
+        One or more registered data sets with their options; all are learned from.
+    out : path
+        Folder of the training.
+    epochs, batch_size : int or None
+        None takes the default of the model's recipe, as for all that follow.
+    lr : float or None
+        Learning rate; of recipes with a schedule the highest one.
+    init_weights : path or None
+        Existing weights to start from; None starts from random ones.
+    resume : bool
+        Continue from the last checkpoint in `out`, if there is one.
+    val_list : path or None
+        Text file of the samples, persons or scans to validate with, one a line; None takes the published validation
+        part of the data set, or a fixed tenth of its persons or scans.
+    patience : int or None
+        Epochs without a better validation after which the training stops.
+    protocol : {"default", "compat"}
+        ``compat`` is the published recipe, for models that have one.
+    seed : int
+        Of all random numbers.
+    device : str
+        "cpu", "cuda" or "cuda:1".
+    workers : int or None
+        Threads that prepare batches; results do not depend on it.
+    threads : int or None
+        CPU threads of torch; results are the same only for the same number.
+    data_root : path or None
+        Folder that holds the data sets' folders.
+    plugins : sequence of paths
+        Extra plug-in folders.
+    on_progress : callable
+        Takes a `rclicks.training.loop.Progress` after every step and every epoch.
+    **options
+        Training options of the model; they go before those in its name.
+
+    Returns
+    -------
+    rclicks.training.loop.Result
+        `best` is the checkpoint for `load_model`; `rows` is the log, one row an epoch.
+
+    Raises
+    ------
+    UnknownNameError, PluginError, ProtocolError, DataError, WeightsError
+    """
+    from dataclasses import replace
+
+    from rclicks.engine.training import train as train_model
+    from rclicks.training.contract import TrainingSettings
+
+    spec = parse(model)
+    return train_model(
+        Registry.discover(plugins),
+        replace(spec, options=spec.options | options, label=""),
+        [dataset] if isinstance(dataset, str) else list(dataset),
+        Path(out),
+        TrainingSettings(
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            patience=patience,
+            seed=seed,
+            device=device,
+            workers=workers,
+            threads=threads,
+            resume=resume,
+        ),
+        protocol=protocol,
+        init_weights=None if init_weights is None else Path(init_weights).expanduser(),
+        val_list=None if val_list is None else Path(val_list).expanduser(),
+        data_root=None if data_root is None else Path(data_root),
+        on_progress=on_progress,
+    )

@@ -84,6 +84,10 @@ class ModelCard(Card):
         None for methods without weights.
     trained_on : tuple of str
         Data sets seen in training, as far as known; tables flag an overlap with the test data.
+    trainable : bool
+        True if ``rclicks train`` can train it: the module has the hooks of `rclicks.training.contract.TrainableModule`.
+    starts_from : str
+        Existing weights that a training can start from, in words; "" if it always starts from random ones.
     extra : str
         The optional dependency group that the model needs ("" for none).
     needs : tuple of str
@@ -103,6 +107,8 @@ class ModelCard(Card):
     parameters: int = 0
     checkpoint: Checkpoint | None = None
     trained_on: tuple[str, ...] = ()
+    trainable: bool = False
+    starts_from: str = ""
     extra: str = ""
     needs: tuple[str, ...] = ()
 
@@ -183,6 +189,10 @@ class ClickModelCard(Card):
         None for rules and for weights that come with the package.
     trained_on : tuple of str
         Data sets whose clicks were seen in training; tables flag an overlap with the test data.
+    trainable : bool
+        True if ``rclicks train`` can train it: the module has the hooks of `rclicks.training.contract.TrainableModule`.
+    starts_from : str
+        Existing weights that a training can start from, in words; "" if it always starts from random ones.
     extra : str
         The optional dependency group that it needs ("" for none).
     """
@@ -194,4 +204,6 @@ class ClickModelCard(Card):
     parameters: int = 0
     checkpoint: Checkpoint | None = None
     trained_on: tuple[str, ...] = ()
+    trainable: bool = False
+    starts_from: str = ""
     extra: str = ""

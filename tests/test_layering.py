@@ -18,14 +18,14 @@ ALLOWED = {
     "records": {"metrics", "data"},
     "models": set(),
     "users": {"metrics", "clickability"},
-    "clickability": {"metrics", "models", "data"},
-    "engine": {"users", "clickability", "models", "metrics", "records", "data"},
+    "clickability": {"metrics", "models", "data", "training"},
+    "engine": {"users", "clickability", "models", "metrics", "records", "data", "training"},
     "analysis": {"records", "metrics"},
     "reports": {"analysis", "records", "metrics", "clickability"},
-    "training": {"users", "clickability", "models", "metrics", "data"},
+    "training": {"models", "data"},
     "supervoxels": {"data", "models", "metrics"},
     "demo": {"engine", "models", "data", "users", "metrics"},
-    "conformance": {"engine", "clickability", "users", "models", "metrics", "data"},
+    "conformance": {"engine", "clickability", "users", "models", "metrics", "data", "training"},
 }
 NOUNS = {
     "sample",
@@ -38,6 +38,7 @@ NOUNS = {
     "registry",
     "benchmark",
     "seeds",
+    "options",
 }
 HEAVY = {
     "torch",

@@ -8,19 +8,25 @@ Options of `load`, for both: ``mode`` (``correct``, or ``parity`` with the publi
 means ``parity`` unless told otherwise), ``size`` (side of the input; 0 takes the weights'), ``style`` (see below). Of
 SPA: ``samples``, ``clusters``, ``choice`` (which group the next round starts from: the one the ``clicks`` point to, or
 the ``mean`` of all) and ``seed``.
+
+Trainings have the options of `training_options`; see `rclicks.adapters.aespa.recipe.Recipe`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rclicks.cards import Checkpoint, ModelCard
 from rclicks.errors import ProtocolError
-from rclicks.models.options import Choice, Number, read_options
+from rclicks.options import Choice, Number, Option, read_options
 from rclicks.protocol import Protocol
 
 if TYPE_CHECKING:
+    from rclicks.training.contract import TrainingData, TrainingSettings
+    from rclicks.training.loop import Progress, Result
+
     from .model import AespaModel, SpaModel
     from .network import MixtureSam
 
@@ -41,6 +47,8 @@ CARDS = (
             url="https://huggingface.co/bampyeonji/aespa_lidc",
         ),
         trained_on=("LIDC-IDRI",),
+        trainable=True,
+        starts_from="SAM or MedSAM, ViT-B",
         extra="sam",
     ),
     ModelCard(
@@ -56,6 +64,8 @@ CARDS = (
         parameters=94521920,
         checkpoint=Checkpoint(file="checkpoint_best.pth"),  # as its training names it; none is published
         trained_on=("LIDC-IDRI",),  # by MedSAM, from which it starts
+        trainable=True,
+        starts_from="SAM or MedSAM, ViT-B",
         extra="sam",
     ),
 )
@@ -70,6 +80,8 @@ _OF_SPA = {
     "choice": Choice("clicks", ("clicks", "mean")),
     "seed": Number(0, 0, 2**31 - 1, whole=True),
 }
+EPOCHS, BATCH_SIZE, LR = 20, 8, 1e-4
+PUBLISHED_SAMPLES, SAMPLES = 48, 8
 
 
 def build_network(variant: str, size: int = 0) -> MixtureSam:
@@ -130,3 +142,53 @@ def load(
     chosen["size"] = network.size
     kind = AespaModel if card.name == "aespa" else SpaModel
     return kind(card, network, device, identity, chosen)
+
+
+def training_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of a training; they are the same for both models, so that ablations can loop over them."""
+    samples = PUBLISHED_SAMPLES if protocol.name == "compat" else SAMPLES
+    return {
+        "size": Number(128, 16, 1024, whole=True, help="side of the network's input in pixels, a multiple of 16"),
+        "patch": Number(
+            None, 16, 4096, whole=True, help="side of random crops in pixels; without it, whole images (default only)"
+        ),
+        "encoder": Choice("vit_b", ("vit_b", "small"), help="image encoder; small is a reduced one for a CPU"),
+        "components": Number(16, 1, 1024, whole=True, help="Gaussians of the mixture"),
+        "clicks": Number(5, 1, 100, whole=True, help="clicks of a session"),
+        "samples": Number(samples, 1, 1000, whole=True, help="latents a round; AESPA always takes one"),
+        "groups": Number(4, 1, 1000, whole=True, help="groups of k-means over the samples; AESPA has none"),
+    }
+
+
+def train(
+    card: ModelCard,
+    data: TrainingData,
+    out: Path,
+    *,
+    settings: TrainingSettings,
+    protocol: Protocol,
+    start: Path | None,
+    report: Callable[[Progress], None],
+    **options: Any,
+) -> Result:
+    """Train SPA or AESPA, from random weights or those of SAM or MedSAM; ``best.pth`` is the checkpoint of `load`."""
+    from rclicks.training.cpu import cpu_settings
+    from rclicks.training.examples import read_examples
+
+    from .design import SMALL, VIT_B
+    from .recipe import Recipe
+    from .training import train_aespa
+
+    encoder = {"vit_b": VIT_B, "small": SMALL}[options.pop("encoder")]
+    recipe = Recipe(model=card.name, protocol=protocol.name, encoder=encoder, rate=settings.lr_or(LR), **options)
+    with cpu_settings(settings.threads or 1):
+        return train_aespa(
+            read_examples(data.train_samples()),
+            read_examples(data.validation_samples()),
+            recipe,
+            settings.for_loop(epochs=EPOCHS, batch_size=BATCH_SIZE),
+            out,
+            start=start,
+            resume=settings.resume,
+            report=report,
+        )

@@ -20,24 +20,31 @@ Of the local one:
 
 Of the remote one: ``server`` (URL), ``key_variable`` (name of the environment variable that holds the server's key) and
 ``timeout`` (seconds).
+
+The published weights cannot be trained here; ``rclicks train nninteractive`` trains a small network of the same kind
+and writes a model folder that the session loads.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rclicks.cards import Checkpoint, ModelCard
 from rclicks.errors import ProtocolError, WeightsError
-from rclicks.models.options import Choice, Number, read_options
+from rclicks.options import Choice, Number, Numbers, Option, Text, read_options
 from rclicks.protocol import Protocol
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from rclicks.training.contract import TrainingData, TrainingSettings
+    from rclicks.training.loop import Progress, Result
 
     from .model import NnInteractive
 
@@ -59,6 +66,7 @@ CARDS = (
             file="nnInteractive_v1.0",
             url="the model hub's repository MIC-DKFZ/nnInteractive; `nninteractive-download-model` fetches it",
         ),
+        trainable=True,
         extra="nninteractive",
     ),
     ModelCard(
@@ -91,6 +99,7 @@ LOCAL_OPTIONS: Mapping[str, Number | Choice] = _BOTH | {
     "trust": Choice(False, (True, False)),
 }
 REMOTE_OPTIONS: Mapping[str, Number | Choice] = _BOTH | {"timeout": Number(600, 1, 1e5)}
+STEPS, EPOCH_STEPS, BATCH_SIZE, LR = 600, 50, 2, 4e-3
 
 
 def build_network(variant: str) -> nn.Module:
@@ -242,3 +251,58 @@ def _load_remote(card: ModelCard, checkpoint: str | Path | None, options: dict[s
 
     session = RemoteSession(server, variable, chosen)
     return NnInteractive(card, "cpu", identity, chosen | {"server": server, "key_variable": variable}, session)
+
+
+def training_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of the training of a small network."""
+    return {
+        "steps": Number(
+            None,
+            1,
+            10**8,
+            whole=True,
+            help=f"training steps, in whole epochs of {EPOCH_STEPS} ({STEPS} if not given)",
+        ),
+        "patch": Number(64, 49, 1024, whole=True, help="edge of the session's patch in voxels"),
+        "features": Numbers((8, 16, 32, 48), 1, 4096, 2, 8, help="channels of each stage, the finest first"),
+        "licence": Text("", help="licence of the weights, for the model folder; it follows that of the data"),
+    }
+
+
+def train(
+    card: ModelCard,
+    data: TrainingData,
+    out: Path,
+    *,
+    settings: TrainingSettings,
+    protocol: Protocol,
+    start: Path | None,
+    report: Callable[[Progress], None],
+    **options: Any,
+) -> Result:
+    """Train a small network and write `out` as its model folder, the checkpoint of `load`."""
+    from rclicks.training.contract import refuse_compat
+    from rclicks.training.cpu import cpu_settings
+
+    from .folder import Design
+    from .training import Recipe, read_objects, train_volume
+
+    refuse_compat(card, protocol)
+    epochs, steps = settings.epochs_of_steps(options["steps"], default=STEPS, epoch_steps=EPOCH_STEPS)
+    features = options["features"]
+    strides = (1,) + (2,) * (len(features) - 1)
+    design = Design(features=features, strides=strides, patch=(options["patch"],) * 3)
+    recipe = Recipe(design=design, rate=settings.lr_or(LR))
+    with cpu_settings(settings.threads or 1):
+        result = train_volume(
+            read_objects(data.train_samples()),
+            read_objects(data.validation_samples()),
+            recipe,
+            settings.for_loop(epochs=epochs, batch_size=BATCH_SIZE),
+            out,
+            steps=steps,
+            licence=options["licence"],
+            resume=settings.resume,
+            report=report,
+        )
+    return replace(result, best=out)

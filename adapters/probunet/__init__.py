@@ -11,17 +11,21 @@ are there for metrics of sets: ``model.samples(embedding, state)``, also before 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rclicks.cards import Checkpoint, ModelCard
 from rclicks.errors import ProtocolError
-from rclicks.models.options import Choice, Number, read_options
+from rclicks.options import Choice, Number, Numbers, Option, read_options
 from rclicks.protocol import Protocol
 
-from .checkpoint import Design, build, read_network
+from .checkpoint import LARGEST, Design, build, read_network
 
 if TYPE_CHECKING:
+    from rclicks.training.contract import TrainingData, TrainingSettings
+    from rclicks.training.loop import Progress, Result
+
     from .model import ProbUNetModel
     from .network import ProbabilisticUNet
 
@@ -37,6 +41,7 @@ CARDS = (
         prompts=("click",),
         parameters=118265,
         checkpoint=Checkpoint(file="probunet.pth"),
+        trainable=True,
         extra="torch",
     ),
 )
@@ -46,6 +51,7 @@ _OPTIONS = {
     "prediction": Choice("mean", ("mean", "central")),
     "seed": Number(0, 0, 2**31 - 1, whole=True),
 }
+STEPS, EPOCH_STEPS, BATCH_SIZE, LR = 4000, 100, 4, 2e-3
 
 
 def build_network(variant: str) -> ProbabilisticUNet:
@@ -91,3 +97,57 @@ def load(
         network, design = read_network(path)
         identity = checkpoint_id(path, card)
     return ProbUNetModel(card, network, design, device, identity, chosen)
+
+
+def training_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of a training."""
+    return {
+        "steps": Number(
+            None,
+            1,
+            10**8,
+            whole=True,
+            help=f"training steps, in whole epochs of {EPOCH_STEPS} ({STEPS} if not given)",
+        ),
+        "size": Number(48, 2, 4096, whole=True, help="side of the crops in pixels, around what raters drew"),
+        "features": Numbers((8, 16, 24, 32), 1, LARGEST, 2, 8, help="channels of each stage, the finest first"),
+        "latent": Number(6, 1, LARGEST, whole=True, help="numbers in a latent"),
+        "clicks": Choice(True, (True, False), help="whether clicks and the previous mask are input"),
+        "beta": Number(1.0, 0, 1e6, help="weight of the divergence of posterior and prior"),
+        "mixed": Choice(True, (True, False), help="compute in bfloat16 on a GPU"),
+    }
+
+
+def train(
+    card: ModelCard,
+    data: TrainingData,
+    out: Path,
+    *,
+    settings: TrainingSettings,
+    protocol: Protocol,
+    start: Path | None,
+    report: Callable[[Progress], None],
+    **options: Any,
+) -> Result:
+    """Train a network on images of one or more raters; ``best.pth`` is the checkpoint of `load`."""
+    from rclicks.training.contract import refuse_compat
+    from rclicks.training.cpu import cpu_settings
+    from rclicks.training.examples import read_examples
+
+    from .training import Recipe, train_probunet
+
+    refuse_compat(card, protocol)
+    epochs, steps = settings.epochs_of_steps(options["steps"], default=STEPS, epoch_steps=EPOCH_STEPS)
+    design = Design(features=options["features"], latent=options["latent"], clicks=options["clicks"])
+    recipe = Recipe(design=design, size=options["size"], beta=options["beta"], rate=settings.lr_or(LR))
+    with cpu_settings(settings.threads or 1):
+        return train_probunet(
+            read_examples(data.train_samples()),
+            read_examples(data.validation_samples()),
+            recipe,
+            settings.for_loop(epochs=epochs, batch_size=BATCH_SIZE, mixed=options["mixed"]),
+            out,
+            steps=steps,
+            resume=settings.resume,
+            report=report,
+        )

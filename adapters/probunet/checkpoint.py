@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "LARGEST",
     "Design",
     "build",
     "checkpoint_of",

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from rclicks.cards import Checkpoint, ModelCard
 from rclicks.errors import ProtocolError
-from rclicks.models.options import Choice, Number, read_options
 from rclicks.models.slicewise.slices import PERCENTILES, read_window, slice_axis
+from rclicks.options import Choice, Number, read_options
 from rclicks.protocol import Protocol
 
 if TYPE_CHECKING:

@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--sets", type=int, default=100)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--folds", type=int, default=5, help="of the cross-validation on the train clicks; 0 skips it")
-    parser.add_argument("--network", type=Path, help="best.pth of `rclicks train clickability --architecture mini-cnn`")
+    parser.add_argument("--network", type=Path, help="best.pth of `rclicks train clickability-trained`")
     given = parser.parse_args()
     folder = given.data_root / "clicks/voc_clicks"
     held_out(folder, given.sets, given.seed, given.network)

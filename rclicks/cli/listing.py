@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rclicks.cards import Card
-from rclicks.errors import UnknownNameError
+from rclicks.errors import PluginError, UnknownNameError
 from rclicks.registry import Registry
 
 __all__ = ["list_kind", "show_name"]
@@ -81,6 +81,9 @@ def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
         found.append({"kind": kind[:-1], **rows[name]})
     if not found:
         raise UnknownNameError("name", name, known)
+    for facts in found:
+        if facts.get("trainable"):
+            facts["training_options"] = _training_options(registry, facts)
     if as_json:
         print(json.dumps(found[0] if len(found) == 1 else found, indent=2, default=str))
         return
@@ -89,9 +92,33 @@ def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for key, value in facts.items():
-            if value not in (None, "", 0, [], {}, ()):
+            if key == "training_options" and isinstance(value, dict):
+                for option, fact in value.items():
+                    told = f"{fact['help']}; default {_shown(fact['default'])}, allowed {fact['allowed']}"
+                    table.add_row(f"training option {option}", Text(told))
+            elif value not in (None, "", 0, [], {}, ()):
                 table.add_row(key, Text(_cell(value)))
         console.print(table)
+
+
+def _training_options(registry: Registry, facts: Mapping[str, Any]) -> dict[str, Any] | str:
+    """Return default, allowed values and meaning of each training option, or why they cannot be listed."""
+    from rclicks.engine.training import training_options
+
+    try:
+        options = training_options(registry.find(facts["kind"], facts["name"]))
+    except PluginError as error:
+        return f"cannot be listed: {error}"
+    return {k: {"default": o.default, "allowed": o.expected, "help": o.help} for k, o in options.items()}
+
+
+def _shown(default: Any) -> str:
+    """Return a default as it would be written in a spec."""
+    if isinstance(default, tuple):
+        return "[" + " ".join(map(str, default)) + "]"
+    if default in (None, ""):
+        return "none"
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def _facts(kind: str, registry: Registry) -> list[dict[str, Any]]:

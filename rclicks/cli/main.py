@@ -22,7 +22,9 @@ from rclicks.cli.options import (
     TableFormat,
     put_out,
 )
-from rclicks.cli.subcommands import clicks_app, data_app, supervoxels, train_app
+from rclicks.cli.subcommands import clicks_app, data_app, supervoxels
+from rclicks.cli.train import EPILOG as TRAIN_EPILOG
+from rclicks.cli.train import train
 from rclicks.cli.words import split_specs
 from rclicks.errors import RclicksError
 
@@ -44,7 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(clicks_app, name="clicks")
 app.add_typer(data_app, name="data")
-app.add_typer(train_app, name="train")
+app.command("train", epilog=TRAIN_EPILOG)(train)
 app.command("supervoxels")(supervoxels)
 app.command("demo")(demo)
 

@@ -1,4 +1,4 @@
-"""The verbs that have verbs of their own (``rclicks clicks``, ``train`` and ``data``), and ``rclicks supervoxels``."""
+"""The verbs that have verbs of their own (``rclicks clicks`` and ``data``), and ``rclicks supervoxels``."""
 
 from __future__ import annotations
 
@@ -7,75 +7,10 @@ from typing import Annotated
 
 import typer
 
-from rclicks.cli.aespa_training import aespa, spa
 from rclicks.cli.options import DataRoot, Plugins, TableFile, TableFormat, put_out
-from rclicks.cli.probunet import probunet
-from rclicks.cli.volume_demo import volume_demo
 from rclicks.cli.words import split_specs
 
-__all__ = ["clicks_app", "data_app", "supervoxels", "train_app"]
-
-train_app = typer.Typer(help="Train networks; every training can be resumed.", no_args_is_help=True)
-train_app.command("volume-demo")(volume_demo)
-train_app.command("aespa")(aespa)
-train_app.command("spa")(spa)
-train_app.command("probunet")(probunet)
-
-
-@train_app.command("clickability")
-def train_clickability(
-    clicks: Annotated[Path, typer.Option("--clicks", help="A What's the Point folder, or a CSV of real clicks.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the training.")],
-    architecture: Annotated[
-        str, typer.Option(help="mini (cues, seconds), mini-cnn, segnext-t, segnext-s or segnext-b.")
-    ] = "mini",
-    protocol: Annotated[str, typer.Option(help="default, or compat for the published recipe.")] = "default",
-    sigma: Annotated[float, typer.Option(help="Blur of the clicks, in pixels of a 1920 x 1080 image.")] = 5.0,
-    datasets: Annotated[list[str] | None, typer.Option("--datasets", help="Data sets that a CSV refers to.")] = None,
-    data_root: DataRoot = None,
-    masks: Annotated[Path | None, typer.Option("--masks", help="Folder of previous masks of later rounds.")] = None,
-    held_out: Annotated[Path | None, typer.Option(help="List of images that are for validation.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data (default: of the recipe).")] = None,
-    batch: Annotated[int, typer.Option(help="Items a step.")] = 16,
-    rate: Annotated[float | None, typer.Option(help="Peak learning rate (default: of the recipe).")] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Epochs without gain before it stops (default: of the recipe).")
-    ] = None,
-    folds: Annotated[int, typer.Option(help="Of the cross-validation of mini; 0 for none.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    workers: Annotated[int, typer.Option(help="Threads that decode.")] = 2,
-    backbone: Annotated[Path | None, typer.Option(help="Pretrained backbone weights.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")] = False,
-    plugins: Plugins = None,
-) -> None:
-    """Train a click model on the clicks of people."""
-    from rclicks.cli.clickability import train_clickability as train
-
-    file = train(
-        clicks,
-        out,
-        architecture=architecture,
-        protocol=protocol,
-        sigma=sigma,
-        datasets=split_specs(datasets) or [],
-        data_root=data_root,
-        masks=masks,
-        held_out=held_out,
-        epochs=epochs,
-        batch=batch,
-        rate=rate,
-        patience=patience,
-        folds=folds,
-        seed=seed,
-        device=device,
-        workers=workers,
-        backbone=backbone,
-        resume=resume,
-        plugins=plugins or [],
-    )
-    typer.echo(str(file))
-
+__all__ = ["clicks_app", "data_app", "supervoxels"]
 
 clicks_app = typer.Typer(help="Score click models on real clicks, and compare groups of people.", no_args_is_help=True)
 

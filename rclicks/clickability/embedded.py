@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -29,9 +29,27 @@ from rclicks.cards import ClickModelCard
 from rclicks.clickability.contract import Ask, ClickMap, ClickModel
 from rclicks.errors import WeightsError
 from rclicks.models.weights import checkpoint_id
+from rclicks.options import Option
 from rclicks.protocol import Protocol
 
-__all__ = ["CARDS", "CUES", "FORMAT", "WEIGHTS", "CueModel", "Cues", "cues", "load", "read_weights", "shipped_weights"]
+if TYPE_CHECKING:
+    from rclicks.training.contract import TrainingData, TrainingSettings
+    from rclicks.training.loop import Progress, Result
+
+__all__ = [
+    "CARDS",
+    "CUES",
+    "FORMAT",
+    "WEIGHTS",
+    "CueModel",
+    "Cues",
+    "cues",
+    "load",
+    "read_weights",
+    "shipped_weights",
+    "train",
+    "training_options",
+]
 
 CARDS = (
     ClickModelCard(
@@ -42,6 +60,7 @@ CARDS = (
         citation="Bearman et al.: What's the point: semantic segmentation with point supervision, ECCV 2016",
         parameters=5,
         trained_on=("VOC_clicks",),
+        trainable=True,
     ),
 )
 
@@ -190,7 +209,7 @@ def load(
     Parameters
     ----------
     checkpoint : path or None
-        A file that `rclicks train clickability --architecture mini` wrote; None takes the package's own.
+        A file that `rclicks train clickability-mini` wrote; None takes the package's own.
 
     Raises
     ------
@@ -205,3 +224,27 @@ def load(
 def shipped_weights(card: ClickModelCard) -> str:
     """Return the identity of the package's own weights, for provenance."""
     return checkpoint_id(WEIGHTS, card)
+
+
+def training_options(card: ClickModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of a fit."""
+    from rclicks.clickability.training.hooks import COMMON_OPTIONS, FOLDS
+
+    return {**COMMON_OPTIONS, "folds": FOLDS}
+
+
+def train(
+    card: ClickModelCard,
+    data: TrainingData,
+    out: Path,
+    *,
+    settings: TrainingSettings,
+    protocol: Protocol,
+    start: Path | None,
+    report: Callable[[Progress], None],
+    **options: Any,
+) -> Result:
+    """Fit the weights of the cues to real clicks, in seconds; the file written is the checkpoint of `load`."""
+    from rclicks.clickability.training.hooks import fit_cues
+
+    return fit_cues(card, data, out, WEIGHTS.name, settings=settings, protocol=protocol, report=report, **options)

@@ -11,14 +11,17 @@ Options of `load`:
 
 The authors' ablations over the width of the clicks' blur are further files of the same network: pass their path as
 ``checkpoint``. The smaller variants have no published weights.
+
+Trainings follow the published recipe (``rclicks train ... --protocol compat``) and have the options ``clicks``,
+``masks`` and ``sigma``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +32,27 @@ from rclicks.clickability.letterbox import Letterbox
 from rclicks.errors import PluginError, ProtocolError
 from rclicks.models.devices import translate_memory_errors
 from rclicks.models.weights import fill
+from rclicks.options import Option
 from rclicks.protocol import Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["BOX", "CARDS", "Clickability", "Prepared", "load", "network_image", "one_by_one"]
+    from rclicks.training.contract import TrainingData, TrainingSettings
+    from rclicks.training.loop import Progress, Result
+
+__all__ = [
+    "BOX",
+    "CARDS",
+    "Clickability",
+    "Prepared",
+    "load",
+    "network_image",
+    "one_by_one",
+    "train",
+    "training_options",
+]
 
 CARDS = (
     ClickModelCard(
@@ -49,6 +66,7 @@ CARDS = (
         batched=True,
         parameters=27604290,
         checkpoint=Checkpoint(file="clickability_model.pth"),
+        trainable=True,
         trained_on=("TETRIS",),
         extra="torch",
     ),
@@ -63,6 +81,7 @@ CARDS = (
         batched=True,
         parameters=13922626,
         checkpoint=Checkpoint(file="clickability_model_segnext_s.pth"),
+        trainable=True,
         extra="torch",
     ),
     ClickModelCard(
@@ -76,6 +95,7 @@ CARDS = (
         batched=True,
         parameters=4240322,
         checkpoint=Checkpoint(file="clickability_model_segnext_t.pth"),
+        trainable=True,
         extra="torch",
     ),
 )
@@ -249,3 +269,48 @@ def _network(card: ClickModelCard, blocks: str) -> nn.Module:
             f"click model {card.name} with blocks=mmsegmentation: {error}. Install mmsegmentation 1.2.2, mmengine "
             "0.10, mmcv-lite 2.1, ftfy and regex, or leave the option out"
         ) from error
+
+
+def training_options(card: ClickModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of a training."""
+    from rclicks.clickability.training.hooks import COMMON_OPTIONS
+
+    return COMMON_OPTIONS
+
+
+def train(
+    card: ClickModelCard,
+    data: TrainingData,
+    out: Path,
+    *,
+    settings: TrainingSettings,
+    protocol: Protocol,
+    start: Path | None,
+    report: Callable[[Progress], None],
+    **options: Any,
+) -> Result:
+    """Train the network from random weights by the published recipe; ``best.pth`` is the checkpoint of `load`.
+
+    Raises
+    ------
+    ProtocolError
+        If another recipe is asked for, whose checkpoints are those of another click model.
+    """
+    from rclicks.clickability.training.hooks import train_click_network
+
+    if protocol.name != "compat":
+        raise ProtocolError(
+            f"{card.name} has the published recipe alone: choose protocol compat, or train "
+            f"clickability-trained:architecture=segnext-{card.variant} by the default recipe"
+        )
+    return train_click_network(
+        card,
+        data,
+        out,
+        f"segnext-{card.variant}",
+        settings=settings,
+        protocol=protocol,
+        start=start,
+        report=report,
+        **options,
+    )

@@ -1,13 +1,13 @@
-"""Click models that you train with ``rclicks train clickability``: a network on top of the embedded model's cues.
+"""Click models that you train with ``rclicks train clickability-trained``: a network on the embedded model's cues.
 
 The density of a pixel x of the error E is E(x) exp(w . cues(x) + r(x)), normalised over the error, where r is the
-network's output. A checkpoint says itself which network it is for. Checkpoints of the published recipe
-(``--protocol compat``) are plain state_dicts: give them to `clickability` and its smaller siblings instead.
+network's output. A checkpoint says itself which network it is for. The published recipe (``--protocol compat``) trains
+`clickability` and its smaller siblings, whose checkpoints are plain state_dicts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,18 @@ from rclicks.clickability.contract import Ask, ClickMap, ClickModel
 from rclicks.clickability.embedded import WEIGHTS, Cues, cues, read_weights
 from rclicks.clickability.letterbox import Letterbox
 from rclicks.clickability.segnext import Prepared, network_image
-from rclicks.errors import WeightsError
+from rclicks.errors import ProtocolError, WeightsError
 from rclicks.models.devices import translate_memory_errors
 from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint, load_into, read_checkpoint
+from rclicks.options import Choice, Option
 from rclicks.protocol import Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from rclicks.training.contract import TrainingData, TrainingSettings
+    from rclicks.training.loop import Progress, Result
 
 __all__ = [
     "ARCHITECTURES",
@@ -37,18 +41,22 @@ __all__ = [
     "load",
     "prior_map",
     "scores",
+    "train",
+    "training_options",
 ]
 
 CARDS = (
     ClickModelCard(
         name="clickability-trained",
         variant="mini-cnn",
-        summary="a network that you trained with `rclicks train clickability`, on top of the embedded model's cues",
+        summary="a network that you trained yourself (`rclicks train`), on top of the embedded model's cues",
         source="your own training",
         licence="yours; mind that of the clicks",
         batched=True,
         parameters=710417,
         checkpoint=Checkpoint(file="clickability-trained.pth"),
+        trainable=True,
+        starts_from="a backbone: EfficientNet-Lite0 (mini-cnn) or MSCAN (SegNeXt)",
         extra="torch",
     ),
 )
@@ -171,8 +179,9 @@ def load(
     content: Any = read_checkpoint(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise WeightsError(
-            f"{path} is no checkpoint of `rclicks train clickability` (format {FORMAT!r}); plain state_dicts, such as "
-            "those of the published recipe, belong to the click models clickability, clickability-s and clickability-t"
+            f"{path} is no checkpoint of `rclicks train clickability-trained` (format {FORMAT!r}); plain state_dicts, "
+            "such as those of the published recipe, belong to the click models clickability, clickability-s and "
+            "clickability-t"
         )
     architecture = str(content.get("architecture"))
     if architecture not in ARCHITECTURES:
@@ -193,3 +202,42 @@ def _ready(
     network = network.eval().requires_grad_(False).to(device)
     box = ARCHITECTURES[architecture]
     return Trained(card, network, box, weights, device=device, checkpoint_id=identity)
+
+
+def training_options(card: ClickModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of a training."""
+    from rclicks.clickability.training.hooks import COMMON_OPTIONS
+
+    architecture = Choice(card.variant, tuple(ARCHITECTURES), help="network that is added to the cues")
+    return {"architecture": architecture, **COMMON_OPTIONS}
+
+
+def train(
+    card: ClickModelCard,
+    data: TrainingData,
+    out: Path,
+    *,
+    settings: TrainingSettings,
+    protocol: Protocol,
+    start: Path | None,
+    report: Callable[[Progress], None],
+    **options: Any,
+) -> Result:
+    """Train a network on top of the cues; `start` is a pretrained backbone, ``best.pth`` the checkpoint of `load`.
+
+    Raises
+    ------
+    ProtocolError
+        If the published recipe is asked for, whose checkpoints are those of other click models.
+    """
+    from rclicks.clickability.training.hooks import train_click_network
+
+    if protocol.name != "default":
+        raise ProtocolError(
+            f"the published recipe (protocol compat) does not train {card.name}; train clickability, clickability-s or "
+            "clickability-t by it, or choose protocol default"
+        )
+    architecture = options.pop("architecture")
+    return train_click_network(
+        card, data, out, architecture, settings=settings, protocol=protocol, start=start, report=report, **options
+    )

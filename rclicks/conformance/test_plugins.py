@@ -9,6 +9,7 @@ Models with weights play with synthetic ones; networks of more than MOST paramet
 
 from __future__ import annotations
 
+import inspect
 import os
 import pickle
 from collections.abc import Iterable
@@ -26,6 +27,7 @@ from rclicks.data.contract import Dataset
 from rclicks.data.roots import resolve
 from rclicks.engine.lanes import LanePool
 from rclicks.engine.loading import load_click_model, load_dataset, load_model, load_user
+from rclicks.engine.training import HOOKS
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
 from rclicks.interaction import KINDS, Box, Click, Interaction, check_inside
 from rclicks.metrics.target import TargetFacts
@@ -36,6 +38,7 @@ from rclicks.registry import Entry, Registry, load_module
 from rclicks.sample import Sample, Target
 from rclicks.seeds import keyed_rng
 from rclicks.specs import Spec
+from rclicks.training.contract import TrainableModule
 from rclicks.users.contract import View
 
 MOST = {2: 50_000_000, 3: 1_000_000}
@@ -140,6 +143,43 @@ def _check_card(card: Card | None) -> None:
     assert len(card.summary) <= 120, "a summary is one line"
 
 
+def _check_training(entry: Entry) -> None:
+    """Check that a card is trainable if and only if its module can train, and that the hooks keep their contract."""
+    card = entry.card
+    assert isinstance(card, (ModelCard, ClickModelCard))
+    module = _module(entry)
+    if not card.trainable:
+        assert not card.starts_from, "a model that cannot be trained starts from nothing"
+        sisters = [e.card for e in (*REGISTRY.models.values(), *REGISTRY.click_models.values()) if e.file == entry.file]
+        known = any(isinstance(c, (ModelCard, ClickModelCard)) and c.trainable for c in sisters)
+        assert known or not hasattr(module, "train"), "the module has `train`, but no card of it is trainable"
+        return
+    for hook in HOOKS:
+        assert callable(getattr(module, hook, None)), f"a trainable model needs a function {hook}"
+    asked = inspect.signature(TrainableModule.train).parameters
+    given = inspect.signature(module.train).parameters
+    free = any(p.kind is p.VAR_KEYWORD for p in given.values())
+    named = [n for n, p in asked.items() if p.kind is p.KEYWORD_ONLY]
+    assert not [n for n in named if n not in given and not free], f"`train` takes {', '.join(named)} by name"
+    for protocol in ("default", "compat"):
+        options = module.training_options(card, Protocol.named(protocol))
+        for name, option in options.items():
+            assert name.isidentifier(), name
+            assert name not in asked, f"{name} is a parameter of the hook, not an option"
+            assert not option.check(option.default), f"the default of {name} is not allowed: {option.expected}"
+            assert option.help, f"say what {name} means"
+            assert free or name in given, f"`train` does not take the option {name}"
+
+
+def _module(entry: Entry) -> Any:
+    try:
+        return load_module(entry)
+    except PluginError as error:
+        if isinstance(error.__cause__, ImportError):
+            pytest.skip(str(error))
+        raise
+
+
 def test_no_plugin_is_broken() -> None:
     mine = [b for b in REGISTRY.broken if not _folder or Path(_folder).resolve() in b.file.resolve().parents]
     assert not mine, "\n".join(f"{b.file}: {b.reason}" for b in mine)
@@ -173,6 +213,9 @@ class TestModel:
         except (RuntimeError, NotImplementedError):  # a constructor that looks at values cannot be built so
             network = module.build_network(entry.card.variant)
         assert sum(p.numel() for p in network.parameters()) == entry.card.parameters
+
+    def test_training_hooks(self, entry: Entry) -> None:
+        _check_training(entry)
 
     def test_missing_weights_say_what_to_do(self, entry: Entry, tmp_path: Path) -> None:
         assert isinstance(entry.card, ModelCard)
@@ -364,6 +407,9 @@ class TestClickModel:
         _check_card(entry.card)
         assert isinstance(entry.card, ClickModelCard)
         assert entry.card.parameters or not entry.card.checkpoint
+
+    def test_training_hooks(self, entry: Entry) -> None:
+        _check_training(entry)
 
     def test_wrong_weights_and_options_are_refused(self, entry: Entry, tmp_path: Path) -> None:
         with pytest.raises((WeightsError, PluginError)):

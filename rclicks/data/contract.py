@@ -48,6 +48,14 @@ class Dataset(ABC):
         """The person or scan that each sample shows: what must not be parted between training and validation."""
         return self.ids
 
+    @property
+    def validation_ids(self) -> Sequence[str]:
+        """The samples, of those in `ids`, that the publisher keeps for validation; empty if there is no such rule.
+
+        Trainings do not learn from them unless they are told so.
+        """
+        return ()
+
     def files(self, index: int) -> Sequence[Path]:
         """Return the files sample `index` is read from, for the data hash; empty if none."""
         return ()

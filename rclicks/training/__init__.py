@@ -1,1 +1,1 @@
-"""Training of networks: shared loop pieces, and one module a thing that is trained."""
+"""Training of networks: what all trainable families share."""

@@ -73,9 +73,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is: after `step` of `steps` of epoch `epoch`; `row` is the epoch's log row at its end."""
+    """Where a training is: after `step` of `steps` of epoch `epoch`; `row` is the epoch's log row at its end.
+
+    Epochs are counted from 0, steps from 1; `epochs` is how many are planned.
+    """
 
     epoch: int
+    epochs: int
     step: int
     steps: int
     loss: float
@@ -210,7 +214,7 @@ def train(
             _save(folder / f"epoch_{epoch}.pth", task.weights())
         _save(folder / LAST, _state(task, rows, best, best_epoch))
         _log(folder, rows)
-        report(Progress(epoch, steps, steps, loss, rows[-1]))
+        report(Progress(epoch, settings.epochs, steps, steps, loss, rows[-1]))
         stopped = _tired(rows, best_epoch, settings)
     return Result(folder / BEST, best_epoch, len(rows), tuple(rows), stopped and len(rows) < settings.epochs)
 
@@ -237,7 +241,7 @@ def _epoch(task: Task, settings: Settings, epoch: int, steps: int, report: Calla
         if not np.isfinite(value):
             raise DataError(f"the loss of epoch {epoch}, step {step} is {value}; a smaller learning rate may help")
         total += value
-        report(Progress(epoch, step + 1, steps, total / (step + 1)))
+        report(Progress(epoch, settings.epochs, step + 1, steps, total / (step + 1)))
     return total / steps
 
 

@@ -1,14 +1,16 @@
 """SPA's and AESPA's trainings: what learns, rules of clicks, following, resuming, files. Networks are small ones."""
 
 import importlib.util
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 if importlib.util.find_spec("segment_anything") is None:
@@ -16,6 +18,7 @@ if importlib.util.find_spec("segment_anything") is None:
 
 import rclicks  # noqa: E402
 from rclicks.adapters import sam  # noqa: E402
+from rclicks.adapters.aespa import CARDS, training_options  # noqa: E402
 from rclicks.adapters.aespa import published_clicks as rules  # noqa: E402
 from rclicks.adapters.aespa.design import SMALL, VIT_B, EncoderDesign  # noqa: E402
 from rclicks.adapters.aespa.recipe import Recipe  # noqa: E402
@@ -31,12 +34,17 @@ from rclicks.adapters.aespa.training import (  # noqa: E402
     views_of,
 )
 from rclicks.adapters.aespa.weights import read_training_checkpoint  # noqa: E402
-from rclicks.cli.aespa_training import train_raters  # noqa: E402
+from rclicks.cli.main import app  # noqa: E402
+from rclicks.data.contract import Dataset  # noqa: E402
+from rclicks.engine.loading import open_dataset  # noqa: E402
 from rclicks.errors import DataError, ProtocolError, WeightsError  # noqa: E402
 from rclicks.interaction import Click  # noqa: E402
 from rclicks.models.contract import State  # noqa: E402
 from rclicks.models.weights import read_checkpoint, synthetic_state  # noqa: E402
+from rclicks.protocol import Protocol  # noqa: E402
+from rclicks.registry import Registry  # noqa: E402
 from rclicks.sample import Sample, Target  # noqa: E402
+from rclicks.specs import parse  # noqa: E402
 from rclicks.training.examples import Example  # noqa: E402
 from rclicks.training.loop import Progress, Settings  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
@@ -45,6 +53,10 @@ TINY = EncoderDesign(width=24, depth=4, heads=2)
 QUICK = Recipe(size=64, components=4, encoder=TINY, clicks=2, samples=3, groups=2, rate=1e-3)
 SETTINGS = Settings(epochs=2, batch=2, seed=5, workers=2)
 SEEN = ("image_encoder.", "mask_decoder.")
+
+
+def lidc_crops() -> Dataset:
+    return open_dataset(Registry.discover(), parse("LIDC_crops"), SHARED / "data")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -124,10 +136,9 @@ def test_the_published_recipe_leaves_exactly_the_published_parts_as_they_are(mod
 @pytest.mark.slow
 @needs_shared
 def test_the_published_recipe_on_the_published_network_and_real_crops() -> None:
-    from rclicks.cli.training_shared import open_for_training
     from rclicks.training.examples import read_examples
 
-    data = open_for_training("LIDC_crops", SHARED / "data", [], 2)
+    data = lidc_crops()
     task = made(Recipe(protocol="compat", clicks=1), read_examples(data[i] for i in (0, 40)))
     assert sum(p.numel() for p in task.network.parameters()) == 94521920
     left = unchanged(task, range(2))
@@ -434,19 +445,56 @@ def test_the_checkpoint_plays_as_validation_did(tmp_path: Path, model: str) -> N
 # The command line
 
 
+@pytest.mark.parametrize(
+    ("model", "protocol", "options"),
+    [
+        ("aespa", "default", {"components": 8, "groups": 3}),
+        ("spa", "compat", {"components": 4, "groups": 2, "samples": 3}),
+        ("spa", "default", {"patch": 16}),
+    ],
+)
+def test_the_ablations_of_the_originals_can_be_asked_for(
+    tmp_path: Path, model: str, protocol: str, options: dict[str, int]
+) -> None:
+    """Fewer components, samples and groups reach the recipe that the folder records, beside its own defaults."""
+    from PIL import Image
+
+    for part in ("images", "masks/ann"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+    for name in ("a", "b"):
+        picture = np.zeros((32, 32), np.uint8)
+        picture[8:24, 8:24] = 255
+        Image.fromarray(picture).convert("RGB").save(tmp_path / "data/images" / f"{name}.png")
+        Image.fromarray(picture).save(tmp_path / "data/masks/ann" / f"{name}.png")
+    given = {"encoder": "small", "size": 32, "clicks": 1, **options}
+    data = f"multirater-folder:root={tmp_path / 'data'}"
+    result = rclicks.train(model, data, tmp_path / "out", epochs=1, batch_size=1, protocol=protocol, **given)
+    told = json.loads((tmp_path / "out/settings.json").read_text())
+    recipe = Recipe(model=model, protocol=protocol, **{**given, "encoder": SMALL})
+    assert told["recipe"] == json.loads(json.dumps(asdict(recipe)))
+    assert read_training_checkpoint(result.best).components == recipe.components
+
+
+@pytest.mark.parametrize(("protocol", "samples"), [("default", 8), ("compat", 48)])
+def test_defaults_of_the_options_are_those_of_the_recipe(protocol: str, samples: int) -> None:
+    known = training_options(CARDS[1], Protocol.named(protocol))
+    given = {name: option.default for name, option in known.items() if name != "encoder"}
+    assert Recipe(**given) == Recipe(samples=samples)
+
+
 @needs_shared
 @pytest.mark.parametrize("model", ["aespa", "spa"])
-def test_the_command_line_trains_a_network_that_plays(
-    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_line_trains_a_network_that_plays(tmp_path: Path, model: str) -> None:
     held = tmp_path / "held.txt"
-    from rclicks.cli.training_shared import open_for_training
-
-    data = open_for_training("LIDC_crops", SHARED / "data", [], 2)
+    data = lidc_crops()
     held.write_text("\n".join(sorted(set(data.groups))[2:]))
-    given = {"data_root": SHARED / "data", "held_out": held, "encoder": "small", "size": 64, "clicks": 1}
-    best = train_raters(model, "LIDC_crops", tmp_path / "out", epochs=1, batch=1, **given)
-    assert "random ones" in capsys.readouterr().err
+    words = ["train", f"{model}:encoder=small,size=64,clicks=1", "LIDC_crops", "--out", str(tmp_path / "out")]
+    words += ["--data-root", str(SHARED / "data"), "--val-list", str(held), "--epochs", "1", "--batch-size", "1"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert "starts from random weights" in done.output
+    best = tmp_path / "out" / "best.pth"
+    assert str(best) in done.output
     read = read_training_checkpoint(best)
     assert read.encoder == SMALL
     player = rclicks.load_model(model, best)
@@ -503,12 +551,17 @@ def test_encoders_that_cannot_be_built_are_refused(design: tuple[int, int, int])
 
 
 def test_bad_options_and_data_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProtocolError, match="unknown encoder 'tiny'"):
-        train_raters("aespa", "LIDC_crops", tmp_path, encoder="tiny")
-    with pytest.raises(ProtocolError, match="0 threads"):
-        train_raters("aespa", "LIDC_crops", tmp_path, threads=0)
-    with pytest.raises(ProtocolError, match="number of samples"):
-        train_raters("spa", "LIDC_crops", tmp_path, samples=0)
+    for spec, changes, message in (
+        ("aespa:encoder=tiny", {}, "option 'encoder' is 'tiny'; allowed is one of vit_b, small"),
+        ("aespa", {"threads": 0}, "threads is 0"),
+        ("aespa", {"lr": 0.0}, "learning rate"),
+        ("spa:samples=0", {}, "option 'samples' is 0"),
+        ("spa:group=3", {}, "Did you mean groups"),
+        ("aespa:checkpoint=best.pth", {}, "init_weights"),
+    ):
+        with pytest.raises(ProtocolError, match=message):
+            rclicks.train(spec, "LIDC_crops", tmp_path / "none", data_root=tmp_path / "absent", **changes)
+    assert not (tmp_path / "none").exists()
     with pytest.raises(DataError, match="nobody drew anything"):
         train_aespa(EXAMPLES, [blank(0)], QUICK, SETTINGS, tmp_path / "blank")
     torch.save([1], tmp_path / "list.pth")

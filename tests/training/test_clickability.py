@@ -6,10 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 
-from rclicks.cli.clickability import train_clickability  # noqa: E402
+import rclicks  # noqa: E402
+from rclicks.cli.main import app  # noqa: E402
 from rclicks.clickability.contract import Ask  # noqa: E402
 from rclicks.clickability.embedded import CARDS as EMBEDDED  # noqa: E402
 from rclicks.clickability.embedded import WEIGHTS, read_weights  # noqa: E402
@@ -18,6 +21,7 @@ from rclicks.clickability.groundtruth import click_map  # noqa: E402
 from rclicks.clickability.letterbox import Letterbox  # noqa: E402
 from rclicks.clickability.trained import ARCHITECTURES, CARDS, load  # noqa: E402
 from rclicks.clickability.training.backbones import backbone_of, fill_backbone  # noqa: E402
+from rclicks.clickability.training.hooks import read_items  # noqa: E402
 from rclicks.clickability.training.network import (  # noqa: E402
     DensityTask,
     PublishedTask,
@@ -26,11 +30,16 @@ from rclicks.clickability.training.network import (  # noqa: E402
     similarity,
     train_network,
 )
+from rclicks.data.contract import Dataset  # noqa: E402
+from rclicks.engine.loading import load_click_model  # noqa: E402
 from rclicks.errors import DataError, ProtocolError, WeightsError  # noqa: E402
 from rclicks.human_clicks.items import ClickItem  # noqa: E402
 from rclicks.human_clicks.whats_the_point import voc_items  # noqa: E402
 from rclicks.models.weights import read_checkpoint  # noqa: E402
+from rclicks.registry import Registry  # noqa: E402
+from rclicks.specs import Spec  # noqa: E402
 from rclicks.training.loop import Settings  # noqa: E402
+from rclicks.training.split import train_val_split  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
 
 FOLDER = SHARED / "data/clicks/voc_clicks"
@@ -45,6 +54,10 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, "mini-cnn", (64, 64))
     monkeypatch.setitem(ARCHITECTURES, "segnext-t", (64, 64))
     torch.set_num_threads(1)
+
+
+def voc_clicks(split: str) -> Dataset:
+    return rclicks.load_dataset("VOC_clicks", FOLDER, split=split)
 
 
 def real(split: str, count: int) -> list[ClickItem]:
@@ -239,7 +252,7 @@ def test_wrong_backbones_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"architecture": "vgg"}, "allowed: mini, mini-cnn"),
+        ({"architecture": "vgg"}, "allowed: mini-cnn"),
         ({"architecture": "mini-cnn", "protocol": "compat"}, "trains SegNeXt"),
         ({"architecture": "segnext-t", "protocol": "old"}, "allowed: default, compat"),
         ({"architecture": "segnext-t", "rate": 0.0}, "learning rate"),
@@ -274,7 +287,7 @@ def test_training_needs_items_on_both_sides(tmp_path: Path) -> None:
 @needs_shared
 @pytest.mark.slow
 @pytest.mark.usefixtures("small")
-def test_the_command_line_trains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_trains(tmp_path: Path) -> None:
     folder = tmp_path / "clicks"
     folder.mkdir()
     for name in ("images", "labels", "clicks.csv"):
@@ -282,39 +295,82 @@ def test_the_command_line_trains(tmp_path: Path, capsys: pytest.CaptureFixture[s
     lines = (FOLDER / "objects.csv").read_text().splitlines()
     kept = [lines[0], *[r for r in lines if r.startswith("train")][:12], *[r for r in lines if r.startswith("val")][:4]]
     (folder / "objects.csv").write_text("\n".join(kept) + "\n")
-    file = train_clickability(folder, tmp_path / "mini", folds=2)
-    assert read_weights(file).shape == (5,)
-    best = train_clickability(folder, tmp_path / "cnn", architecture="mini-cnn", epochs=2, batch=4, workers=1)
-    assert load(CARDS[0], checkpoint=best).card.name == "clickability-trained"
-    told = capsys.readouterr().err
-    assert "held-out" in told
-    assert "epoch 2/2" in told
-    with pytest.raises(ProtocolError, match="no published recipe"):
-        train_clickability(folder, tmp_path / "x", protocol="compat")
-    with pytest.raises(ProtocolError, match="name the data sets"):
-        train_clickability(FOLDER / "clicks.csv", tmp_path / "x")
+    data = f"VOC_clicks:split=all,root={folder}"
+
+    def invoke(*words: str) -> Result:
+        return CliRunner().invoke(app, ["train", *words])
+
+    done = invoke("clickability-mini:folds=2", data, "-o", str(tmp_path / "mini"))
+    assert done.exit_code == 0, done.output
+    for word in ("depth", "held_out_gain", "cross_validated_gain", str(tmp_path / "mini" / WEIGHTS.name)):
+        assert word in done.output
+    assert read_weights(tmp_path / "mini" / WEIGHTS.name).shape == (5,)
+    options = ["--epochs", "2", "--batch-size", "4", "--workers", "1"]
+    done = invoke("clickability-trained", data, "-o", str(tmp_path / "cnn"), *options)
+    assert done.exit_code == 0, done.output
+    assert "epoch 2/2" in done.output
+    assert load(CARDS[0], checkpoint=tmp_path / "cnn" / "best.pth").card.name == "clickability-trained"
+    done = invoke(
+        "clickability-t", data, "-o", str(tmp_path / "seg"), "--protocol", "compat", *options[2:], "--epochs", "1"
+    )
+    assert done.exit_code == 0, done.output
+    published = load_click_model(
+        Registry.discover(), Spec("clickability-t", checkpoint=str(tmp_path / "seg" / "best.pth"))
+    )
+    assert published.checkpoint_id.startswith("best.pth@")
+
+
+@needs_shared
+def test_the_items_of_voc_clicks_are_those_of_its_own_split() -> None:
+    train, validation = read_items(EMBEDDED[0], train_val_split([voc_clicks("all")]), None, None)
+    for found, split in ((train, "train"), (validation, "val")):
+        assert [(i.key, i.points.tolist()) for i in found] == [
+            (i.key, i.points.tolist()) for i in voc_items(FOLDER, split)
+        ]
+
+
+@needs_shared
+def test_what_the_trainings_of_click_models_refuse(tmp_path: Path) -> None:
+    voc, other = f"VOC_clicks:split=all,root={FOLDER}", "quickstart"
+    for model, data, changes, message in (
+        ("clickability-mini", voc, {"protocol": "compat"}, "no published recipe"),
+        ("clickability-mini", voc, {"epochs": 3, "lr": 0.1}, "leave out epochs, lr"),
+        ("clickability-mini", voc, {"init_weights": FOLDER / "clicks.csv"}, "always starts from random"),
+        ("clickability-mini", other, {}, "brings no clicks along"),
+        ("clickability-mini", voc, {"clicks": FOLDER}, "VOC_clicks:split=all,root="),
+        ("clickability-trained", voc, {"protocol": "compat"}, "clickability-s or clickability-t"),
+        ("clickability-trained", voc, {"architecture": "vit"}, "one of mini-cnn, segnext-t"),
+        ("clickability-s", voc, {}, "architecture=segnext-s"),
+        ("distance", voc, {}, "distance cannot be trained here; trainable: .*clickability-mini"),
+    ):
+        with pytest.raises(ProtocolError, match=message):
+            rclicks.train(model, data, tmp_path / "out", **changes)
+    with pytest.raises(DataError, match="published validation part"):
+        rclicks.train("clickability-mini", f"VOC_clicks:root={FOLDER}", tmp_path / "out")
     with pytest.raises(DataError, match="is missing"):
-        train_clickability(tmp_path, tmp_path / "x")
+        rclicks.train("clickability-mini", f"VOC_clicks:split=all,root={tmp_path}", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @needs_shared
 def test_a_click_table_is_split_by_image(tmp_path: Path) -> None:
-    from rclicks.cli.clickability import _items
-
     listed = tmp_path / "held.txt"
-    names = sorted({i.sample for i in voc_items(FOLDER, "val")})
+    names = sorted({i.sample for i in voc_items(FOLDER, "train")})
     listed.write_text("\n".join(names[:20]) + "\n")
     table = tmp_path / "clicks.csv"
     rows = (FOLDER / "clicks.csv").read_text().splitlines()
-    wanted = {(i.sample, i.object) for i in voc_items(FOLDER, "val")}
+    wanted = {(i.sample, i.object) for i in voc_items(FOLDER, "train")}
     table.write_text("\n".join([rows[0], *[r for r in rows if tuple(r.split(",")[:2]) in wanted]]) + "\n")
-    dataset = [f"VOC_clicks:root={FOLDER}"]
-    train, other = _items(table, dataset, None, None, listed, ())
-    assert {i.sample for i in other} == set(names[:20])
-    assert {i.sample for i in train} == set(names[20:])
-    by_default = _items(table, dataset, None, None, None, ())
-    assert {i.sample for i in by_default[0]} | {i.sample for i in by_default[1]} == set(names)
-    assert not {i.sample for i in by_default[0]} & {i.sample for i in by_default[1]}
-    assert 0 < len(by_default[1]) < 25
+    data = voc_clicks("train")
+
+    def split(val_list: Path | None = None) -> list[set[str]]:
+        found = read_items(EMBEDDED[0], train_val_split([data], val_list), table, None)
+        return [{item.sample for item in items} for items in found]
+
+    assert split(listed) == [set(names[20:]), set(names[:20])]
+    train, other = split()
+    assert train | other == set(names)
+    assert not train & other
+    assert 0 < len(other) < len(names) / 4
     with pytest.raises(DataError, match="cannot be read"):
-        _items(table, dataset, None, None, tmp_path / "none.txt", ())
+        split(tmp_path / "none.txt")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
@@ -17,7 +18,6 @@ from rclicks.adapters.probunet.checkpoint import Design, network_input, read_net
 from rclicks.adapters.probunet.network import divergence  # noqa: E402
 from rclicks.adapters.probunet.training import Play, ProbUNetTask, Recipe, foreground, train_probunet  # noqa: E402
 from rclicks.cli.main import app  # noqa: E402
-from rclicks.cli.training_shared import quick_cpu  # noqa: E402
 from rclicks.errors import DataError, ProtocolError  # noqa: E402
 from rclicks.interaction import Click  # noqa: E402
 from rclicks.metrics.raters.diversity import squared_ged  # noqa: E402
@@ -25,6 +25,7 @@ from rclicks.metrics.raters.overlap import Overlaps  # noqa: E402
 from rclicks.models.contract import State  # noqa: E402
 from rclicks.models.weights import read_checkpoint  # noqa: E402
 from rclicks.sample import Sample  # noqa: E402
+from rclicks.training.cpu import cpu_settings  # noqa: E402
 from rclicks.training.examples import Example  # noqa: E402
 from rclicks.training.loop import Progress, Settings  # noqa: E402
 
@@ -36,7 +37,7 @@ SETTINGS = Settings(epochs=3, batch=4, seed=1, workers=2)
 
 @pytest.fixture(autouse=True, scope="module")
 def quickly() -> Iterator[None]:
-    with quick_cpu(1):
+    with cpu_settings(1):
         yield
 
 
@@ -323,29 +324,40 @@ def folder(tmp_path: Path) -> Path:
 def test_the_command_trains_on_a_folder_and_goes_on(folder: Path, tmp_path: Path) -> None:
     out, held_out = tmp_path / "out", tmp_path / "held_out.txt"
     held_out.write_text("nodule1\n")
-    options = ["train", "probunet", f"multirater-folder:root={folder}", "--out", str(out), "--steps", "2"]
-    options += ["--batch", "2", "--size", "24", "--features", "4,8", "--latent", "3", "--seed", "5"]
-    options += ["--held-out", str(held_out), "--no-mixed", "--threads", "1"]
-    done = CliRunner().invoke(app, options)
+    spec = "probunet:steps=2,size=24,features=[4 8],latent=3,mixed=false"
+    options = [f"multirater-folder:root={folder}", "--out", str(out), "--batch-size", "2", "--seed", "5"]
+    options += ["--val-list", str(held_out), "--threads", "1"]
+
+    def invoke(model: str, *more: str) -> Result:
+        return CliRunner().invoke(app, ["train", model, *options, *more])
+
+    done = invoke(spec)
     assert done.exit_code == 0, done.output
-    assert "2 images to learn from, 1 held out" in done.output
+    assert "2 samples for training, 1 for validation" in done.output
+    assert "epoch 1/1" in done.output
     assert str(out / "best.pth") in done.output
     assert read_network(out / "best.pth")[1] == Design(features=(4, 8), latent=3)
-    again = CliRunner().invoke(app, options)
-    assert isinstance(again.exception, ProtocolError)
-    assert CliRunner().invoke(app, [*options, "--resume"]).exit_code == 0
-    assert isinstance(CliRunner().invoke(app, [*options, "--resume", "--beta", "2"]).exception, ProtocolError)
-    assert CliRunner().invoke(app, [*options, "--features", "a"]).exit_code == 2
+    assert isinstance(invoke(spec).exception, ProtocolError)
+    assert invoke(spec, "--resume").exit_code == 0
+    assert isinstance(invoke(f"{spec},beta=2", "--resume").exception, ProtocolError)
+    assert isinstance(invoke("probunet:features=[a]").exception, ProtocolError)
 
 
 def test_every_option_of_the_command_changes_the_training(folder: Path, tmp_path: Path) -> None:
-    from rclicks.cli.probunet import train_probunet as train
-
-    usual = {"steps": 3, "batch": 1, "size": 16, "features": (4, 8), "latent": 3}
-    changes = [{}, {"steps": 4}, {"batch": 2}, {"size": 18}, {"features": (4, 6)}, {"latent": 2}, {"clicks": False}]
-    changes += [{"beta": 0.1}, {"rate": 1e-2}, {"seed": 1}]
+    usual = {"steps": 3, "batch_size": 1, "size": 16, "features": (4, 8), "latent": 3}
+    changes = [
+        {},
+        {"steps": 4},
+        {"batch_size": 2},
+        {"size": 18},
+        {"features": (4, 6)},
+        {"latent": 2},
+        {"clicks": False},
+    ]
+    changes += [{"beta": 0.1}, {"lr": 1e-2}, {"seed": 1}]
     made = []
     for number, change in enumerate(changes):
-        file = train(f"multirater-folder:root={folder}", tmp_path / str(number), **{**usual, **change})
-        made.append(b"".join(v.numpy().tobytes() for v in read_checkpoint(file)["state"].values()))
+        data, out = f"multirater-folder:root={folder}", tmp_path / str(number)
+        best = rclicks.train("probunet", data, out, **{**usual, **change}).best
+        made.append(b"".join(v.numpy().tobytes() for v in read_checkpoint(best)["state"].values()))
     assert all(a != b for a, b in itertools.combinations(made, 2))

@@ -9,13 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rclicks.cli.training_shared import open_for_training, parted
-from rclicks.errors import DataError, ProtocolError
+from rclicks.data.contract import Dataset
+from rclicks.engine.loading import open_dataset
+from rclicks.errors import DataError
+from rclicks.registry import Registry
 from rclicks.sample import Sample, Target
+from rclicks.specs import parse
 from rclicks.training.examples import Example, central_crop, evenly, fingerprint, random_crop, read_examples
+from rclicks.training.split import train_val_split
 from support import SHARED, needs_shared
 
 DATA = SHARED / "data"
+
+
+def opened(name: str) -> Dataset:
+    return open_dataset(Registry.discover(), parse(name), DATA)
 
 
 def example(height: int, width: int, seed: int = 0) -> Example:
@@ -94,8 +102,9 @@ def test_evenly_takes_first_and_last() -> None:
 @needs_shared
 @pytest.mark.parametrize(("name", "count", "groups"), [("LIDC_crops", 71, 59), ("CHASE_DB1", 28, 14), ("LIDC", 71, 59)])
 def test_no_scan_and_no_child_is_parted(name: str, count: int, groups: int) -> None:
-    data = open_for_training(name, DATA, (), 2)
-    learnt, other = parted(data)
+    data = opened(name)
+    (part,) = train_val_split([data]).parts
+    learnt, other = part.train, part.validation
     assert len(learnt) + len(other) == count
     assert len(set(data.groups)) == groups
     assert other
@@ -104,17 +113,15 @@ def test_no_scan_and_no_child_is_parted(name: str, count: int, groups: int) -> N
 
 @needs_shared
 def test_a_list_may_name_samples_or_groups_but_not_part_them(tmp_path: Path) -> None:
-    data = open_for_training("CHASE_DB1", DATA, (), 2)
+    data = opened("CHASE_DB1")
     names = tmp_path / "held_out.txt"
     names.write_text("Image_01L\nImage_01R\nImage_14\n", encoding="utf-8")
-    learnt, other = parted(data, names)
-    assert [data.ids[i] for i in other] == ["Image_01L", "Image_01R", "Image_14L", "Image_14R"]
-    assert len(learnt) == 24
+    (part,) = train_val_split([data], names).parts
+    assert [data.ids[i] for i in part.validation] == ["Image_01L", "Image_01R", "Image_14L", "Image_14R"]
+    assert len(part.train) == 24
     names.write_text("Image_01L\n", encoding="utf-8")
     with pytest.raises(DataError, match="parts the samples of Image_01"):
-        parted(data, names)
+        train_val_split([data], names)
     names.write_text("Image_99\n", encoding="utf-8")
     with pytest.raises(DataError, match="names no sample"):
-        parted(data, names)
-    with pytest.raises(ProtocolError, match="learns from volumes"):
-        open_for_training("CHASE_DB1", DATA, (), 3)
+        train_val_split([data], names)

@@ -24,7 +24,6 @@ from rclicks.adapters.nninteractive.training import (  # noqa: E402
     segmentation_loss,
     train_volume,
 )
-from rclicks.cli.volume_demo import train_volume_demo  # noqa: E402
 from rclicks.errors import DataError, ProtocolError  # noqa: E402
 from rclicks.interaction import Box, Click, Lasso, Scribble, check_inside  # noqa: E402
 from rclicks.models.weights import read_checkpoint  # noqa: E402
@@ -239,41 +238,59 @@ def save(folder: Path, kind: str, name: str, values: np.ndarray) -> None:
 
 def test_bad_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="learns from volumes"):
-        train_volume_demo("GrabCut", tmp_path / "out")
+        rclicks.train("nninteractive", "GrabCut", tmp_path / "out")
     with pytest.raises(DataError, match="does not exist"):
-        train_volume_demo(f"volumes:root={tmp_path}", tmp_path / "out")
+        rclicks.train("nninteractive", f"volumes:root={tmp_path}", tmp_path / "out")
     (tmp_path / "images").mkdir()
     (tmp_path / "labels").mkdir()
     with pytest.raises(DataError, match="holds no volume"):
-        train_volume_demo(f"volumes:root={tmp_path}", tmp_path / "out")
+        rclicks.train("nninteractive", f"volumes:root={tmp_path}", tmp_path / "out")
     save(tmp_path, "images", "a", np.ones((9, 9, 9), np.float32))
     save(tmp_path, "labels", "b", np.ones((9, 9, 9), np.uint8))
     with pytest.raises(DataError, match="no label map"):
-        train_volume_demo(f"volumes:root={tmp_path}", tmp_path / "out")
+        rclicks.train("nninteractive", f"volumes:root={tmp_path}", tmp_path / "out")
     save(tmp_path, "labels", "a", np.ones((9, 9, 9), np.uint8))
     with pytest.raises(DataError, match=r"volumes/a.*constant"):
-        train_volume_demo(f"volumes:root={tmp_path}", tmp_path / "out")
+        rclicks.train("nninteractive", f"volumes:root={tmp_path}", tmp_path / "out")
     save(tmp_path, "labels", "a", np.ones((9, 9, 8), np.uint8))
     with pytest.raises(DataError, match="shape"):
-        train_volume_demo(f"volumes:root={tmp_path}", tmp_path / "out")
+        rclicks.train("nninteractive", f"volumes:root={tmp_path}", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        ({"patch": 48}, "at least 49"),
-        ({"patch": 60}, "multiples of 8"),
-        ({"features": ()}, "two or more"),
-        ({"steps": 0}, "at least 1"),
+        ({"patch": 48}, "an integer from 49"),
+        ({"features": ()}, "2 to 8 integers"),
+        ({"steps": 0}, "an integer from 1"),
         ({"threads": 0}, "at least 1"),
-        ({"batch": 0}, "batch"),
-        ({"rate": 0.0}, "learning rate"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"lr": 0.0}, "learning rate"),
+        ({"licence": 1.0}, "a text"),
+        ({"init_weights": "model"}, "always starts from random weights"),
     ],
 )
 def test_bad_options_are_refused_before_data_is_read(tmp_path: Path, bad: dict[str, object], words: str) -> None:
     with pytest.raises(ProtocolError, match=words):
-        train_volume_demo(f"volumes:root={tmp_path}", tmp_path / "out", **bad)
+        rclicks.train("nninteractive", f"volumes:root={tmp_path}", tmp_path / "out", **bad)
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        ({"patch": 60}, "multiples of 8"),
+        ({"steps": 100, "epochs": 2}, "leave out one"),
+        ({"protocol": "compat"}, "no published recipe"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_refused_before_data_is_decoded(
+    tmp_path: Path, bad: dict[str, object], words: str
+) -> None:
+    save(tmp_path, "images", "a", np.ones((9, 9, 9), np.float32))  # constant, so that decoding it would be an error
+    save(tmp_path, "labels", "a", np.ones((9, 9, 9), np.uint8))
+    with pytest.raises(ProtocolError, match=words):
+        rclicks.train("nninteractive", f"volumes:root={tmp_path}", tmp_path / "out", **bad)
 
 
 @pytest.mark.parametrize("bad", [{"small": 25}, {"small": 0}, {"rounds": ()}, {"rounds": (-1.0, 2.0)}, {"rate": -1.0}])

@@ -39,9 +39,8 @@ from rclicks.training.schedules import published, warm_cosine
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MINI", "Recipe", "fingerprint", "train_cues", "train_network"]
+__all__ = ["Recipe", "fingerprint", "train_cues", "train_network"]
 
-MINI = "mini"
 EPSILON = 1e-9
 FLIP = 0.5
 BACKBONE_SHARE = 0.1
@@ -73,7 +72,7 @@ class Recipe:
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
         if self.architecture not in ARCHITECTURES:
-            raise ProtocolError(f"architecture is {self.architecture!r}; allowed: {', '.join([MINI, *ARCHITECTURES])}")
+            raise ProtocolError(f"architecture is {self.architecture!r}; allowed: {', '.join(ARCHITECTURES)}")
         if self.protocol not in ("default", "compat"):
             raise ProtocolError(f"protocol is {self.protocol!r}; allowed: default, compat")
         if self.protocol == "compat" and not self.architecture.startswith("segnext"):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.errors import WeightsError
 from rclicks.models.contract import Model
-from rclicks.models.options import Choice, Number, read_options
+from rclicks.options import Choice, Number, read_options
 
 __all__ = ["ASSUMED", "BACKGROUND", "OBJECT", "Classical", "Probability", "Seeds"]
 

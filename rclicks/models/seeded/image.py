@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from rclicks.errors import DataError
 from rclicks.interaction import Box, Click, check_inside, clicks_of
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.base import BACKGROUND, OBJECT, Classical, Probability, Seeds
+from rclicks.options import Choice, Number
 from rclicks.sample import Mask, Sample
 
 __all__ = ["COLOUR_OPTIONS", "COMMON_OPTIONS", "Canvas", "SeededModel", "stamp", "tidy"]

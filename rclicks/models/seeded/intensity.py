@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT, Seeds
+from rclicks.options import Choice, Number
 
 __all__ = ["INTENSITY_OPTIONS", "IntensityModel", "bins_of"]
 

@@ -23,10 +23,10 @@ from rclicks.cards import ModelCard
 from rclicks.errors import PluginError
 from rclicks.interaction import Box, Interaction, check_inside
 from rclicks.models.contract import State
-from rclicks.models.options import Choice, Number
 from rclicks.models.seeded.base import ASSUMED, OBJECT, Classical, Seeds
 from rclicks.models.seeded.canvas import Triple, VolumeCanvas, enlarge
 from rclicks.models.seeded.seeds_3d import Drawn, assume, clear_outside, draw, tidy
+from rclicks.options import Choice, Number
 from rclicks.sample import Sample
 
 __all__ = ["VOLUME_OPTIONS", "VolumeModel", "require_simpleitk"]

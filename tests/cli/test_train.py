@@ -1,4 +1,4 @@
-"""``rclicks train volume-demo`` through its own options, on a tiny data set."""
+"""``rclicks train``: a model folder of volumes that the official session loads, help, and what `show` lists."""
 
 import contextlib
 import io
@@ -7,18 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("dynamic_network_architectures")
 nibabel = pytest.importorskip("nibabel")
 
-from rclicks.cli.volume_demo import volume_demo  # noqa: E402
+from rclicks.cli.main import app  # noqa: E402
 from rclicks.errors import ProtocolError  # noqa: E402
-
-app = typer.Typer()
-app.command()(volume_demo)
 
 
 @pytest.fixture
@@ -39,8 +35,8 @@ def data(tmp_path: Path) -> Path:
 @pytest.mark.slow
 def test_the_command_writes_a_folder_that_the_session_loads(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "model"
-    options = [f"volumes:root={data}", "--out", str(out), "--steps", "2", "--batch", "1", "--patch", "56"]
-    options += ["--features", "4,8,8,8", "--licence", "CC0-1.0", "--seed", "5"]
+    spec = "nninteractive:steps=2,patch=56,features=[4 8 8 8],licence=CC0-1.0"
+    options = ["train", spec, f"volumes:root={data}", "--out", str(out), "--batch-size", "1", "--seed", "5"]
     done = CliRunner().invoke(app, options)
     assert done.exit_code == 0, done.output
     assert str(out) in done.output
@@ -60,6 +56,8 @@ def test_the_command_writes_a_folder_that_the_session_loads(data: Path, tmp_path
 
 
 def test_lists_of_numbers_are_checked(data: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, [f"volumes:root={data}", "--out", str(tmp_path / "m"), "--features", "8,x"])
-    assert done.exit_code == 2
+    words = ["train", "nninteractive:features=[8 x]", f"volumes:root={data}", "--out", str(tmp_path / "m")]
+    done = CliRunner().invoke(app, words)
+    assert isinstance(done.exception, ProtocolError)
+    assert "2 to 8 integers from 1 to 4096 in brackets, such as [8 16 32 48]" in str(done.exception)
     assert not (tmp_path / "m").exists()

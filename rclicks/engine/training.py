@@ -1,0 +1,170 @@
+"""Train any trainable model on any data set: names become a module, checked options and a split of the data.
+
+No family is named here. A model is trainable if its card says so; its module then has the hooks of
+`rclicks.training.contract.TrainableModule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from rclicks.cards import ClickModelCard, DatasetCard, ModelCard
+from rclicks.engine.loading import open_dataset
+from rclicks.errors import PluginError, ProtocolError, UnknownNameError, WeightsError
+from rclicks.options import Option, read_options
+from rclicks.protocol import Protocol
+from rclicks.registry import Entry, Registry, load_module
+from rclicks.specs import Spec, parse
+from rclicks.training.contract import TrainableModule, TrainingData, TrainingSettings
+from rclicks.training.loop import Progress, Result
+from rclicks.training.split import train_val_split
+
+__all__ = ["HOOKS", "is_trainable", "train", "trainable_names", "training_options"]
+
+HOOKS = ("training_options", "train")
+_AXES = {2: "images", 3: "volumes"}
+
+
+def train(
+    registry: Registry,
+    model: str | Spec,
+    datasets: Sequence[str | Spec],
+    out: Path,
+    settings: TrainingSettings,
+    *,
+    protocol: str = "default",
+    init_weights: Path | None = None,
+    val_list: Path | None = None,
+    data_root: Path | None = None,
+    on_data: Callable[[ModelCard | ClickModelCard, TrainingData], None] = lambda card, data: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Result:
+    """Train a model and return how it went.
+
+    All options are checked before data is opened, and data before anything is written.
+
+    Parameters
+    ----------
+    registry : Registry
+    model : str or Spec
+        A trainable model or click model with its training options, such as ``NAME:size=64``.
+    datasets : sequence of str or Spec
+        One or more data sets, all of as many axes as the model.
+    out : Path
+        Folder of the training.
+    settings : TrainingSettings
+    protocol : {"default", "compat"}
+    init_weights : Path or None
+        Existing weights to start from.
+    val_list : Path or None
+        See `rclicks.training.split.train_val_split`.
+    data_root : Path or None
+        Parent of the data sets' folders; None takes the configured one.
+    on_data : callable
+        Takes the model's card and the split data before the training begins.
+    on_progress : callable
+        Takes the progress after every step and every epoch.
+
+    Raises
+    ------
+    UnknownNameError, PluginError
+        If a name is unknown, or the module breaks its contract or needs a missing package.
+    ProtocolError
+        If the model cannot be trained, an option is not allowed, a data set has other axes, or the folder holds
+        another training.
+    DataError, WeightsError
+    """
+    spec = parse(model)
+    entry = _find(registry, spec.name)
+    card, module = _card(entry), _module(entry)
+    rules = Protocol.named(protocol)
+    for word, value, instead in (
+        ("checkpoint", spec.checkpoint, "pass weights to start from as init_weights (--init-weights)"),
+        ("root", spec.root, "folders belong to data sets"),
+    ):
+        if value is not None:
+            raise ProtocolError(f"training of {spec.name}: {word}={value!r} is no option of a training; {instead}")
+    options = read_options(spec.name, module.training_options(card, rules), spec.options, kind="training of")
+    if init_weights is not None:
+        if not card.starts_from:
+            raise ProtocolError(f"training of {spec.name} always starts from random weights; leave out init_weights")
+        if not init_weights.exists():
+            raise WeightsError(f"weights {init_weights} to start from do not exist; expected: {card.starts_from}")
+    if not datasets:
+        raise ProtocolError(f"training of {spec.name} needs a data set")
+    sets = [parse(dataset) for dataset in datasets]
+    for one in sets:
+        _check_axes(registry, one, card)
+    data = train_val_split([open_dataset(registry, one, data_root) for one in sets], val_list)
+    on_data(card, data)
+    try:
+        result = module.train(
+            card, data, out, settings=settings, protocol=rules, start=init_weights, report=on_progress, **options
+        )
+    except ImportError as error:
+        hint = f" Install it with `pip install 'rclicks[{card.extra}]'`." if card.extra else ""
+        raise PluginError(f"training of {spec.name} needs a missing package: {error}.{hint}") from error
+    if not isinstance(result, Result):
+        raise PluginError(f"train of {entry.file} returned {type(result).__name__}, expected a Result")
+    return result
+
+
+def is_trainable(entry: Entry) -> bool:
+    """Tell whether an entry's card says that it can be trained."""
+    return isinstance(entry.card, (ModelCard, ClickModelCard)) and entry.card.trainable
+
+
+def trainable_names(registry: Registry) -> list[str]:
+    """Return the names of all models and click models that can be trained, sorted."""
+    return sorted(e.name for table in _tables(registry) for e in table.values() if is_trainable(e))
+
+
+def training_options(entry: Entry, protocol: str = "default") -> Mapping[str, Option]:
+    """Return the family's own training options of a trainable entry.
+
+    Raises
+    ------
+    PluginError
+        If its module cannot be imported or lacks a hook.
+    """
+    return _module(entry).training_options(_card(entry), Protocol.named(protocol))
+
+
+def _tables(registry: Registry) -> tuple[dict[str, Entry], dict[str, Entry]]:
+    return registry.models, registry.click_models
+
+
+def _find(registry: Registry, name: str) -> Entry:
+    found = [table[name] for table in _tables(registry) if name in table]
+    trainable = [entry for entry in found if is_trainable(entry)]
+    if trainable:
+        return trainable[0]
+    names = trainable_names(registry)
+    if registry.broken and not found:
+        registry.find("model", name)  # names the file if the model's plug-in is a broken one
+    if found:
+        raise ProtocolError(f"{name} cannot be trained here; trainable: {', '.join(names) or 'none'}")
+    raise UnknownNameError("model", name, names)
+
+
+def _card(entry: Entry) -> ModelCard | ClickModelCard:
+    assert isinstance(entry.card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry's own promise
+    return entry.card
+
+
+def _module(entry: Entry) -> TrainableModule:
+    module: Any = load_module(entry)
+    missing = [hook for hook in HOOKS if not callable(getattr(module, hook, None))]
+    if missing:
+        raise PluginError(f"{entry.file} calls {entry.name} trainable but has no function {', '.join(missing)}")
+    return cast(TrainableModule, module)
+
+
+def _check_axes(registry: Registry, dataset: Spec, card: ModelCard | ClickModelCard) -> None:
+    own = registry.find("dataset", dataset.name).card
+    allowed = card.dims if isinstance(card.dims, tuple) else (card.dims,)
+    if isinstance(own, DatasetCard) and own.dims not in allowed:
+        wanted = " or ".join(_AXES[dims] for dims in allowed)
+        raise ProtocolError(f"{dataset.name} holds {_AXES[own.dims]}; {card.name} learns from {wanted}")

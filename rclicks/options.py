@@ -1,0 +1,200 @@
+"""Options of a plug-in as data: the default, the allowed values, and a message for everything else.
+
+>>> read_options("m", {"radius": Number(5, 0, 50)}, {"radius": 7})
+{'radius': 7}
+>>> read_options("m", {"features": Numbers((8, 16), 1, 4096)}, {"features": ["8 16 32"]})
+{'features': (8, 16, 32)}
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rclicks.errors import ProtocolError
+
+__all__ = ["Choice", "Number", "Numbers", "Option", "PathOption", "Text", "read_options"]
+
+_WHOLE_NUMBER = re.compile(r"[+-]?\d+")
+
+
+class Option(ABC):
+    """One option. A value of None is allowed if the default is None.
+
+    Attributes
+    ----------
+    default
+        Value of an option that is not given; None where the plug-in finds the value itself.
+    help : str
+        Meaning and unit, for listings.
+    """
+
+    default: Any
+    help: str
+
+    @property
+    @abstractmethod
+    def expected(self) -> str:
+        """Allowed values in words, such as "an integer from 1 to 8"."""
+
+    @abstractmethod
+    def accepts(self, value: object) -> bool:
+        """Tell whether a value that is not None is allowed."""
+
+    def convert(self, value: Any) -> Any:
+        """Return an accepted value as the plug-in gets it."""
+        return value
+
+    def check(self, value: object) -> str:
+        """Return the allowed values in words if `value` is not allowed, else an empty string."""
+        good = self.default is None if value is None else self.accepts(value)
+        return "" if good else self.expected
+
+
+@dataclass(frozen=True)
+class Number(Option):
+    """A number within bounds (both allowed); `whole` asks for an integer."""
+
+    default: float | None
+    low: float
+    high: float
+    whole: bool = False
+    help: str = ""
+
+    @property
+    def expected(self) -> str:
+        """Kind and bounds."""
+        if self.whole:
+            return f"an integer from {int(self.low)} to {int(self.high)}"
+        return f"a number from {self.low:g} to {self.high:g}"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether the value is a number within the bounds; booleans are not numbers."""
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
+            return False
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Choice(Option):
+    """One of a few values."""
+
+    default: str | bool
+    allowed: tuple[str | bool, ...]
+    help: str = ""
+
+    @property
+    def expected(self) -> str:
+        """All values."""
+        return "one of " + ", ".join(str(a).lower() for a in self.allowed)
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether the value is one of the allowed ones."""
+        return any(value is a if isinstance(a, bool) else value == a for a in self.allowed)
+
+
+@dataclass(frozen=True)
+class Numbers(Option):
+    """Integers within bounds (both allowed) in brackets, ``[8 16 32]`` or ``[8, 16, 32]``; the plug-in gets a tuple."""
+
+    default: tuple[int, ...]
+    low: int
+    high: int
+    fewest: int = 1
+    most: int = 16
+    help: str = ""
+
+    @property
+    def expected(self) -> str:
+        """Count, bounds and form."""
+        example = " ".join(map(str, self.default))
+        return f"{self.fewest} to {self.most} integers from {self.low} to {self.high} in brackets, such as [{example}]"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether the value is a list of such integers."""
+        found = self.convert(value)
+        good = all(isinstance(v, int) and not isinstance(v, bool) and self.low <= v <= self.high for v in found)
+        return good and self.fewest <= len(found) <= self.most
+
+    def convert(self, value: object) -> tuple[Any, ...]:
+        """Return the parts of a list as a tuple; YAML reads ``[8 16]`` as a list of one text."""
+        if not isinstance(value, (list, tuple)):
+            return (None,)  # not a list, which is never allowed
+        parts = value[0].split() if len(value) == 1 and isinstance(value[0], str) else value
+        return tuple(int(p) if isinstance(p, str) and _WHOLE_NUMBER.fullmatch(p) else p for p in parts)
+
+
+@dataclass(frozen=True)
+class Text(Option):
+    """Any text."""
+
+    default: str | None = ""
+    help: str = ""
+
+    @property
+    def expected(self) -> str:
+        """Kind."""
+        return "a text"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether the value is a text."""
+        return isinstance(value, str)
+
+
+@dataclass(frozen=True)
+class PathOption(Option):
+    """A file or folder; the plug-in gets a `pathlib.Path` and checks that it exists."""
+
+    default: Path | None = None
+    help: str = ""
+
+    @property
+    def expected(self) -> str:
+        """Kind."""
+        return "the path of a file or folder"
+
+    def accepts(self, value: object) -> bool:
+        """Tell whether the value is a path or a text that is not empty."""
+        return isinstance(value, Path) or (isinstance(value, str) and bool(value.strip()))
+
+    def convert(self, value: Any) -> Path:
+        """Return the path, with ``~`` replaced by the home folder."""
+        return Path(value).expanduser()
+
+
+def read_options(
+    name: str, known: Mapping[str, Option], given: Mapping[str, object], *, kind: str = "model"
+) -> dict[str, Any]:
+    """Fill up the options given by a benchmark or caller with the defaults, and refuse what is not allowed.
+
+    Parameters
+    ----------
+    name : str
+        The plug-in, for messages.
+    known : mapping of str -> Option
+    given : mapping of str -> value
+    kind : str
+        What the plug-in is, for messages.
+
+    Raises
+    ------
+    ProtocolError
+        If an option's name is unknown or its value is not allowed; the message names plug-in, option, value and
+        what is allowed.
+    """
+    for option, value in given.items():
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            allowed = ", ".join(sorted(known)) or "none"
+            raise ProtocolError(f"{kind} {name}: unknown option {option!r}.{hint} Allowed: {allowed}")
+        expected = known[option].check(value)
+        if expected:
+            raise ProtocolError(f"{kind} {name}: option {option!r} is {value!r}; allowed is {expected}")
+    values = {option: given.get(option, fact.default) for option, fact in known.items()}
+    return {option: None if v is None else known[option].convert(v) for option, v in values.items()}
