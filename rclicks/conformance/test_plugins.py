@@ -26,13 +26,14 @@ from rclicks.data.contract import Dataset
 from rclicks.data.roots import resolve
 from rclicks.engine.lanes import LanePool
 from rclicks.engine.loading import load_click_model, load_dataset, load_model, load_user
-from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
+from rclicks.errors import DataError, MissingPackageError, PluginError, ProtocolError, WeightsError
+from rclicks.hooks import hooks_of
 from rclicks.interaction import KINDS, Box, Click, Interaction, check_inside
 from rclicks.metrics.target import TargetFacts
 from rclicks.models.contract import Model, State
 from rclicks.models.weights import SYNTHETIC
 from rclicks.protocol import Protocol
-from rclicks.registry import Entry, Registry, load_module
+from rclicks.registry import Entry, Registry, contract_of, hook, is_missing_package
 from rclicks.sample import Sample, Target
 from rclicks.seeds import keyed_rng
 from rclicks.specs import Spec
@@ -127,9 +128,24 @@ def _ready(entry: Entry, **options: Any) -> Model:
     try:
         return load_model(REGISTRY, Spec(entry.name, options, checkpoint))
     except PluginError as error:
-        if isinstance(error.__cause__, ImportError):
-            pytest.skip(str(error))
+        _skip_if_package_is_missing(error, entry)
         raise
+
+
+def _skip_if_package_is_missing(error: PluginError, entry: Entry) -> None:
+    """Skip a test for want of an optional package, but not for an import that the plug-in's own files get wrong."""
+    if isinstance(error.__cause__, ImportError) and is_missing_package(error.__cause__, entry):
+        pytest.skip(str(error))
+
+
+def _check_hooks(entry: Entry) -> None:
+    """Import a module and check that the engine can call each of its hooks."""
+    try:
+        for name, required in hooks_of(contract_of(entry.kind)).items():
+            if not required:
+                hook(entry, name)
+    except MissingPackageError as error:
+        pytest.skip(str(error))
 
 
 def _check_card(card: Card | None) -> None:
@@ -161,17 +177,21 @@ class TestModel:
         if card.checkpoint:  # the other way round, a session's network may lie on a server
             assert card.parameters, "say how many weights there are"
 
+    def test_hooks_can_be_called_as_the_contract_says(self, entry: Entry) -> None:
+        _check_hooks(entry)
+
     def test_network_has_the_stated_number_of_parameters(self, entry: Entry) -> None:
         assert isinstance(entry.card, ModelCard)
         if not entry.card.parameters:
             return
         torch = pytest.importorskip("torch")
-        module = load_module(entry)
+        build = hook(entry, "build_network")
+        assert build is not None, "a card that states parameters needs a function build_network(variant)"
         try:
             with torch.device("meta"):  # takes no memory
-                network = module.build_network(entry.card.variant)
+                network = build(entry.card.variant)
         except (RuntimeError, NotImplementedError):  # a constructor that looks at values cannot be built so
-            network = module.build_network(entry.card.variant)
+            network = build(entry.card.variant)
         assert sum(p.numel() for p in network.parameters()) == entry.card.parameters
 
     def test_missing_weights_say_what_to_do(self, entry: Entry, tmp_path: Path) -> None:
@@ -217,6 +237,10 @@ class TestModel:
                     same = model.samples(embedding, state)
                     assert same is not None
                     assert np.array_equal(samples, same), "samples must be a pure function of state and embedding"
+                few = model.candidates(embedding, state)
+                if few is not None:
+                    assert few.shape == (len(few), *sample.shape)
+                    assert 0 <= few.min() <= few.max() <= 1
         assert np.array_equal(sample.image, image), "the image was changed"
         # Neither the order of the lanes nor their company matters, and playing again gives the same.
         swapped = _play(model, embedding, lanes[::-1], lanes=2)
@@ -246,9 +270,10 @@ def _open(entry: Entry) -> Dataset:
     assert isinstance(card, DatasetCard)
     try:
         return load_dataset(REGISTRY, Spec(entry.name), resolve(card, None, None, load_config()))
-    except (DataError, ProtocolError, PluginError) as error:
-        if isinstance(error, PluginError) and not isinstance(error.__cause__, ImportError):
-            raise
+    except PluginError as error:
+        _skip_if_package_is_missing(error, entry)
+        raise
+    except (DataError, ProtocolError) as error:
         pytest.skip(str(error).splitlines()[0])
 
 
@@ -262,6 +287,12 @@ class TestDataset:
         if entry.card.folder:
             assert entry.card.layout, "say which files are expected"
             assert entry.card.get, "say how to get it"
+
+    def test_hooks_can_be_called_as_the_contract_says(self, entry: Entry) -> None:
+        assert isinstance(entry.card, DatasetCard)
+        _check_hooks(entry)
+        has = hook(entry, "prepare") is not None
+        assert entry.card.prepares == has, f"prepares={entry.card.prepares}, but there is {'a' if has else 'no'} prepare"
 
     def test_missing_root_is_one_clear_error(self, entry: Entry, tmp_path: Path) -> None:
         card = entry.card
@@ -297,6 +328,13 @@ class TestDataset:
                     assert target.ignore.shape == sample.shape
                     assert not any((mask & target.ignore).any() for mask in target.masks)
             assert all(Path(f).exists() for f in data.files(index))
+            drew = {rater for target in sample.targets for rater in target.raters}
+            if data.present(index):
+                assert drew <= set(data.present(index)), "a rater without a file drew something"
+            if data.raters:
+                assert {*data.present(index), *data.absent(index)} <= set(data.raters)
+            if data.max_side is not None:
+                assert max(sample.shape) <= data.max_side
         with pytest.raises(IndexError):
             data[len(data)]
 
@@ -309,6 +347,7 @@ class TestUser:
         _check_card(entry.card)
         assert isinstance(entry.card, UserCard)
         assert entry.card.prompts
+        _check_hooks(entry)
 
     @pytest.mark.parametrize("protocol", ["default", "compat"])
     def test_playing(self, entry: Entry, protocol: str, tmp_path: Path) -> None:
@@ -356,14 +395,14 @@ class TestClickModel:
         try:
             return load_click_model(REGISTRY, Spec(entry.name, {}, checkpoint))
         except PluginError as error:
-            if isinstance(error.__cause__, ImportError):
-                pytest.skip(str(error))
+            _skip_if_package_is_missing(error, entry)
             raise
 
     def test_card(self, entry: Entry) -> None:
         _check_card(entry.card)
         assert isinstance(entry.card, ClickModelCard)
         assert entry.card.parameters or not entry.card.checkpoint
+        _check_hooks(entry)
 
     def test_wrong_weights_and_options_are_refused(self, entry: Entry, tmp_path: Path) -> None:
         with pytest.raises((WeightsError, PluginError)):

@@ -9,11 +9,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rclicks.errors import ProtocolError
 
-__all__ = ["Choice", "Number", "read_options"]
+__all__ = ["Choice", "Number", "Option", "read_options"]
+
+
+class Option(Protocol):
+    """What `read_options` needs to know of an option; families may add kinds of their own."""
+
+    @property
+    def default(self) -> Any:
+        """Value of the option where none is given."""
+
+    def check(self, value: object) -> str:
+        """Return what is allowed if `value` is not, else an empty string."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +56,17 @@ class Choice:
         return "" if good else "one of " + ", ".join(str(a).lower() for a in self.allowed)
 
 
-def read_options(model: str, known: Mapping[str, Number | Choice], given: Mapping[str, object]) -> dict[str, Any]:
+def read_options(
+    name: str, known: Mapping[str, Option], given: Mapping[str, object], *, kind: str = "model"
+) -> dict[str, Any]:
     """Fill up the options given by a benchmark or caller with the defaults, and refuse what is not allowed.
+
+    Parameters
+    ----------
+    name, kind : str
+        Name of the model or data set, and which of both it is, for messages.
+    known : mapping of str to Option
+    given : mapping of str to value
 
     Raises
     ------
@@ -54,12 +74,12 @@ def read_options(model: str, known: Mapping[str, Number | Choice], given: Mappin
         If an option's name is unknown or its value is not allowed; the message names model, option, value and
         what is allowed.
     """
-    for name, value in given.items():
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+    for key, value in given.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
-            raise ProtocolError(f"model {model}: unknown option {name!r}.{hint} Allowed: {', '.join(sorted(known))}")
-        allowed = known[name].check(value)
+            raise ProtocolError(f"{kind} {name}: unknown option {key!r}.{hint} Allowed: {', '.join(sorted(known))}")
+        allowed = known[key].check(value)
         if allowed:
-            raise ProtocolError(f"model {model}: option {name!r} is {value!r}; allowed is {allowed}")
-    return {name: given.get(name, option.default) for name, option in known.items()}
+            raise ProtocolError(f"{kind} {name}: option {key!r} is {value!r}; allowed is {allowed}")
+    return {key: given.get(key, option.default) for key, option in known.items()}
