@@ -134,7 +134,9 @@ def module(folder: Path, name: str) -> dict[str, object]:
 
 
 def test_the_modules_of_a_family_folder_import_each_other(tmp_path: Path) -> None:
-    write(tmp_path, "adapters/mine", "__init__.py", "from .network import NET\nfrom .._shared import S\n" + card("mine"))
+    write(
+        tmp_path, "adapters/mine", "__init__.py", "from .network import NET\nfrom .._shared import S\n" + card("mine")
+    )
     write(tmp_path, "adapters/mine", "network.py", "from .layers import WIDTH\nNET = WIDTH + 1\n")
     write(tmp_path, "adapters/mine", "layers.py", "WIDTH = 3\n")
     write(tmp_path, "adapters", "flat.py", "from ._shared import S\nfrom ..common import C\n" + card("flat"))
@@ -230,7 +232,9 @@ def test_a_module_that_is_not_the_file_of_the_card_is_refused(tmp_path: Path, mo
 
 
 def test_hooks_that_the_engine_cannot_call_are_refused(tmp_path: Path) -> None:
-    hooks = "def inner_model(): return 'geodesic'\ncheckpoint_path = 'x.pth'\ndef build_network(variant): return variant\n"
+    hooks = (
+        "def inner_model(): return 'geodesic'\ncheckpoint_path = 'x.pth'\ndef build_network(variant): return variant\n"
+    )
     write(tmp_path, "adapters", "odd.py", card("odd", hooks))
     write(tmp_path, "adapters", "no_device.py", card("no-device").replace("device='cpu', ", ""))
     write(tmp_path, "adapters", "no_load.py", card("no-load").replace("def load", "def lode"))
@@ -255,8 +259,10 @@ def test_hooks_that_the_engine_cannot_call_are_refused(tmp_path: Path) -> None:
 
 
 def test_load_is_given_what_it_asks_for_and_no_option_may_have_that_name(tmp_path: Path) -> None:
-    text = card("asks").replace("protocol=None)", "protocol=None, models, depth=1)").replace(
-        "raise NotImplementedError", "return models"
+    text = (
+        card("asks")
+        .replace("protocol=None)", "protocol=None, models, depth=1)")
+        .replace("raise NotImplementedError", "return models")
     )
     write(tmp_path, "adapters", "asks.py", text)
     registry = Registry.discover([tmp_path])

@@ -1,7 +1,7 @@
 """MBH-Seg, slices of CT with brain haemorrhages and up to five annotators: all bleeding as one object, or by class.
 
-Reads what `rclicks data prepare MBHSeg_binary` writes, and what AESPA's script wrote (.npy masks). Raters keep the numbers
-of the annotators: rater 5 is the same person everywhere, and a case that 1 and 5 drew has the raters 1 and 5.
+Reads what `rclicks data prepare MBHSeg_binary` writes, and what AESPA's script wrote (.npy masks). Raters keep the
+numbers of the annotators: rater 5 is the same person everywhere, and a case that 1 and 5 drew has the raters 1 and 5.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ CARDS = (
         rater_identity="known",
         source="MBH-Seg challenge 2025",
         licence="MIT, as quoted by a third party",
-        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary RAW -o "
-        "OUT`; both data sets read what it writes.",
+        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary RAW "
+        "-o OUT`; both data sets read what it writes.",
         prepares=True,
     ),
     DatasetCard(
@@ -57,8 +57,8 @@ CARDS = (
         rater_identity="known",
         source="MBH-Seg challenge 2025",
         licence="MIT, as quoted by a third party",
-        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary RAW -o "
-        "OUT`; both data sets read what it writes.",
+        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary RAW "
+        "-o OUT`; both data sets read what it writes.",
         prepares=True,
     ),
 )

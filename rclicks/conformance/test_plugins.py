@@ -292,7 +292,9 @@ class TestDataset:
         assert isinstance(entry.card, DatasetCard)
         _check_hooks(entry)
         has = hook(entry, "prepare") is not None
-        assert entry.card.prepares == has, f"prepares={entry.card.prepares}, but there is {'a' if has else 'no'} prepare"
+        assert entry.card.prepares == has, (
+            f"prepares={entry.card.prepares}, but there is {'a' if has else 'no'} prepare"
+        )
 
     def test_missing_root_is_one_clear_error(self, entry: Entry, tmp_path: Path) -> None:
         card = entry.card

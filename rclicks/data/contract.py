@@ -81,7 +81,7 @@ class Dataset(ABC):
 
     @property
     def notes(self) -> Sequence[str]:
-        """Sentences that belong into every run on this data, such as files that are absent; empty if all is complete."""
+        """Sentences for every run on this data, for example which files are absent; empty if all is complete."""
         return ()
 
     def __len__(self) -> int:

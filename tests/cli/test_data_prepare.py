@@ -119,7 +119,7 @@ def test_what_cannot_be_prepared_is_refused_and_told_what_can(tmp_path: Path) ->
     assert not out.exists()
 
 
-PLUGIN = '''
+PLUGIN = """
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Prepared
 
@@ -138,7 +138,7 @@ def prepare(card, raw, out, *, report, count=2):
         (out / f"{k}.txt").write_text(card.name)
         report(f"line {k}")
     return Prepared(out, {"lines": count})
-'''
+"""
 
 
 def test_the_data_set_of_a_plug_in_is_prepared_without_raw_data(tmp_path: Path) -> None:

@@ -20,4 +20,6 @@ class ToyFolder(Model):
 
     def _next(self, shape, state):
         probability = self.network(shape, state.interactions[-1]).astype(np.float32)
-        return State(state.interactions, probability > self.card.threshold, probability, Memory(len(state.interactions)))
+        return State(
+            state.interactions, probability > self.card.threshold, probability, Memory(len(state.interactions))
+        )
