@@ -45,8 +45,8 @@ CARDS = (
         rater_identity="known",
         source="MBH-Seg challenge 2025",
         licence="MIT, as quoted by a third party",
-        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary RAW "
-        "-o OUT`; both data sets read what it writes.",
+        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary "
+        "RAW -o OUT`; both data sets read what it writes.",
         prepares=True,
     ),
     DatasetCard(
@@ -57,8 +57,8 @@ CARDS = (
         rater_identity="known",
         source="MBH-Seg challenge 2025",
         licence="MIT, as quoted by a third party",
-        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary RAW "
-        "-o OUT`; both data sets read what it writes.",
+        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary "
+        "RAW -o OUT`; both data sets read what it writes.",
         prepares=True,
     ),
 )
