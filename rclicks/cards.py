@@ -136,6 +136,8 @@ class DatasetCard(Card):
         "single", "known" (the same person has the same name in every sample) or "within-sample".
     get : str
         How to obtain it, in a sentence.
+    prepares : bool
+        True if the module has the hook `prepare`, so that ``rclicks data prepare NAME`` makes the files from raw data.
     """
 
     folder: str = ""
@@ -145,6 +147,7 @@ class DatasetCard(Card):
     dims: int = 2
     rater_identity: str = "single"
     get: str = ""
+    prepares: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

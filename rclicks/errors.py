@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "DataError",
+    "MissingPackageError",
     "OutOfMemory",
     "PluginError",
     "ProtocolError",
@@ -32,16 +33,21 @@ class PluginError(RclicksError):
     exit_code = 3
 
 
+class MissingPackageError(PluginError):
+    """A plug-in needs an optional package that is not installed."""
+
+
 class UnknownNameError(PluginError):
     """A model, data set, user, metric or benchmark of that name does not exist."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], note: str = "") -> None:
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
         shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
         super().__init__(
             f"unknown {kind} {name!r}.{hint} Known: {shown or 'none'}. See `rclicks ls {kind.replace(' ', '')}s`."
+            + (f" {note}" if note else "")
         )
 
 

@@ -5,8 +5,9 @@ A plug-in folder has the sub-folders ``adapters``, ``datasets``, ``users``, ``cl
 ``rclicks.plugins`` whose value is a package) and from ``--plugins DIR``. A family is one Python file, or one folder
 whose ``__init__.py`` has the cards; that file holds a literal ``CARDS`` tuple. Benchmarks are YAML files.
 
-A folder given by ``--plugins`` is imported as a package, so that a family's modules can import each other:
-``from .network import Net``.
+A folder given by ``--plugins`` is imported as a package whose name depends on its path alone. A family's modules can
+import each other (``from .network import Net``), and worker processes give them the same names. An ``__init__.py`` of
+the plug-in folder itself is not run.
 
 >>> "robot" in Registry.discover().users
 True
@@ -19,18 +20,21 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import rclicks
 from rclicks.cards import Card, Checkpoint, ClickModelCard, DatasetCard, ModelCard, UserCard
-from rclicks.errors import PluginError, UnknownNameError
+from rclicks.errors import MissingPackageError, PluginError, UnknownNameError
+from rclicks.hooks import hooks_of, mismatch
 
-__all__ = ["Broken", "Entry", "Registry", "load_module"]
+__all__ = ["Broken", "Entry", "Registry", "contract_of", "hook", "is_missing_package", "load_module", "read_cards"]
 
 _CARDS: dict[str, type[Any]] = {
     "ModelCard": ModelCard,
@@ -96,6 +100,8 @@ class Registry:
     benchmarks: dict[str, Entry] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
 
+    KINDS: ClassVar[tuple[str, ...]] = (*_KINDS, "benchmark")
+
     @classmethod
     def discover(cls, plugins: Sequence[Path | str] = ()) -> Registry:
         """Scan the built-in catalogue, installed plug-in packages and the folders `plugins`.
@@ -103,9 +109,9 @@ class Registry:
         Raises
         ------
         PluginError
-            If a folder of `plugins` does not exist.
+            If a folder of `plugins` does not exist, or is no plug-in folder.
         """
-        folders = tuple(Path(p).resolve() for p in plugins)
+        folders = tuple(dict.fromkeys(Path(p).expanduser().resolve() for p in plugins))
         registry = cls(plugins=folders)
         for base in rclicks.__path__:
             registry._scan(Path(base), "rclicks")
@@ -121,8 +127,7 @@ class Registry:
             for location in locations:
                 registry._scan(Path(location), point.value)
         for folder in folders:
-            if not folder.is_dir():
-                raise PluginError(f"plug-in folder {folder} does not exist")
+            _check_plugin_folder(folder)
             registry._scan(folder, "")
         return registry
 
@@ -136,7 +141,7 @@ class Registry:
         """
         table = self.table(kind)
         if name not in table:
-            hidden = [b for b in self.broken if name in b.reason or name.split("-")[0] in b.file.stem]
+            hidden = [b for b in self.broken if name in b.reason or name.split("-")[0] in _family_name(b.file)]
             if hidden:
                 raise PluginError(f"{kind} {name!r} is not available: {hidden[0].file}: {hidden[0].reason}")
             raise UnknownNameError(kind, name, table)
@@ -154,9 +159,12 @@ class Registry:
 
     def _scan(self, base: Path, package: str) -> None:
         for kind, (folder, card_type) in _KINDS.items():
-            for file in _python_files(base / folder):
-                name = file.parent.name if file.name == "__init__.py" else file.stem
-                module = f"{package or _package_of(base)}.{folder}.{name}"
+            if not (base / folder).is_dir():
+                continue
+            files, broken = _family_files(base / folder)
+            self.broken += broken
+            for file in files:
+                module = f"{package or _package_of(base)}.{folder}.{_family_name(file)}"
                 try:
                     cards = read_cards(file)
                 except PluginError as error:
@@ -172,26 +180,66 @@ class Registry:
                 self._add(Entry("benchmark", file.stem, file))
 
     def _add(self, entry: Entry) -> None:
-        table = self.table(entry.kind)
-        if entry.name in table:
-            other = table[entry.name].file
-            if other != entry.file or entry.kind != "benchmark":
-                self.broken.append(Broken(entry.file, f"{entry.kind} {entry.name!r} is already taken by {other}"))
-            return
-        table[entry.name] = entry
+        other = self.table(entry.kind).setdefault(entry.name, entry)
+        twice = other.module == entry.module  # a card of that name stands twice in one file
+        if other is not entry and (other.file.resolve() != entry.file.resolve() or (twice and entry.module)):
+            self.broken.append(Broken(entry.file, f"{entry.kind} {entry.name!r} is already taken by {other.file}"))
 
 
-def _python_files(folder: Path) -> Iterator[Path]:
-    """Yield the files that may hold cards: one of each family, ``NAME.py`` or ``NAME/__init__.py``."""
+def _check_plugin_folder(folder: Path) -> None:
+    """Refuse what is no plug-in folder, so that nothing is silently not found.
+
+    Raises
+    ------
+    PluginError
+    """
     if not folder.is_dir():
+        raise PluginError(f"plug-in folder {folder} does not exist")
+    names = [name for name, _ in _KINDS.values()] + ["benchmarks"]
+    if any((folder / name).is_dir() for name in names):
         return
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(("_", ".")):
-            continue
-        if entry.suffix == ".py" and entry.is_file():
-            yield entry
-        elif (entry / "__init__.py").is_file():
-            yield entry / "__init__.py"
+    expected = f"expected at least one of the sub-folders {', '.join(names)}"
+    parents = [p.parent for p in (folder, *folder.parents) if p.name in names]
+    hint = f"; did you mean {parents[0]}?" if parents else ""
+    raise PluginError(f"{folder} is no plug-in folder: {expected}{hint}")
+
+
+def _family_name(file: Path) -> str:
+    return file.parent.name if file.name == "__init__.py" else file.stem
+
+
+def _family_files(folder: Path) -> tuple[list[Path], list[Broken]]:
+    """Return the files that may hold cards, ``NAME.py`` or ``NAME/__init__.py``, and those that cannot be used.
+
+    Names that begin with an underscore or a dot are left out: they are helpers of the families.
+    """
+    found: dict[str, Path] = {}
+    broken: list[Broken] = []
+    try:
+        entries = sorted(e for e in folder.iterdir() if not e.name.startswith(("_", ".")))
+    except OSError as error:
+        return [], [Broken(folder, f"cannot be listed: {error}")]
+    for file in filter(None, map(_family_file, entries)):
+        name = _family_name(file)
+        if file.name == "__init__.py" and not file.is_file():
+            reason = "a family folder needs an __init__.py, which holds its CARDS; folders of helpers begin with _"
+            broken.append(Broken(file.parent, reason))
+        elif "." in name:
+            broken.append(Broken(file, f"the name {name!r} has a dot, so that it cannot be imported; rename it"))
+        elif name in found:
+            other = found.pop(name)
+            reason = f"family {name!r} is both {file} and {other}, of which Python imports the folder only; keep one"
+            broken.append(Broken(file, reason))
+        else:
+            found[name] = file
+    return list(found.values()), broken
+
+
+def _family_file(entry: Path) -> Path | None:
+    """Return the file of the family that an entry of a folder stands for, there or not; None if it is no family."""
+    if entry.is_dir():
+        return entry / "__init__.py" if (entry / "__init__.py").is_file() or any(entry.glob("*.py")) else None
+    return entry if entry.suffix == ".py" and entry.is_file() else None
 
 
 def _package_of(base: Path) -> str:
@@ -201,9 +249,10 @@ def _package_of(base: Path) -> str:
     """
     name = f"rclicks_plugin_{hashlib.sha256(str(base).encode()).hexdigest()[:8]}"
     if name not in sys.modules:
-        package = ModuleType(name, f"The plug-in folder {base}.")
-        package.__path__ = [str(base)]
-        sys.modules[name] = package
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(base)]
+        importlib.invalidate_caches()  # the folder may have been written a moment ago
+        sys.modules[name] = importlib.util.module_from_spec(spec)
     return name
 
 
@@ -256,19 +305,96 @@ def load_module(entry: Entry) -> ModuleType:
 
     Raises
     ------
+    MissingPackageError
+        If it needs a package that is not installed; names the extra.
     PluginError
-        If it fails to import or has no `load`; missing optional packages are named with their extra.
+        If it or one of its own modules fails to import (names file and line), is not the file of the entry, has no
+        `load`, or has one that the engine cannot call.
     """
+    what = f"{entry.kind} {entry.name!r}"
     try:
         module = importlib.import_module(entry.module)
     except ImportError as error:
-        extra = getattr(entry.card, "extra", "")
+        if not is_missing_package(error, entry):
+            raise PluginError(f"{what}: {_where(error, entry)} fails to import: {_plain(error, entry)}") from error
+        extra = entry.card.extra if isinstance(entry.card, (ModelCard, ClickModelCard)) else ""
         hint = f" Install it with `pip install 'rclicks[{extra}]'`." if extra else ""
-        raise PluginError(
-            f"{entry.kind} {entry.name!r} ({entry.file}) needs a missing package: {error}.{hint}"
+        raise MissingPackageError(
+            f"{what} ({_where(error, entry)}) needs a missing package: {_plain(error, entry)}.{hint}"
         ) from error
     except Exception as error:
-        raise PluginError(f"{entry.kind} {entry.name!r}: {entry.file} fails to import: {error!r}") from error
-    if not callable(getattr(module, "load", None)):
+        raise PluginError(f"{what}: {_where(error, entry)} fails to import: {error!r}") from error
+    if Path(module.__file__ or "").resolve() != entry.file.resolve():
+        raise PluginError(
+            f"{what}: importing {entry.module} gave {module.__file__} and not {entry.file}; two installed packages "
+            "have the same name, or the file was replaced"
+        )
+    load = vars(module).get("load")
+    if not callable(load):
         raise PluginError(f"{entry.file} has cards but no load(card, ...) function")
+    if wrong := mismatch(load, contract_of(entry.kind), "load"):
+        raise PluginError(f"{what}: {entry.file}: {wrong}")
     return module
+
+
+def hook(entry: Entry, name: str) -> Callable[..., Any] | None:
+    """Return the optional hook `name` of an entry's module, or None if it has none; imports the module.
+
+    Raises
+    ------
+    UnknownNameError
+        If the contract of the entry's kind has no such optional hook.
+    PluginError
+        If the module cannot be imported, or has something of that name that the engine cannot call.
+    """
+    contract = contract_of(entry.kind)
+    known = [h for h, required in hooks_of(contract).items() if not required]
+    if name not in known:
+        raise UnknownNameError("hook", name, known, f"They stand in {contract.__module__}.{contract.__name__}.")
+    found: Callable[..., Any] | None = vars(load_module(entry)).get(name)
+    if found is None:
+        return None
+    wrong = mismatch(found, contract, name) if callable(found) else f"{name} is not a function"
+    if wrong:
+        raise PluginError(f"{entry.kind} {entry.name!r}: {entry.file}: {wrong}")
+    return found
+
+
+def contract_of(kind: str) -> type:
+    """Return the Protocol class that documents the hooks of the modules of a kind of plug-in."""
+    from rclicks.clickability.contract import ClickModelModule
+    from rclicks.data.contract import DatasetModule
+    from rclicks.models.contract import ModelModule
+    from rclicks.users.contract import UserModule
+
+    contracts: dict[str, type] = {
+        "model": ModelModule,
+        "dataset": DatasetModule,
+        "user": UserModule,
+        "click-model": ClickModelModule,
+    }
+    return contracts[kind]
+
+
+def is_missing_package(error: ImportError, entry: Entry) -> bool:
+    """Return whether an import failed for want of an installed package, and not for a fault of the plug-in itself."""
+    top = (error.name or "").partition(".")[0]
+    return top not in {entry.module.partition(".")[0], "rclicks"}
+
+
+def _where(error: Exception, entry: Entry) -> str:
+    """Return the file of the plug-in, and the line, in which an import failed: the innermost of its own modules."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno},"
+    own = f"{entry.module.partition('.')[0]}."
+    places = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).startswith(own) and frame.f_globals is not globals()
+    ]
+    return "{}, line {},".format(*places[-1]) if places else str(entry.file)
+
+
+def _plain(error: ImportError, entry: Entry) -> str:
+    """Return the message of an import error with names of modules as the plug-in's author knows them."""
+    return str(error).replace(f"{entry.module.rpartition('.')[0]}.", "")

@@ -15,9 +15,7 @@ import yaml
 
 from rclicks.errors import ProtocolError
 
-__all__ = ["Spec", "parse"]
-
-_BETWEEN_OPTIONS = re.compile(r",(?![^\[\]]*\])")  # commas, but not those inside a [list]
+__all__ = ["Spec", "parse", "split_commas"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,22 @@ def _plain(value: Any) -> str:
     return re.sub(r"[^\s=:,\[\]]*/", "", str(value))  # of a path, the file's name is enough
 
 
+def split_commas(text: str) -> list[str]:
+    """Split a text at commas, but not at those inside a [list], which may hold lists.
+
+    >>> split_commas("a=1,b=[[1,2],[3,4]],c=[5]")
+    ['a=1', 'b=[[1,2],[3,4]]', 'c=[5]']
+    """
+    parts, depth = [""], 0
+    for letter in text:
+        depth = max(0, depth + (letter == "[") - (letter == "]"))
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
 def parse(value: str | Mapping[str, Any] | Spec) -> Spec:
     """Return the Spec that a string or a YAML mapping (name, options, checkpoint, root, label) describes.
 
@@ -70,7 +84,7 @@ def parse(value: str | Mapping[str, Any] | Spec) -> Spec:
     if isinstance(value, str):
         name, _, rest = value.partition(":")
         options: dict[str, Any] = {}
-        for part in filter(None, _BETWEEN_OPTIONS.split(rest)):
+        for part in filter(None, split_commas(rest)):
             key, sign, text = part.partition("=")
             if not sign or not key.strip():
                 raise ProtocolError(f"{value!r}: {part!r} is not of the form key=value")

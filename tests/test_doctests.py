@@ -18,7 +18,7 @@ FILES = sorted(
 
 def test_examples_are_found() -> None:
     names = {f.name for f in FILES}
-    assert {"overlap.py", "facts.py", "robot.py", "box.py", "specs.py", "api.py", "effort.py"} <= names
+    assert {"overlap.py", "target.py", "robot.py", "box.py", "specs.py", "api.py", "effort.py"} <= names
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(REPOSITORY)))

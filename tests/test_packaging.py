@@ -13,9 +13,15 @@ from support import REPOSITORY
 
 CODE = (
     "import json; from rclicks.registry import Registry; r = Registry.discover();"
-    "print(json.dumps({k: sorted(r.table(k)) for k in ('model', 'dataset', 'user', 'benchmark')}));"
+    "kinds = ('model', 'dataset', 'user', 'click-model', 'benchmark');"
+    "print(json.dumps({k: {n: e.module for n, e in r.table(k).items()} for k in kinds}));"
     "import rclicks; print(rclicks.__file__)"
 )
+FAMILY = {
+    "adapters/new_family/__init__.py": "CARDS = (ModelCard(name='new', family='new_family', summary='s'),)\n",
+    "adapters/new_family/network.py": "NET = 1\n",
+    "datasets/new_set/__init__.py": "CARDS = (DatasetCard(name='new-set', summary='s'),)\n",
+}
 
 
 def listing(python: str, cwd: Path, **environment: str) -> tuple[dict, str]:
@@ -28,12 +34,15 @@ def listing(python: str, cwd: Path, **environment: str) -> tuple[dict, str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a wheel from a copy of the committed and present files, so that the checkout stays clean."""
+    """Build a wheel from a copy of the present files and two new families, so that the checkout stays clean."""
     folder = tmp_path_factory.mktemp("wheel")
     copy = folder / "source"
     copy.mkdir()
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "rclicks", "adapters", "datasets", "benchmarks"):
         subprocess.run(["cp", "-r", str(REPOSITORY / name), str(copy / name)], check=True)
+    for name, text in FAMILY.items():
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text(text)
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(copy)]
     subprocess.run(command, check=True, capture_output=True)
     return next(folder.glob("*.whl"))
@@ -45,6 +54,8 @@ def test_wheel_and_path_list_the_same_plugins(wheel: Path, tmp_path: Path) -> No
         archive.extractall(site)
     installed, place = listing(sys.executable, tmp_path, PYTHONPATH=str(site))
     assert place.startswith(str(site))
+    assert installed["model"].pop("new") == "rclicks.adapters.new_family"
+    assert installed["dataset"].pop("new-set") == "rclicks.datasets.new_set"
     checkout, place = listing(sys.executable, tmp_path, PYTHONPATH=str(REPOSITORY))
     assert place.startswith(str(REPOSITORY))
     editable, _ = listing(sys.executable, tmp_path)
@@ -52,6 +63,19 @@ def test_wheel_and_path_list_the_same_plugins(wheel: Path, tmp_path: Path) -> No
     assert "geodesic" in installed["model"]
     assert "quickstart" in installed["dataset"]
     assert "quickstart" in installed["benchmark"]
+
+
+def test_the_wheel_holds_every_module_of_every_family(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {n for n in archive.namelist() if n.startswith(("rclicks/adapters/", "rclicks/datasets/"))}
+    kept = {f"rclicks/{f.relative_to(REPOSITORY)}" for c in ("adapters", "datasets") for f in files(REPOSITORY / c)}
+    assert names == kept | {f"rclicks/{name}" for name in FAMILY}
+    assert {"rclicks/adapters/ritm/__init__.py", "rclicks/adapters/ritm/network.py"} <= names
+
+
+def files(folder: Path) -> list[Path]:
+    """Return all files of a folder of families; one that is no Python would need a line in pyproject.toml."""
+    return [f for f in folder.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
 
 
 def test_the_wheel_carries_data_and_types_and_no_loose_packages(wheel: Path) -> None:

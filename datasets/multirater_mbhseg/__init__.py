@@ -1,7 +1,7 @@
 """MBH-Seg, slices of CT with brain haemorrhages and up to five annotators: all bleeding as one object, or by class.
 
-Reads what `rclicks data prepare mbhseg` writes, and what AESPA's script wrote (.npy masks). Raters keep the numbers
-of the annotators: rater 5 is the same person everywhere, and a case that 1 and 5 drew has the raters 1 and 5.
+Reads what `rclicks data prepare MBHSeg_binary` writes, and what AESPA's script wrote (.npy masks). Raters keep the
+numbers of the annotators: rater 5 is the same person everywhere, and a case that 1 and 5 drew has the raters 1 and 5.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rclicks.cards import DatasetCard
+from rclicks.data.contract import Prepared
 from rclicks.data.images import list_files
 from rclicks.data.multirater.dataset import RaterFiles
 from rclicks.data.multirater.listing import Drawing, RaterEntry, natural, sub_folders
 from rclicks.data.multirater.mask_files import MaskRules, Picture, binary, read_array, read_picture, read_values
 from rclicks.data.multirater.options import RaterRules
 from rclicks.errors import DataError, ProtocolError
+from rclicks.options import read_options
 from rclicks.sample import Mask
 
-from .preparation import CLASSES, INDEX, check_labels
+from .preparation import CLASSES, INDEX, OPTIONS, check_labels, cut_slices, read_windows
 
 CARDS = (
     DatasetCard(
@@ -33,7 +35,9 @@ CARDS = (
         rater_identity="known",
         source="MBH-Seg challenge 2025",
         licence="MIT, as quoted by a third party",
-        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare mbhseg`.",
+        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary "
+        "RAW -o OUT`; both data sets read what it writes.",
+        prepares=True,
     ),
     DatasetCard(
         name="MBHSeg_multi",
@@ -43,7 +47,9 @@ CARDS = (
         rater_identity="known",
         source="MBH-Seg challenge 2025",
         licence="MIT, as quoted by a third party",
-        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare mbhseg`.",
+        get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary "
+        "RAW -o OUT`; both data sets read what it writes.",
+        prepares=True,
     ),
 )
 
@@ -92,6 +98,29 @@ def load(
         picture,
         RaterRules.of(raters, missing, nobody),
         CLASSES if many else (),
+    )
+
+
+def prepare(
+    card: DatasetCard, raw: Path | None, out: Path, *, report: Callable[[str], None], **options: object
+) -> Prepared:
+    """Cut the CT volumes of a folder into slices; both data sets read what is written.
+
+    Options are `window`, `orientation` and `geometry`; see `cut_slices`.
+
+    Raises
+    ------
+    ProtocolError
+        If no folder is given, or an option is unknown or not allowed.
+    DataError
+        See `cut_slices`.
+    """
+    chosen = read_options(card.name, OPTIONS, options, kind="data set")
+    if raw is None:
+        raise ProtocolError(f"data set {card.name}: name the folder with <split>/<case>/image.nii.gz as RAW")
+    windows = read_windows(chosen["window"])
+    return cut_slices(
+        raw, out, windows=windows, orientation=chosen["orientation"], geometry=chosen["geometry"], report=report
     )
 
 

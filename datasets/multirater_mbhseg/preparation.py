@@ -1,5 +1,8 @@
 """Prepare MBH-Seg, CT of brain haemorrhages with several annotators, for 2-D models: volumes in, slices out.
 
+Options of ``rclicks data prepare``: `window`, [LOW,HIGH] or three such pairs in HU; `orientation`, stored or upright;
+`geometry`, check or image. `cut_slices` explains them.
+
 Raw: ``<split>/<case>/image.nii.gz`` and ``label_annot_<k>.nii.gz``, k being the annotator. Prepared:
 ``<split>/imgs/<case>/slice_<i>.png`` (8 bit), ``<split>/gt/<case>/slice_<i>_r<k>.png`` (0 background, 1 to 5 the
 classes) and ``prepared.json``, which says how it was made and from what bytes.
@@ -23,39 +26,75 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rclicks.data.contract import Prepared
 from rclicks.data.multirater.listing import natural, sub_folders
-from rclicks.data.multirater.options import check_choice
 from rclicks.data.volumes import SUFFIXES, Volume, case_name, check_alike, read_volume
-from rclicks.errors import DataError, ProtocolError
+from rclicks.errors import DataError
+from rclicks.options import Choice, Option
 
-__all__ = ["CLASSES", "INDEX", "Prepared", "Window", "check_labels", "prepare"]
+__all__ = ["CLASSES", "INDEX", "OPTIONS", "Window", "check_labels", "cut_slices"]
 
 CLASSES = ("EDH", "IPH", "IVH", "SAH", "SDH")  # labels 1 to 5
 INDEX = "prepared.json"
 Window = tuple[float, float]
 Orientation = Literal["stored", "upright"]
+Geometry = Literal["check", "image"]
 
 _ANNOTATOR = re.compile(r".*?(\d+)")
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What was written: the folder, numbers of cases and slices, and what failed as (case folder, error)."""
+class Windows:
+    """An option that is [LOW, HIGH] in HU, or three such pairs."""
 
-    out: Path
-    cases: int
-    slices: int
-    failed: tuple[tuple[Path, DataError], ...]
+    default: tuple[float, float]
+
+    def check(self, value: object) -> str:
+        """Return what is allowed if `value` is not, else an empty string."""
+        try:
+            read_windows(value)
+        except (TypeError, ValueError, LookupError):
+            return "[LOW,HIGH] in HU with LOW below HIGH, such as [0,80], or a list of three such pairs"
+        return ""
 
 
-def prepare(
+OPTIONS: dict[str, Option] = {
+    "window": Windows((0.0, 80.0)),
+    "orientation": Choice("stored", ("stored", "upright")),
+    "geometry": Choice("check", ("check", "image")),
+}
+
+
+def read_windows(value: Any) -> tuple[Window, ...]:
+    """Return the one or three windows that the option `window` means.
+
+    Raises
+    ------
+    TypeError, ValueError, LookupError
+        If the value means none.
+
+    >>> read_windows([-160, 240])
+    ((-160.0, 240.0),)
+    """
+    pairs = value if isinstance(value[0], (list, tuple)) else [value]
+    windows = []
+    for low, high in pairs:
+        if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in (low, high)):
+            raise TypeError(f"{low!r} or {high!r} is not a number")
+        windows.append((float(low), float(high)))
+    if len(windows) not in (1, 3) or not all(low < high for low, high in windows):  # false for not-a-number too
+        raise ValueError("neither one nor three windows, or an empty one")
+    return tuple(windows)
+
+
+def cut_slices(
     raw: Path,
     out: Path,
     *,
-    windows: Sequence[Window] = ((0.0, 80.0),),
-    orientation: Orientation = "stored",
-    geometry: Literal["check", "image"] = "check",
-    on_case: Callable[[str, int], None] = lambda name, slices: None,
+    windows: Sequence[Window],
+    orientation: Orientation,
+    geometry: Geometry,
+    report: Callable[[str], None],
 ) -> Prepared:
     """Cut all volumes into slices.
 
@@ -70,21 +109,15 @@ def prepare(
         right side is left, as radiologists look.
     geometry : {"check", "image"}
         Whether a label map must lie where its image does, or only have its shape.
-    on_case : callable
-        Told the name and number of slices of each case that is done.
+    report : callable (str) -> None
+        Told the name and the number of slices of each case that is done.
 
     Raises
     ------
     DataError
         If there is no case, none can be prepared, or `out` cannot be written. A case that contradicts itself is left
         out and named in the answer.
-    ProtocolError
-        If an option has no such value.
     """
-    check_choice("orientation", orientation, ("stored", "upright"))
-    check_choice("geometry", geometry, ("check", "image"))
-    if len(windows) not in (1, 3) or not all(low < high for low, high in windows):
-        raise ProtocolError(f"windows are {list(windows)}; expected one or three of LOW,HIGH with LOW below HIGH")
     cases = [(split, case) for split in sub_folders(raw) for case in sub_folders(split)]
     if not cases:
         raise DataError(f"{raw} holds no case; expected <split>/<case>/image.nii.gz and label_annot_<k>.nii.gz")
@@ -100,9 +133,9 @@ def prepare(
             try:
                 facts[name] = _write_case(case, partial / split.name, windows, orientation, place=geometry == "check")
             except DataError as error:
-                failed.append((case, error))
+                failed.append((name, error))
             else:
-                on_case(name, facts[name]["slices"])
+                report(f"{name}: {facts[name]['slices']} slices")
         if not facts:
             raise DataError(f"no case of {raw} could be prepared; the first: {failed[0][1]}")
         index = {
@@ -110,7 +143,7 @@ def prepare(
             "orientation": orientation,
             "classes": CLASSES,
             "cases": facts,
-            "failed": {f"{folder.parent.name}/{folder.name}": str(error) for folder, error in failed},
+            "failed": {name: str(error) for name, error in failed},
         }
         (partial / INDEX).write_text(json.dumps(index, indent=1), encoding="utf-8")
         if out.exists():
@@ -120,7 +153,8 @@ def prepare(
         raise DataError(f"cannot write {out}: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return Prepared(out, len(facts), sum(f["slices"] for f in facts.values()), tuple(failed))
+    counts = {"cases": len(facts), "slices": sum(f["slices"] for f in facts.values())}
+    return Prepared(out, counts, tuple(failed))
 
 
 def check_labels(labels: NDArray[Any], path: Path) -> NDArray[np.uint8]:

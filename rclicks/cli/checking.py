@@ -19,10 +19,9 @@ from rclicks import __version__
 from rclicks.cards import ClickModelCard, DatasetCard, ModelCard
 from rclicks.config import Config, config_files, load_config
 from rclicks.data.roots import resolve
-from rclicks.engine.loading import load_dataset
+from rclicks.engine.loading import find_weights, load_dataset
 from rclicks.errors import PluginError, ProtocolError, RclicksError, WeightsError
-from rclicks.models.weights import find_checkpoint
-from rclicks.registry import Registry, load_module
+from rclicks.registry import Registry
 from rclicks.specs import Spec
 
 __all__ = ["examine", "run_conformance"]
@@ -34,14 +33,16 @@ def run_conformance(folder: Path | None) -> int:
     Raises
     ------
     PluginError
-        If pytest is not installed or the folder does not exist.
+        If pytest is not installed, or the folder does not exist, is no plug-in folder, or holds nothing to test.
     """
     if importlib.util.find_spec("pytest") is None:
         raise PluginError("the conformance suite needs pytest: pip install 'rclicks[test]', or pytest alone")
-    if folder is not None and not folder.is_dir():
-        raise PluginError(f"plug-in folder {folder} does not exist")
     environment = dict(os.environ)
     if folder is not None:
+        found = Registry.discover([folder])
+        files = [e.file for kind in found.KINDS for e in found.table(kind).values()] + [b.file for b in found.broken]
+        if not any(folder.resolve() in file.resolve().parents for file in files):
+            raise PluginError(f"plug-in folder {folder} has nothing to test: no file in it has CARDS, and no benchmark")
         environment["RCLICKS_PLUGINS"] = str(folder.resolve())
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "rclicks.conformance"]
     return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - fixed words
@@ -155,8 +156,7 @@ def _weights(registry: Registry, config: Config) -> dict[str, tuple[bool, str]]:
         if entry.card.checkpoint is None:
             continue
         try:
-            find = getattr(load_module(entry), "checkpoint_path", find_checkpoint)
-            found[name] = (True, str(find(entry.card, None)))
+            found[name] = (True, str(find_weights(entry)))
         except PluginError as error:
             found[name] = (False, str(error))
         except (WeightsError, ProtocolError):

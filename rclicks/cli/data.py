@@ -5,59 +5,40 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import pandas as pd
 
 from rclicks.analysis.runs import Table
-from rclicks.data.contract import Dataset
-from rclicks.data.multirater.dataset import RaterFiles
+from rclicks.data.contract import Dataset, Prepared
 from rclicks.data.multirater.listing import natural
-from rclicks.datasets.multirater_mbhseg.preparation import Orientation, Prepared, Window, prepare
 from rclicks.engine.loading import open_dataset
+from rclicks.engine.preparing import prepare_dataset
 from rclicks.errors import ProtocolError
 from rclicks.metrics.raters.agreement import human_ceiling
 from rclicks.metrics.raters.overlap import RATER_POLICIES
 from rclicks.registry import Registry
 from rclicks.specs import parse
 
-__all__ = ["ceilings", "prepare_mbhseg", "read_window", "who_drew"]
+__all__ = ["ceilings", "prepare", "who_drew"]
 
 
-def prepare_mbhseg(
-    raw: Path, out: Path, *, windows: Sequence[str], orientation: str, geometry: str, say: Callable[[str], None]
+def prepare(
+    name: str, raw: Path | None, out: Path, *, plugins: Sequence[Path], report: Callable[[str], None]
 ) -> Prepared:
-    """Cut MBH-Seg's volumes into slices, and say what happens to each case."""
-    done = prepare(
-        raw.expanduser(),
-        out.expanduser(),
-        windows=[read_window(w) for w in windows],
-        orientation=cast(Orientation, orientation),
-        geometry=cast(Literal["check", "image"], geometry),
-        on_case=lambda name, slices: say(f"{name}: {slices} slices"),
-    )
-    for folder, error in done.failed:
-        say(f"failed: {folder.parent.name}/{folder.name}: {error}")
-    say(f"{done.cases} cases, {done.slices} slices in {done.out}; {len(done.failed)} cases failed")
-    return done
-
-
-def read_window(text: str) -> Window:
-    """Return the numbers of LOW,HIGH.
+    """Prepare a data set and say what happens.
 
     Raises
     ------
-    ProtocolError
-        If it is none.
-
-    >>> read_window("-160,240")
-    (-160.0, 240.0)
+    RclicksError
+        As `rclicks.engine.preparing.prepare_dataset`.
     """
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ProtocolError(f"window {text!r} is not LOW,HIGH in HU, such as 0,80") from error
-    return low, high
+    done = prepare_dataset(Registry.discover(plugins), parse(name), raw, out, report)
+    for unit, error in done.failed:
+        report(f"failed: {unit}: {error}")
+    counts = ", ".join(f"{number} {noun}" for noun, number in done.counts.items())
+    report(f"{counts} in {done.out}; {len(done.failed)} failed")
+    return done
 
 
 def who_drew(name: str, *, data_root: Path | None, plugins: Sequence[Path]) -> Table:
@@ -72,16 +53,15 @@ def who_drew(name: str, *, data_root: Path | None, plugins: Sequence[Path]) -> T
     drew: Counter[str] = Counter()
     empty: Counter[str] = Counter()
     absent: Counter[str] = Counter()
-    known = list(data.raters) if isinstance(data, RaterFiles) else []
+    known = list(data.raters)
     for index, sample in enumerate(data):
-        found = dict.fromkeys(data.present(index) if isinstance(data, RaterFiles) else (), False)
+        found = dict.fromkeys(data.present(index), False)
         for target in sample.targets:
             for rater, mask in zip(target.raters, target.masks, strict=True):
                 found[rater] = found.get(rater, False) or bool(mask.any())
         drew.update(r for r, any_drawn in found.items() if any_drawn)
         empty.update(r for r, any_drawn in found.items() if not any_drawn)
-        if isinstance(data, RaterFiles):
-            absent.update({d.rater for d in data.missing(index)} - set(found))
+        absent.update(set(data.absent(index)) - set(found))
     names = sorted({*known, *drew, *empty}, key=natural)
     rows = [
         {"rater": r, "drew": drew[r], "drew nothing": empty[r], "no file": absent[r], "samples": len(data)}
@@ -90,7 +70,7 @@ def who_drew(name: str, *, data_root: Path | None, plugins: Sequence[Path]) -> T
     identity = {"known": "a name is one person", "within-sample": "a name is a slot, not a person"}
     notes = (
         f"raters: {identity.get(data.card.rater_identity, 'a single truth')}",
-        *(data.notes if isinstance(data, RaterFiles) else ()),
+        *data.notes,
     )
     return Table(f"Raters of {data.card.name}", pd.DataFrame(rows), notes=notes)
 

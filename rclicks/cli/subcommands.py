@@ -118,31 +118,20 @@ def clicks_draw(
 
 
 data_app = typer.Typer(help="Bring data into the form that data sets read.", no_args_is_help=True)
-prepare_app = typer.Typer(help="Bring raw data into the form that a data set reads.", no_args_is_help=True)
-data_app.add_typer(prepare_app, name="prepare")
 
 
-@prepare_app.command("mbhseg")
-def data_prepare_mbhseg(
-    raw: Annotated[Path, typer.Option("--raw", help="Folder with SPLIT/CASE/image.nii.gz and label_annot_K.nii.gz.")],
+@data_app.command("prepare")
+def data_prepare(
+    dataset: Annotated[str, typer.Argument(help="A data set with `prepares: yes` in `rclicks show`, and options.")],
+    raw: Annotated[Path | None, typer.Argument(help="Folder or file of raw data, where the data set needs it.")] = None,
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; absent or empty.")],
-    window: Annotated[
-        list[str] | None, typer.Option("--window", help="LOW,HIGH in HU; three of them for red, green, blue [0,80].")
-    ] = None,
-    orientation: Annotated[str, typer.Option(help="stored (as published) or upright.")] = "stored",
-    geometry: Annotated[str, typer.Option(help="check, or image to ignore the place that label maps claim.")] = "check",
+    plugins: Plugins = None,
 ) -> None:
-    """Cut MBH-Seg's CT volumes into slices for the data sets MBHSeg_binary and MBHSeg_multi."""
-    from rclicks.cli.data import prepare_mbhseg
+    """Bring raw data into the form that a data set reads, such as MBHSeg_binary:window=[0,80] RAW -o OUT."""
+    from rclicks.cli.data import prepare
 
-    done = prepare_mbhseg(
-        raw,
-        out,
-        windows=window or ["0,80"],
-        orientation=orientation,
-        geometry=geometry,
-        say=lambda line: typer.echo(line, err=True),
-    )
+    done = prepare(dataset, raw, out, plugins=plugins or [], report=lambda line: typer.echo(line, err=True))
     if done.failed:
         raise typer.Exit(9)
 

@@ -1,22 +1,28 @@
-"""What a click model must do: from an image and an error to a map of where people would click.
+"""What a click model and its module must do: from an image and an error to a map of where people would click.
 
-A click-model module has ``CARDS`` (tuple of `rclicks.cards.ClickModelCard`) and
-``load(card, *, checkpoint, device, protocol, **options) -> ClickModel``.
+`ClickModel` is the live object, `ClickModelModule` the module that makes it: one file or one folder of
+``clickability/``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import ClickModelCard
+from rclicks.hooks import optional
 
-__all__ = ["Ask", "ClickMap", "ClickModel"]
+if TYPE_CHECKING:
+    from rclicks.options import Option
+    from rclicks.protocol import Protocol as Rules
+
+__all__ = ["Ask", "ClickMap", "ClickModel", "ClickModelModule"]
 
 ClickMap = NDArray[np.floating[Any]]
 
@@ -64,4 +70,88 @@ class ClickModel(ABC):
             What `prepare` returned for the image.
         asks : sequence of Ask
             Of one image, all (H, W).
+        """
+
+
+class ClickModelModule(Protocol):
+    """The module of a family of click models: its cards, and the functions that the engine calls in it.
+
+    `CARDS` and `load` are required. The hook marked as optional may be absent. `rclicks.hooks` explains which
+    arguments are passed.
+
+    Attributes
+    ----------
+    CARDS : tuple of ClickModelCard
+        Calls of `rclicks.cards.ClickModelCard` with literal arguments; read without importing the module.
+    """
+
+    CARDS: tuple[ClickModelCard, ...]
+
+    def load(
+        self, card: ClickModelCard, *, checkpoint: str | None, device: str, protocol: Rules, **options: Any
+    ) -> ClickModel:
+        """Build a click model. Called in each worker process before the first map is needed.
+
+        Parameters
+        ----------
+        card : ClickModelCard
+            One of `CARDS`.
+        checkpoint : str or None
+            Path given by the user, "synthetic" for seeded weights of tests, or None for the published file. The
+            engine refuses one for a card without `parameters`.
+        device : str
+            "cpu", "cuda", "cuda:1" or "mps".
+        protocol : rclicks.protocol.Protocol
+            Rules of the run.
+        **options
+            Options of the spec.
+
+        Raises
+        ------
+        ProtocolError
+            If an option is unknown or its value is not allowed.
+        WeightsError
+            If the weights are missing, unsafe or do not fit.
+        PluginError
+            If an optional package is missing.
+        """
+
+    @optional
+    def shipped_weights(self, card: ClickModelCard) -> str:
+        """Return the identity "<file>@<12 hex digits of SHA-256>" of weights that come with the package.
+
+        Called before a run if the user gave no checkpoint; the identity is part of the run. A module without the hook
+        has no weights, or those that `ClickModelCard.checkpoint` names.
+        """
+
+    @optional
+    def training_options(self, card: ClickModelCard, protocol: Rules) -> Mapping[str, Option]:
+        """Return the options of a training, which stand in the model's spec.
+
+        Called before a training and by ``rclicks show``, if the card says ``trainable=True``; no heavy package is
+        imported. See `rclicks.training.contract.TrainableModule`.
+        """
+
+    @optional
+    def train(
+        self,
+        card: ClickModelCard,
+        data: Any,
+        out: Path,
+        *,
+        settings: Any,
+        protocol: Rules,
+        start: Path | None,
+        report: Callable[[Any], None],
+        **options: Any,
+    ) -> Any:
+        """Train the network of a card, write its weights below `out`, and return how it went.
+
+        Called by ``rclicks train`` and `rclicks.train`, if the card says ``trainable=True``. The arguments are explained
+        in `rclicks.training.contract.TrainableModule`: `data` is a `TrainingData`, `settings` a `TrainingSettings`,
+        `report` takes a `rclicks.training.loop.Progress`, and the result is a `rclicks.training.loop.Result`.
+
+        Raises
+        ------
+        DataError, ProtocolError, WeightsError, PluginError, OutOfMemory
         """

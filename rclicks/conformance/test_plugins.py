@@ -9,7 +9,6 @@ Models with weights play with synthetic ones; networks of more than MOST paramet
 
 from __future__ import annotations
 
-import inspect
 import os
 import pickle
 from collections.abc import Iterable
@@ -23,22 +22,21 @@ from rclicks.benchmark import load_benchmark
 from rclicks.cards import Card, ClickModelCard, DatasetCard, ModelCard, UserCard
 from rclicks.clickability.contract import Ask, ClickModel
 from rclicks.config import load_config
+from rclicks.conformance.inputs import map_of, play_rounds, prompts_of, sample_of
 from rclicks.data.contract import Dataset
 from rclicks.data.roots import resolve
-from rclicks.engine.lanes import LanePool
 from rclicks.engine.loading import load_click_model, load_dataset, load_model, load_user
-from rclicks.engine.training import HOOKS
-from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
-from rclicks.interaction import KINDS, Box, Click, Interaction, check_inside
+from rclicks.errors import DataError, MissingPackageError, PluginError, ProtocolError, WeightsError
+from rclicks.hooks import engine_arguments, hooks_of, option_names
+from rclicks.interaction import KINDS, Box, Interaction, check_inside
 from rclicks.metrics.target import TargetFacts
-from rclicks.models.contract import Model, State
+from rclicks.models.contract import Model
 from rclicks.models.weights import SYNTHETIC
 from rclicks.protocol import Protocol
-from rclicks.registry import Entry, Registry, load_module
-from rclicks.sample import Sample, Target
+from rclicks.registry import Entry, Registry, contract_of, hook, is_missing_package
+from rclicks.sample import Sample
 from rclicks.seeds import keyed_rng
 from rclicks.specs import Spec
-from rclicks.training.contract import TrainableModule
 from rclicks.users.contract import View
 
 MOST = {2: 50_000_000, 3: 1_000_000}
@@ -58,70 +56,6 @@ def _named(entries: Iterable[Entry]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("entry", found, ids=[e.name for e in found])
 
 
-def _sample(dims: int = 2) -> Sample:
-    """Return an image of odd size with a bright ellipse and an object with an ignore band; of three axes `_volume`."""
-    if dims == 3:
-        return _volume()
-    yy, xx = np.mgrid[:61, :83]
-    rng = np.random.default_rng(7)
-    first = ((yy - 30) / 17) ** 2 + ((xx - 28) / 15) ** 2 <= 1
-    second = (np.abs(yy - 30) < 12) & (np.abs(xx - 65) < 9)
-    image = rng.integers(20, 60, (61, 83, 3))
-    image[first] += np.array([150, 90, 20])
-    image[second] += np.array([10, 60, 160])
-    band = (np.abs(yy - 30) < 14) & (np.abs(xx - 65) < 11) & ~second
-    targets = (Target("1", (first,)), Target("2", (second,), band))
-    return Sample("conformance", "ellipse", image.astype(np.uint8), targets)
-
-
-def _volume() -> Sample:
-    """Return an anisotropic volume that nobody may write into, with a bright ellipsoid and a dim block."""
-    zz, yy, xx = np.mgrid[:12, :31, :43]
-    rng = np.random.default_rng(7)
-    first = ((zz - 6) / 4) ** 2 + ((yy - 15) / 9) ** 2 + ((xx - 14) / 8) ** 2 <= 1
-    second = (np.abs(zz - 6) < 4) & (np.abs(yy - 15) < 7) & (np.abs(xx - 34) < 5)
-    image = (rng.normal(100, 10, zz.shape) + 120 * first - 60 * second).astype(np.float32)
-    image.setflags(write=False)
-    return Sample("conformance", "ellipsoid", image, (Target("1", (first,)), Target("2", (second,))), (2.0, 1.0, 1.0))
-
-
-def _play(model: Model, embedding: Any, rounds: list[list[Interaction]], lanes: int = 1) -> list[list[State]]:
-    """Play one list of interactions a lane in lock-step; return the states of every round."""
-    pool = LanePool(model, embedding, lanes)
-    states = [State() for _ in rounds]
-    history = []
-    for k in range(max(map(len, rounds))):
-        states = [
-            State((*s.interactions, r[k]), s.mask, s.probability, s.memory) for s, r in zip(states, rounds, strict=True)
-        ]
-        states = [d.state for d in pool.decode(states)]
-        history.append(states)
-    return history
-
-
-def _map(state: State) -> np.ndarray:
-    """Return the probabilities, or of a model without any the mask as numbers."""
-    assert state.mask is not None
-    return state.mask.astype(np.float32) if state.probability is None else state.probability
-
-
-def _prompts(card: ModelCard) -> list[list[Interaction]]:
-    """Return two lanes of interactions that the card says it takes."""
-    if "click" not in card.takes:
-        flat: list[list[Interaction]] = [[Box((13, 13), (47, 43))], [Box((19, 57), (41, 73))]]
-        deep: list[list[Interaction]] = [[Box((6, 6, 6), (6, 24, 22))], [Box((6, 9, 30), (6, 21, 38))]]
-    else:
-        flat = [
-            [Click((30, 28)), Click((5, 75), False), Click((44, 28))],
-            [Click((30, 65)), Click((30, 28), False), Click((24, 60))],
-        ]
-        deep = [
-            [Click((6, 15, 14)), Click((2, 3, 40), False), Click((7, 20, 14))],
-            [Click((6, 15, 34)), Click((6, 15, 14), False), Click((4, 12, 33))],
-        ]
-    return flat if card.dims == 2 else deep
-
-
 def _ready(entry: Entry, **options: Any) -> Model:
     assert isinstance(entry.card, ModelCard)
     if entry.card.needs and not options:
@@ -130,9 +64,24 @@ def _ready(entry: Entry, **options: Any) -> Model:
     try:
         return load_model(REGISTRY, Spec(entry.name, options, checkpoint))
     except PluginError as error:
-        if isinstance(error.__cause__, ImportError):
-            pytest.skip(str(error))
+        _skip_if_package_is_missing(error, entry)
         raise
+
+
+def _skip_if_package_is_missing(error: PluginError, entry: Entry) -> None:
+    """Skip a test for want of an optional package, but not for an import that the plug-in's own files get wrong."""
+    if isinstance(error.__cause__, ImportError) and is_missing_package(error.__cause__, entry):
+        pytest.skip(str(error))
+
+
+def _check_hooks(entry: Entry) -> None:
+    """Import a module and check that the engine can call each of its hooks."""
+    try:
+        for name, required in hooks_of(contract_of(entry.kind)).items():
+            if not required:
+                hook(entry, name)
+    except MissingPackageError as error:
+        pytest.skip(str(error))
 
 
 def _check_card(card: Card | None) -> None:
@@ -147,37 +96,27 @@ def _check_training(entry: Entry) -> None:
     """Check that a card is trainable if and only if its module can train, and that the hooks keep their contract."""
     card = entry.card
     assert isinstance(card, (ModelCard, ClickModelCard))
-    module = _module(entry)
+    try:
+        options_of, train = hook(entry, "training_options"), hook(entry, "train")
+    except MissingPackageError as error:
+        pytest.skip(str(error))
     if not card.trainable:
         assert not card.starts_from, "a model that cannot be trained starts from nothing"
         sisters = [e.card for e in (*REGISTRY.models.values(), *REGISTRY.click_models.values()) if e.file == entry.file]
         known = any(isinstance(c, (ModelCard, ClickModelCard)) and c.trainable for c in sisters)
-        assert known or not hasattr(module, "train"), "the module has `train`, but no card of it is trainable"
+        assert known or train is None, "the module has `train`, but no card of it is trainable"
         return
-    for hook in HOOKS:
-        assert callable(getattr(module, hook, None)), f"a trainable model needs a function {hook}"
-    asked = inspect.signature(TrainableModule.train).parameters
-    given = inspect.signature(module.train).parameters
-    free = any(p.kind is p.VAR_KEYWORD for p in given.values())
-    named = [n for n, p in asked.items() if p.kind is p.KEYWORD_ONLY]
-    assert not [n for n in named if n not in given and not free], f"`train` takes {', '.join(named)} by name"
+    assert train is not None, "a trainable model needs a function train"
+    assert options_of is not None, "a trainable model needs a function training_options"
+    asked = engine_arguments(contract_of(entry.kind), "train")
+    known_options = option_names(train, contract_of(entry.kind), "train")
     for protocol in ("default", "compat"):
-        options = module.training_options(card, Protocol.named(protocol))
-        for name, option in options.items():
+        for name, option in options_of(card, Protocol.named(protocol)).items():
             assert name.isidentifier(), name
             assert name not in asked, f"{name} is a parameter of the hook, not an option"
             assert not option.check(option.default), f"the default of {name} is not allowed: {option.expected}"
             assert option.help, f"say what {name} means"
-            assert free or name in given, f"`train` does not take the option {name}"
-
-
-def _module(entry: Entry) -> Any:
-    try:
-        return load_module(entry)
-    except PluginError as error:
-        if isinstance(error.__cause__, ImportError):
-            pytest.skip(str(error))
-        raise
+            assert known_options is None or name in known_options, f"`train` does not take the option {name}"
 
 
 def test_no_plugin_is_broken() -> None:
@@ -201,17 +140,21 @@ class TestModel:
         if card.checkpoint:  # the other way round, a session's network may lie on a server
             assert card.parameters, "say how many weights there are"
 
+    def test_hooks_can_be_called_as_the_contract_says(self, entry: Entry) -> None:
+        _check_hooks(entry)
+
     def test_network_has_the_stated_number_of_parameters(self, entry: Entry) -> None:
         assert isinstance(entry.card, ModelCard)
         if not entry.card.parameters:
             return
         torch = pytest.importorskip("torch")
-        module = load_module(entry)
+        build = hook(entry, "build_network")
+        assert build is not None, "a card that states parameters needs a function build_network(variant)"
         try:
             with torch.device("meta"):  # takes no memory
-                network = module.build_network(entry.card.variant)
+                network = build(entry.card.variant)
         except (RuntimeError, NotImplementedError):  # a constructor that looks at values cannot be built so
-            network = module.build_network(entry.card.variant)
+            network = build(entry.card.variant)
         assert sum(p.numel() for p in network.parameters()) == entry.card.parameters
 
     def test_training_hooks(self, entry: Entry) -> None:
@@ -233,11 +176,11 @@ class TestModel:
         if card.parameters > MOST[card.dims]:
             return
         model = _ready(entry)
-        sample = _sample(card.dims)
+        sample = sample_of(card.dims)
         image = sample.image.copy()
         embedding = model.embed(sample.blind())
-        lanes = _prompts(card)
-        history = _play(model, embedding, lanes, lanes=2)
+        lanes = prompts_of(card)
+        history = play_rounds(model, embedding, lanes, lanes=2)
         for k, states in enumerate(history):
             for lane, state in zip(lanes, states, strict=True):
                 assert state.interactions == tuple(lane[: k + 1])
@@ -260,16 +203,20 @@ class TestModel:
                     same = model.samples(embedding, state)
                     assert same is not None
                     assert np.array_equal(samples, same), "samples must be a pure function of state and embedding"
+                few = model.candidates(embedding, state)
+                if few is not None:
+                    assert few.shape == (len(few), *sample.shape)
+                    assert 0 <= few.min() <= few.max() <= 1
         assert np.array_equal(sample.image, image), "the image was changed"
         # Neither the order of the lanes nor their company matters, and playing again gives the same.
-        swapped = _play(model, embedding, lanes[::-1], lanes=2)
-        alone = _play(model, embedding, lanes[:1], lanes=2)
-        again = _play(_ready(entry), _ready(entry).embed(sample.blind()), lanes, lanes=2)
+        swapped = play_rounds(model, embedding, lanes[::-1], lanes=2)
+        alone = play_rounds(model, embedding, lanes[:1], lanes=2)
+        again = play_rounds(_ready(entry), _ready(entry).embed(sample.blind()), lanes, lanes=2)
         for k, states in enumerate(history):
             for i, state in enumerate(states):
-                assert np.array_equal(_map(again[k][i]), _map(state))
-                assert np.allclose(_map(swapped[k][1 - i]), _map(state), atol=1e-5)
-            assert np.allclose(_map(alone[k][0]), _map(states[0]), atol=1e-5)
+                assert np.array_equal(map_of(again[k][i]), map_of(state))
+                assert np.allclose(map_of(swapped[k][1 - i]), map_of(state), atol=1e-5)
+            assert np.allclose(map_of(alone[k][0]), map_of(states[0]), atol=1e-5)
 
     def test_box(self, entry: Entry) -> None:
         card = entry.card
@@ -277,9 +224,9 @@ class TestModel:
         if card.parameters > MOST[card.dims] or "box" not in card.takes:
             return
         model = _ready(entry)
-        sample = _sample(card.dims)
+        sample = sample_of(card.dims)
         box = Box((13, 13), (47, 43)) if card.dims == 2 else Box((6, 6, 6), (6, 24, 22))
-        states = _play(model, model.embed(sample.blind()), [[box]])[-1]
+        states = play_rounds(model, model.embed(sample.blind()), [[box]])[-1]
         assert states[0].mask is not None
         assert states[0].mask.shape == sample.shape
 
@@ -289,9 +236,10 @@ def _open(entry: Entry) -> Dataset:
     assert isinstance(card, DatasetCard)
     try:
         return load_dataset(REGISTRY, Spec(entry.name), resolve(card, None, None, load_config()))
-    except (DataError, ProtocolError, PluginError) as error:
-        if isinstance(error, PluginError) and not isinstance(error.__cause__, ImportError):
-            raise
+    except PluginError as error:
+        _skip_if_package_is_missing(error, entry)
+        raise
+    except (DataError, ProtocolError) as error:
         pytest.skip(str(error).splitlines()[0])
 
 
@@ -305,6 +253,14 @@ class TestDataset:
         if entry.card.folder:
             assert entry.card.layout, "say which files are expected"
             assert entry.card.get, "say how to get it"
+
+    def test_hooks_can_be_called_as_the_contract_says(self, entry: Entry) -> None:
+        assert isinstance(entry.card, DatasetCard)
+        _check_hooks(entry)
+        has = hook(entry, "prepare") is not None
+        assert entry.card.prepares == has, (
+            f"prepares={entry.card.prepares}, but there is {'a' if has else 'no'} prepare"
+        )
 
     def test_missing_root_is_one_clear_error(self, entry: Entry, tmp_path: Path) -> None:
         card = entry.card
@@ -340,6 +296,13 @@ class TestDataset:
                     assert target.ignore.shape == sample.shape
                     assert not any((mask & target.ignore).any() for mask in target.masks)
             assert all(Path(f).exists() for f in data.files(index))
+            drew = {rater for target in sample.targets for rater in target.raters}
+            if data.present(index):
+                assert drew <= set(data.present(index)), "a rater without a file drew something"
+            if data.raters:
+                assert {*data.present(index), *data.absent(index)} <= set(data.raters)
+            if data.max_side is not None:
+                assert max(sample.shape) <= data.max_side
         with pytest.raises(IndexError):
             data[len(data)]
 
@@ -352,6 +315,7 @@ class TestUser:
         _check_card(entry.card)
         assert isinstance(entry.card, UserCard)
         assert entry.card.prompts
+        _check_hooks(entry)
 
     @pytest.mark.parametrize("protocol", ["default", "compat"])
     def test_playing(self, entry: Entry, protocol: str, tmp_path: Path) -> None:
@@ -365,7 +329,7 @@ class TestUser:
                 "conformance,ellipse,1,ann,2,2,3,0\nconformance,ellipse,2,bob,1,30,65,1\n"
             )
         user = load_user(REGISTRY, Spec(entry.name, options), Protocol.named(protocol))
-        for sample, target in [(s, t) for dims in user.dims for s in [_sample(dims)] for t in s.targets]:
+        for sample, target in [(s, t) for dims in user.dims for s in [sample_of(dims)] for t in s.targets]:
             facts = TargetFacts(target.masks[0], target.ignore, sample.spacing)
             for seat in user.seats(sample, target):
                 made: list[list[Interaction | None]] = []
@@ -399,14 +363,14 @@ class TestClickModel:
         try:
             return load_click_model(REGISTRY, Spec(entry.name, {}, checkpoint))
         except PluginError as error:
-            if isinstance(error.__cause__, ImportError):
-                pytest.skip(str(error))
+            _skip_if_package_is_missing(error, entry)
             raise
 
     def test_card(self, entry: Entry) -> None:
         _check_card(entry.card)
         assert isinstance(entry.card, ClickModelCard)
         assert entry.card.parameters or not entry.card.checkpoint
+        _check_hooks(entry)
 
     def test_training_hooks(self, entry: Entry) -> None:
         _check_training(entry)
@@ -422,7 +386,7 @@ class TestClickModel:
         if entry.card.parameters > DEEP:
             return
         for dims in entry.card.dims:
-            self._check_maps(entry, _sample(dims))
+            self._check_maps(entry, sample_of(dims))
 
     def _check_maps(self, entry: Entry, sample: Sample) -> None:
         model = self._ready(entry)

@@ -11,26 +11,24 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import RLock
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.demo.agreement import distinct
 from rclicks.demo.session import Session
 from rclicks.engine.lanes import LanePool
-from rclicks.engine.loading import load_model
+from rclicks.engine.loading import find_weights, load_model
 from rclicks.errors import PluginError, ProtocolError, RunError, WeightsError
 from rclicks.metrics.catalogue import score
 from rclicks.models.contract import Model, State
-from rclicks.models.weights import find_checkpoint
 from rclicks.protocol import Protocol as Rules
 from rclicks.registry import Registry
 from rclicks.sample import Mask
 from rclicks.specs import parse
 
-__all__ = ["Bench", "ManyAnswers"]
+__all__ = ["Bench"]
 
 SCORES = ("iou", "dice")
 MODELS, IMAGES, ROUNDS = 2, 4, 32  # how many are kept; weights and pictures are large
@@ -38,14 +36,6 @@ SHOWN = 4  # samples of a model that draws many
 
 Key = tuple[str, ...]
 T = TypeVar("T")
-
-
-@runtime_checkable
-class ManyAnswers(Protocol):
-    """A model that has a few answers to the same clicks, such as the groups of SPA's samples."""
-
-    def candidates(self, embedding: Any, state: State) -> NDArray[np.float32]:
-        """Return (k, H, W) probabilities."""
 
 
 class _Recent(Generic[T]):
@@ -178,9 +168,9 @@ class Bench:
             if not rounds:
                 return {}
             embedding, threshold = self._embed(model, session), model.card.threshold
-            if isinstance(model, ManyAnswers):
-                masks = model.candidates(embedding, rounds[-1]) > threshold
-                return {f"candidate {number}": mask for number, mask in enumerate(masks, 1)}
+            few = model.candidates(embedding, rounds[-1])
+            if few is not None:
+                return {f"candidate {number}": mask for number, mask in enumerate(few > threshold, 1)}
             samples = model.samples(embedding, rounds[-1])
             if samples is None:
                 return {}
@@ -208,8 +198,8 @@ class Bench:
         try:
             card = self.card(name)
             if card.checkpoint is not None:
-                find_checkpoint(card)
-        except (ProtocolError, WeightsError):
+                find_weights(self.registry.find("model", name))
+        except (ProtocolError, WeightsError, PluginError):
             return False
         return not card.needs
 

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from rclicks.cards import ClickModelCard, DatasetCard, ModelCard, UserCard
+from rclicks.cards import ClickModelCard, DatasetCard, ModelCard
 from rclicks.clickability.contract import ClickModel
 from rclicks.clickability.provider import MapSource
 from rclicks.config import load_config
 from rclicks.data.contract import Dataset
 from rclicks.data.roots import resolve
 from rclicks.errors import PluginError, ProtocolError, WeightsError
+from rclicks.hooks import engine_arguments, option_names, select_arguments
 from rclicks.models.contract import Model
 from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint
 from rclicks.protocol import Protocol
-from rclicks.registry import Entry, Registry, load_module
+from rclicks.registry import Entry, Registry, contract_of, hook, load_module
 from rclicks.specs import Spec, parse
 from rclicks.users.contract import User
 
 __all__ = [
     "ClickModelPool",
+    "check_options",
     "checkpoint_of",
+    "find_weights",
     "load_click_model",
     "load_dataset",
     "load_model",
@@ -32,28 +34,28 @@ __all__ = [
     "open_dataset",
 ]
 
-_GIVEN = {"card", "root", "checkpoint", "device", "protocol", "click_models", "models"}  # by the engine, not options
-
 
 def load_model(registry: Registry, spec: Spec, device: str = "cpu", protocol: Protocol | None = None) -> Model:
-    """Build a model; a `load` with a parameter ``models`` is given a callable (spec) -> Model for its parts.
+    """Build a model; one that is made of other models loads them with the same device and protocol.
 
     Raises
     ------
     UnknownNameError, PluginError, WeightsError, ProtocolError
     """
-    entry, module = _resolve(registry, "model", spec)
-    given: dict[str, Any] = {"checkpoint": spec.checkpoint, "device": device, "protocol": protocol or Protocol()}
-    if "models" in inspect.signature(module.load).parameters:  # a model made of another one
-        given["models"] = lambda inner: load_model(registry, parse(inner), device, protocol)
-    return _checked(module.load(entry.card, **given, **spec.options), Model, entry)
+    entry = registry.find("model", spec.name)
+    offered = {
+        "checkpoint": spec.checkpoint,
+        "device": device,
+        "protocol": protocol or Protocol(),
+        "models": lambda inner: load_model(registry, parse(inner), device, protocol),
+    }
+    return _load(entry, spec, Model, offered)
 
 
 def load_dataset(registry: Registry, spec: Spec, root: Path | None, protocol: Protocol | None = None) -> Dataset:
     """Open a data set whose root is known; one whose published form differs is told the protocol."""
-    entry, module = _resolve(registry, "dataset", spec)
-    told = {"protocol": protocol or Protocol()} if "protocol" in inspect.signature(module.load).parameters else {}
-    return _checked(module.load(entry.card, root, **told, **spec.options), Dataset, entry)
+    entry = registry.find("dataset", spec.name)
+    return _load(entry, spec, Dataset, {"protocol": protocol or Protocol()}, root)
 
 
 def open_dataset(registry: Registry, spec: Spec, data_root: Path | None = None) -> Dataset:
@@ -79,16 +81,13 @@ def open_dataset(registry: Registry, spec: Spec, data_root: Path | None = None) 
 
 def load_user(registry: Registry, spec: Spec, protocol: Protocol, click_models: ClickModelPool | None = None) -> User:
     """Build a user; users that ask click models get them from `click_models`, a pool of their own if None."""
-    entry, module = _resolve(registry, "user", spec)
-    given: dict[str, Any] = {"protocol": protocol}
-    parameters = inspect.signature(module.load).parameters
+    entry = registry.find("user", spec.name)
+    offered: dict[str, Any] = {"protocol": protocol, "click_models": click_models or ClickModelPool(registry, protocol)}
     if spec.checkpoint is not None:
-        if "checkpoint" not in parameters:
+        offered["checkpoint"] = spec.checkpoint
+        if "checkpoint" not in select_arguments(load_module(entry).load, contract_of("user"), "load", offered):
             raise ProtocolError(f"user {spec.label} has no weights, so checkpoint={spec.checkpoint!r} makes no sense")
-        given["checkpoint"] = spec.checkpoint
-    if "click_models" in parameters:
-        given["click_models"] = click_models or ClickModelPool(registry, protocol)
-    return _checked(module.load(entry.card, **given, **spec.options), User, entry)
+    return _load(entry, spec, User, offered)
 
 
 def load_click_model(
@@ -100,13 +99,11 @@ def load_click_model(
     ------
     UnknownNameError, PluginError, WeightsError, ProtocolError
     """
-    entry, module = _resolve(registry, "click-model", spec)
+    entry = registry.find("click-model", spec.name)
     assert isinstance(entry.card, ClickModelCard)  # noqa: S101 - the registry's own promise
     _refuse_weights(entry.card, spec)
-    made = module.load(
-        entry.card, checkpoint=spec.checkpoint, device=device, protocol=protocol or Protocol(), **spec.options
-    )
-    return _checked(made, ClickModel, entry)
+    offered = {"checkpoint": spec.checkpoint, "device": device, "protocol": protocol or Protocol()}
+    return _load(entry, spec, ClickModel, offered)
 
 
 class ClickModelPool:
@@ -157,39 +154,64 @@ class ClickModelPool:
 def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
     """Return the identity of the weights a spec means, without loading them.
 
-    A model made of another one, whose module names it by ``inner_model(options)``, has that one's weights.
+    A model made of another one (hook `inner_model`) has that one's weights.
 
     Raises
     ------
     WeightsError
         If there is no such file.
     """
-    entry, module = _resolve(registry, kind, spec)
+    entry = registry.find(kind, spec.name)
+    check_options(entry, load_module(entry).load, "load", spec.options)
+    if isinstance(entry.card, ClickModelCard):
+        return _click_model_weights(entry, entry.card, spec)
     card = entry.card
-    assert isinstance(card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry's own promise
-    if hasattr(module, "inner_model"):
+    assert isinstance(card, ModelCard)  # noqa: S101 - the registry's own promise
+    if inner := hook(entry, "inner_model"):
         if spec.checkpoint is not None:
             raise WeightsError(
                 f"{card.name} has no weights of its own, so checkpoint={spec.checkpoint!r} makes no sense here; "
                 f"give it to the inner model: model=NAME:checkpoint={spec.checkpoint}"
             )
-        return checkpoint_of(registry, parse(module.inner_model(spec.options)), kind)
-    if kind == "click-model" and hasattr(module, "shipped_weights") and spec.checkpoint is None:
-        return str(module.shipped_weights(card))
+        return checkpoint_of(registry, parse(inner(spec.options)), kind)
     if card.checkpoint is None and spec.checkpoint is None:
         return "none"
-    if isinstance(card, ClickModelCard):
-        _refuse_weights(card, spec)
     if spec.checkpoint == SYNTHETIC:
         return SYNTHETIC
-    if card.checkpoint is None and spec.checkpoint is not None and isinstance(card, ClickModelCard):
+    identify = hook(entry, "checkpoint_identity") or checkpoint_id
+    return str(identify(find_weights(entry, spec.checkpoint), card))
+
+
+def find_weights(entry: Entry, checkpoint: str | None = None) -> Path:
+    """Return the file or folder of weights of a model or click model: the one given, else the published one.
+
+    Raises
+    ------
+    WeightsError
+        If it is not there.
+    PluginError
+        If the module of the model cannot be imported.
+    """
+    if entry.kind == "model" and (find := hook(entry, "checkpoint_path")):
+        return Path(find(entry.card, checkpoint))
+    assert isinstance(entry.card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry's own promise
+    return find_checkpoint(entry.card, checkpoint)
+
+
+def _click_model_weights(entry: Entry, card: ClickModelCard, spec: Spec) -> str:
+    if spec.checkpoint is None and (shipped := hook(entry, "shipped_weights")):
+        return str(shipped(card))
+    if card.checkpoint is None and spec.checkpoint is None:
+        return "none"
+    _refuse_weights(card, spec)
+    if spec.checkpoint == SYNTHETIC:
+        return SYNTHETIC
+    if card.checkpoint is None and spec.checkpoint is not None:
         file = Path(spec.checkpoint).expanduser()  # weights of the user's own; there are no published ones
         if not file.is_file():
             raise WeightsError(f"checkpoint {file} of {card.name} does not exist")
         return checkpoint_id(file, card)
-    find = getattr(module, "checkpoint_path", find_checkpoint)
-    identify = getattr(module, "checkpoint_identity", checkpoint_id)  # weights that are a folder
-    return str(identify(find(card, spec.checkpoint), card))
+    return checkpoint_id(find_weights(entry, spec.checkpoint), card)
 
 
 def _refuse_weights(card: ClickModelCard, spec: Spec) -> None:
@@ -197,26 +219,31 @@ def _refuse_weights(card: ClickModelCard, spec: Spec) -> None:
         raise WeightsError(f"click model {card.name} has no weights, so checkpoint={spec.checkpoint!r} makes no sense")
 
 
-def _resolve(registry: Registry, kind: str, spec: Spec) -> tuple[Entry, ModuleType]:
-    entry = registry.find(kind, spec.name)
-    assert isinstance(entry.card, (ModelCard, DatasetCard, UserCard, ClickModelCard))  # noqa: S101
-    module = load_module(entry)
-    for option in spec.options:
+def check_options(entry: Entry, function: Callable[..., Any], name: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of a spec that a hook of the entry's module cannot be given.
+
+    Raises
+    ------
+    ProtocolError
+        Naming the option and what is allowed.
+    """
+    contract = contract_of(entry.kind)
+    given, known = engine_arguments(contract, name), option_names(function, contract, name)
+    for option in options:
         if option in ("checkpoint", "root"):
-            raise ProtocolError(f"{kind} {spec.name!r}: `{option}` stands beside `options`, not in it")
-        if option in _GIVEN:
-            raise ProtocolError(f"{kind} {spec.name!r}: {option!r} is no option; the engine gives it")
-    parameters = inspect.signature(module.load).parameters.values()
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        known = {p.name for p in parameters} - _GIVEN
-        for option in spec.options:
-            if option not in known:
-                allowed = ", ".join(sorted(known)) or "none"
-                raise ProtocolError(f"{kind} {spec.name!r} has no option {option!r}; allowed: {allowed}")
-    return entry, module
+            raise ProtocolError(f"{entry.kind} {entry.name!r}: `{option}` stands beside `options`, not in it")
+        if option in given:
+            raise ProtocolError(f"{entry.kind} {entry.name!r}: {option!r} is no option; the engine gives it")
+        if known is not None and option not in known:
+            allowed = ", ".join(known) or "none"
+            raise ProtocolError(f"{entry.kind} {entry.name!r} has no option {option!r}; allowed: {allowed}")
 
 
-def _checked(thing: Any, wanted: type[Any], entry: Entry) -> Any:
+def _load(entry: Entry, spec: Spec, wanted: type[Any], offered: Mapping[str, Any], *root: Path | None) -> Any:
+    """Call `load` of an entry's module with what its contract says, and check what it returns."""
+    load = load_module(entry).load
+    check_options(entry, load, "load", spec.options)
+    thing = load(entry.card, *root, **select_arguments(load, contract_of(entry.kind), "load", offered), **spec.options)
     if not isinstance(thing, wanted):
         raise PluginError(f"load of {entry.file} returned {type(thing).__name__}, expected a {wanted.__name__}")
     return thing

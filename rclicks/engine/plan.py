@@ -16,7 +16,6 @@ from rclicks.benchmark import Benchmark
 from rclicks.cards import DatasetCard, ModelCard
 from rclicks.config import load_config
 from rclicks.data.contract import Dataset
-from rclicks.data.multirater.dataset import RaterFiles
 from rclicks.data.roots import resolve
 from rclicks.engine.loading import ClickModelPool, checkpoint_of, load_dataset, load_user
 from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
@@ -249,9 +248,9 @@ def make_plan(
 
 def _absent_raters(dataset: Dataset) -> list[str]:
     """Return what a data set says of absent files, and of how many samples each rater has none."""
-    if not isinstance(dataset, RaterFiles) or not (said := dataset.notes):
+    if not (said := dataset.notes):
         return []
-    count = Counter(drawing.rater for index in range(len(dataset)) for drawing in dataset.missing(index))
+    count = Counter(rater for index in range(len(dataset)) for rater in dataset.absent(index))
     by_rater = ", ".join(f"{rater} in {n} of {len(dataset)} samples" for rater, n in sorted(count.items()))
     return [*said, *([f"{dataset.card.name}: raters without a file: {by_rater}"] if by_rater else [])]
 

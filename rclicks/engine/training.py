@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from rclicks.cards import ClickModelCard, DatasetCard, ModelCard
 from rclicks.engine.loading import open_dataset
 from rclicks.errors import PluginError, ProtocolError, UnknownNameError, WeightsError
 from rclicks.options import Option, read_options
 from rclicks.protocol import Protocol
-from rclicks.registry import Entry, Registry, load_module
+from rclicks.registry import Entry, Registry, hook
 from rclicks.specs import Spec, parse
-from rclicks.training.contract import TrainableModule, TrainingData, TrainingSettings
+from rclicks.training.contract import TrainingData, TrainingSettings
 from rclicks.training.loop import Progress, Result
 from rclicks.training.split import train_val_split
 
@@ -78,7 +78,8 @@ def train(
     """
     spec = parse(model)
     entry = _find(registry, spec.name)
-    card, module = _card(entry), _module(entry)
+    card = _card(entry)
+    options_of, train_hook = _hooks(entry)
     rules = Protocol.named(protocol)
     for word, value, instead in (
         ("checkpoint", spec.checkpoint, "pass weights to start from as init_weights (--init-weights)"),
@@ -86,7 +87,7 @@ def train(
     ):
         if value is not None:
             raise ProtocolError(f"training of {spec.name}: {word}={value!r} is no option of a training; {instead}")
-    options = read_options(spec.name, module.training_options(card, rules), spec.options, kind="training of")
+    options = read_options(spec.name, options_of(card, rules), spec.options, kind="training of")
     if init_weights is not None:
         if not card.starts_from:
             raise ProtocolError(f"training of {spec.name} always starts from random weights; leave out init_weights")
@@ -100,7 +101,7 @@ def train(
     data = train_val_split([open_dataset(registry, one, data_root) for one in sets], val_list)
     on_data(card, data)
     try:
-        result = module.train(
+        result = train_hook(
             card, data, out, settings=settings, protocol=rules, start=init_weights, report=on_progress, **options
         )
     except ImportError as error:
@@ -129,7 +130,8 @@ def training_options(entry: Entry, protocol: str = "default") -> Mapping[str, Op
     PluginError
         If its module cannot be imported or lacks a hook.
     """
-    return _module(entry).training_options(_card(entry), Protocol.named(protocol))
+    options_of, _ = _hooks(entry)
+    return options_of(_card(entry), Protocol.named(protocol))
 
 
 def _tables(registry: Registry) -> tuple[dict[str, Entry], dict[str, Entry]]:
@@ -154,12 +156,12 @@ def _card(entry: Entry) -> ModelCard | ClickModelCard:
     return entry.card
 
 
-def _module(entry: Entry) -> TrainableModule:
-    module: Any = load_module(entry)
-    missing = [hook for hook in HOOKS if not callable(getattr(module, hook, None))]
-    if missing:
-        raise PluginError(f"{entry.file} calls {entry.name} trainable but has no function {', '.join(missing)}")
-    return cast(TrainableModule, module)
+def _hooks(entry: Entry) -> tuple[Callable[..., Mapping[str, Option]], Callable[..., Any]]:
+    options, train_hook = (hook(entry, name) for name in HOOKS)
+    if options is None or train_hook is None:
+        missing = " and ".join(name for name, found in zip(HOOKS, (options, train_hook), strict=True) if found is None)
+        raise PluginError(f"{entry.file} calls {entry.name} trainable but has no function {missing}")
+    return options, train_hook
 
 
 def _check_axes(registry: Registry, dataset: Spec, card: ModelCard | ClickModelCard) -> None:

@@ -157,8 +157,8 @@ class Worker:
             row["cold"] = self._cold
         facts = base | {
             "data_sha256": digest,
-            "licence": str(getattr(model, "options", {}).get("licence") or model.card.licence),
-            "model_options": json.dumps(getattr(model, "options", {}), default=str, sort_keys=True),
+            "licence": str(model.options.get("licence") or model.card.licence),
+            "model_options": json.dumps(dict(model.options), default=str, sort_keys=True),
             "encoder_calls": int(episode.encode_s > 0),
             "decoder_calls": episode.decode_calls,
             "encode_s": episode.encode_s,

@@ -66,7 +66,7 @@ def _shape(rows: pd.DataFrame, dataset: Dataset) -> tuple[int, int] | None:
     height, width = int(rows["height"].iloc[0]), int(rows["width"].iloc[0])
     if not height:
         return None
-    most = getattr(dataset, "max_side", None)
+    most = dataset.max_side
     return (height, width) if most is None else shrunk_size(height, width, most)
 
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rclicks.cards import ModelCard
 from rclicks.errors import DataError, ProtocolError
 from rclicks.models.devices import translate_memory_errors
 
@@ -131,15 +132,18 @@ def load_networks(
     ------
     UnknownNameError, PluginError, WeightsError, ProtocolError
     """
-    from rclicks.registry import Registry, load_module
+    from rclicks.engine.loading import load_model
+    from rclicks.registry import Registry
+    from rclicks.specs import Spec
 
     registry = Registry.discover()
     found = []
     for name, family, checkpoint in ((sam_model, "sam", sam), (sam2_model, "sam2_video", sam2)):
-        entry = registry.find("model", name)
-        if getattr(entry.card, "family", "") != family:
+        card = registry.find("model", name).card
+        if not isinstance(card, ModelCard) or card.family != family:
             raise ProtocolError(f"model {name} is not of the family {family}, which the masks come from")
-        found.append(load_module(entry).load(entry.card, checkpoint=checkpoint, device=device).network)
+        weights = None if checkpoint is None else str(checkpoint)
+        found.append(load_model(registry, Spec(name, checkpoint=weights), device).network)
     return Networks(*found)
 
 

@@ -1,16 +1,15 @@
-"""What a user must do: look at the target and the present prediction, and act or stop.
+"""What a user and its module must do: look at the target and the present prediction, and act or stop.
 
-A user module has ``CARDS`` (tuple of `rclicks.cards.UserCard`) and ``load(card, *, protocol, **options) -> User``. A
-`load` with a parameter ``click_models`` is also given a callable ``(name, checkpoint) -> MapSource``, through which all
-users of a worker share click models and their maps.
+`User` is the live object, `UserModule` the module that makes it: one file or one folder of ``users/``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,8 +20,9 @@ from rclicks.sample import Mask, Sample, Target
 if TYPE_CHECKING:
     from rclicks.clickability.provider import MapSource
     from rclicks.metrics.target import TargetFacts
+    from rclicks.protocol import Protocol as Rules
 
-__all__ = ["Seat", "User", "View"]
+__all__ = ["Seat", "User", "UserModule", "View"]
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class User(ABC):
     Attributes
     ----------
     card : UserCard
-    options : dict
-        As passed and by default.
+    options : mapping of str to value
+        As passed and by default; empty by default.
     source : MapSource or None
         The click model that it asks.
     rounds : int or None
@@ -90,7 +90,7 @@ class User(ABC):
     """
 
     card: UserCard
-    options: dict[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = MappingProxyType({})
     source: MapSource | None = None
     rounds: int | None = None
 
@@ -119,3 +119,52 @@ class User(ABC):
     def next_batch(self, views: Sequence[View]) -> list[Interaction | None]:
         """Answer several views at once; override where work can be shared (one batched click map)."""
         return [self.next(view) for view in views]
+
+
+class UserModule(Protocol):
+    """The module of a family of users: its cards, and the function that the engine calls in it. Both are required.
+
+    `rclicks.hooks` explains which arguments are passed.
+
+    Attributes
+    ----------
+    CARDS : tuple of UserCard
+        Calls of `rclicks.cards.UserCard` with literal arguments; read without importing the module.
+    """
+
+    CARDS: tuple[UserCard, ...]
+
+    def load(
+        self,
+        card: UserCard,
+        *,
+        protocol: Rules,
+        checkpoint: str | None = None,
+        click_models: Callable[[str, str | None], MapSource] | None = None,
+        **options: Any,
+    ) -> User:
+        """Build a user. Called in the planning process and once in each worker process.
+
+        Parameters
+        ----------
+        card : UserCard
+            One of `CARDS`.
+        protocol : rclicks.protocol.Protocol
+            Rules of the run.
+        checkpoint : str
+            Passed on request, and only if the spec has one: weights of the click model that the user asks. The engine
+            refuses a checkpoint for a user that does not name the parameter.
+        click_models : callable (name, checkpoint) -> MapSource
+            Passed on request. Through it all users of a worker share click models and their maps.
+        **options
+            Options of the spec.
+
+        Raises
+        ------
+        ProtocolError
+            If an option is unknown or its value is not allowed.
+        DataError
+            If a file of clicks is missing or damaged.
+        PluginError, WeightsError
+            If a click model is unknown, or its weights are missing.
+        """

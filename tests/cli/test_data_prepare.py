@@ -13,9 +13,12 @@ from typer.testing import CliRunner
 
 import rclicks
 from rclicks.cli.main import app
+from rclicks.data.contract import Prepared
 from rclicks.data.volumes import read_volume
-from rclicks.datasets.multirater_mbhseg.preparation import prepare
-from rclicks.errors import DataError, ProtocolError
+from rclicks.engine.preparing import prepare_dataset
+from rclicks.errors import DataError, PluginError, ProtocolError, UnknownNameError
+from rclicks.registry import Registry
+from rclicks.specs import Spec
 from support import SHARED, needs_shared
 
 HU = np.random.default_rng(3).integers(-100, 200, (7, 5, 12)).astype(np.int16)  # (x, y, z)
@@ -42,6 +45,10 @@ def run(*words: object, code: int = 0) -> str:
     return done.output
 
 
+def prepare(raw: Path, out: Path, **options: object) -> Prepared:
+    return prepare_dataset(Registry.discover(), Spec("MBHSeg_multi", options), raw, out, print)
+
+
 def png(path: Path) -> np.ndarray:
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
@@ -50,7 +57,7 @@ def test_prepared_slices_are_the_published_pictures_with_annotators(tmp_path: Pa
     raw, out = tmp_path / "raw", tmp_path / "out"
     case(raw, "train/ID_a_ID_b", {1: BLEED, 5: OTHER})
     case(raw, "test/ID_c_ID_d", {3: OTHER})
-    text = run("prepare", "mbhseg", "--raw", raw, "--out", out)
+    text = run("prepare", "MBHSeg_binary", raw, "--out", out)
     assert "train/ID_a_ID_b: 3 slices" in text
     assert "2 cases, 4 slices" in text
     images = out / "train/imgs/ID_a_ID_b"
@@ -79,18 +86,73 @@ def test_prepared_slices_are_the_published_pictures_with_annotators(tmp_path: Pa
 
 def test_three_windows_are_red_green_and_blue(tmp_path: Path) -> None:
     case(tmp_path / "raw", "train/a", {1: BLEED})
-    windows = [w for pair in ("0,80", "-20,180", "-100,0") for w in ("--window", pair)]
-    run("prepare", "mbhseg", "--raw", tmp_path / "raw", "--out", tmp_path / "out", *windows)
+    spec = "MBHSeg_multi:window=[[0,80],[-20,180],[-100,0]]"
+    run("prepare", spec, tmp_path / "raw", "-o", tmp_path / "out")
     image = rclicks.load_dataset("MBHSeg_binary", tmp_path / "out")[0].image
     for channel, (low, high) in enumerate([(0, 80), (-20, 180), (-100, 0)]):
         wanted = np.trunc(np.clip((HU[:, :, 2] - float(low)) / (high - low), 0, 1) * 255)
         assert np.array_equal(image[..., channel], wanted)
-    with pytest.raises(ProtocolError, match="'80' is not LOW,HIGH"):
-        run("prepare", "mbhseg", "--raw", tmp_path / "raw", "--out", tmp_path / "x", "--window", "80")
-    for wrong in (["80,0"], ["0,80", "0,90"]):
-        words = [w for pair in wrong for w in ("--window", pair)]
-        with pytest.raises(ProtocolError, match="one or three of LOW,HIGH"):
-            run("prepare", "mbhseg", "--raw", tmp_path / "raw", "--out", tmp_path / "x", *words)
+    wrong = ("80", "[80]", "[]", "[80,0]", "[0,80,90]", "[[0,80],[0,90]]", "[0,.nan]", "[no,80]", "[[0,80],5,6]", "")
+    for window in wrong:
+        with pytest.raises(ProtocolError, match=r"data set MBHSeg_multi: option 'window' is .*LOW,HIGH.*three"):
+            run("prepare", f"MBHSeg_multi:window={window}", tmp_path / "raw", "-o", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_cannot_be_prepared_is_refused_and_told_what_can(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    can = r"Data sets that can be prepared: MBHSeg_binary, MBHSeg_multi\."
+    with pytest.raises(ProtocolError, match=f"data set GrabCut reads its files as they are published. {can}"):
+        run("prepare", "GrabCut", tmp_path, "-o", out)
+    with pytest.raises(UnknownNameError, match=f"unknown dataset 'MBHSeg'. Did you mean MBHSeg_multi.*{can}"):
+        run("prepare", "MBHSeg", tmp_path, "-o", out)
+    with pytest.raises(ProtocolError, match="name the folder with <split>/<case>/image.nii.gz as RAW"):
+        run("prepare", "MBHSeg_binary", "-o", out)
+    with pytest.raises(ProtocolError, match="unknown option 'windows'. Did you mean window"):
+        run("prepare", "MBHSeg_binary:windows=[0,80]", tmp_path, "-o", out)
+    with pytest.raises(ProtocolError, match="'report' is no option; the engine gives it"):
+        run("prepare", "MBHSeg_binary:report=1", tmp_path, "-o", out)
+    with pytest.raises(ProtocolError, match="not root= or checkpoint="):
+        run("prepare", f"MBHSeg_binary:root={tmp_path}", "-o", out)
+    with pytest.raises(DataError, match="absent"):
+        run("prepare", "MBHSeg_binary", tmp_path / "absent", "-o", out)
+    assert not out.exists()
+
+
+PLUGIN = """
+from rclicks.cards import DatasetCard
+from rclicks.data.contract import Prepared
+
+CARDS = (DatasetCard(name="lines", summary="lines", prepares=True), DatasetCard(name="odd", summary="x", prepares=True))
+
+
+def load(card, root):
+    raise NotImplementedError
+
+
+def prepare(card, raw, out, *, report, count=2):
+    if card.name == "odd":
+        return count
+    out.mkdir()
+    for k in range(count):
+        (out / f"{k}.txt").write_text(card.name)
+        report(f"line {k}")
+    return Prepared(out, {"lines": count})
+"""
+
+
+def test_the_data_set_of_a_plug_in_is_prepared_without_raw_data(tmp_path: Path) -> None:
+    file = tmp_path / "plugins" / "datasets" / "lines.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(PLUGIN)
+    plugins = "--plugins", tmp_path / "plugins"
+    text = run("prepare", "lines:count=3", "-o", tmp_path / "out", *plugins)
+    assert "line 2\n3 lines in" in text
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    with pytest.raises(ProtocolError, match="has no option 'counts'; allowed: count"):
+        run("prepare", "lines:counts=3", "-o", tmp_path / "again", *plugins)
+    with pytest.raises(PluginError, match="returned int, expected a Prepared"):
+        run("prepare", "odd", "-o", tmp_path / "again", *plugins)
 
 
 def test_upright_pictures_do_not_hang_on_how_the_file_was_stored(tmp_path: Path) -> None:
@@ -135,7 +197,7 @@ def test_a_real_ct_keeps_every_voxel_of_its_labels(tmp_path: Path) -> None:
     done = prepare(tmp_path / "raw", tmp_path / "out")
     truth = read_volume(label).values
     data = rclicks.load_dataset("MBHSeg_binary", tmp_path / "out")
-    assert len(data) == done.slices == int(truth.any(axis=(1, 2)).sum())
+    assert len(data) == done.counts["slices"] == int(truth.any(axis=(1, 2)).sum())
     for sample in data:
         k = int(sample.id.rpartition("_")[2])
         assert np.array_equal(sample.targets[0].masks[0], truth[k].T > 0)
@@ -162,7 +224,7 @@ def test_cases_that_contradict_themselves_are_named_and_the_others_written(tmp_p
     case(raw, "train/damaged", {1: BLEED})
     label = raw / "train/damaged/label_annot_1.nii.gz"
     label.write_bytes(label.read_bytes()[:60])
-    text = run("prepare", "mbhseg", "--raw", raw, "--out", tmp_path / "out", code=9)
+    text = run("prepare", "MBHSeg_binary", raw, "--out", tmp_path / "out", code=9)
     for message in (
         "failed: train/labels: ",
         "holds the labels 18, 45; expected 0 (background) to 5 (SDH)",
@@ -175,12 +237,12 @@ def test_cases_that_contradict_themselves_are_named_and_the_others_written(tmp_p
         "train/no_image holds 0 files with `image` in their names",
         "train/damaged/label_annot_1.nii.gz is",
         "1 cases, 2 slices",
-        "9 cases failed",
+        "9 failed",
     ):
         assert message in text
     assert [f.name for f in (tmp_path / "out/train/imgs").iterdir()] == ["good"]
     assert len(json.loads((tmp_path / "out/prepared.json").read_text())["failed"]) == 9
-    run("prepare", "mbhseg", "--raw", raw, "--out", tmp_path / "loose", "--geometry", "image", code=9)
+    run("prepare", "MBHSeg_binary:geometry=image", raw, "--out", tmp_path / "loose", code=9)
     assert {f.name for f in (tmp_path / "loose/train/imgs").iterdir()} == {"good", "place"}
 
 
@@ -192,7 +254,7 @@ def test_what_is_there_is_not_overwritten_and_nothing_half_done_is_left(tmp_path
     assert [f.name for f in tmp_path.iterdir()] == ["raw"]
     case(raw, "train/a", {1: BLEED})
     out.mkdir()
-    assert prepare(raw, out).slices == 2
+    assert prepare(raw, out).counts == {"cases": 1, "slices": 2}
     before = {f: f.read_bytes() for f in out.rglob("*") if f.is_file()}
     with pytest.raises(DataError, match="is not empty; name a new folder"):
         prepare(raw, out)
@@ -201,7 +263,7 @@ def test_what_is_there_is_not_overwritten_and_nothing_half_done_is_left(tmp_path
     assert before == {out / f.relative_to(again): f.read_bytes() for f in again.rglob("*") if f.is_file()}
     with pytest.raises(DataError, match="holds no case"):
         prepare(tmp_path / "raw" / "train" / "a", tmp_path / "other")
-    with pytest.raises(ProtocolError, match="orientation is 'up'; allowed: stored, upright"):
+    with pytest.raises(ProtocolError, match="option 'orientation' is 'up'; allowed is one of stored, upright"):
         prepare(raw, tmp_path / "other", orientation="up")
 
 

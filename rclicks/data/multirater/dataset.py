@@ -124,6 +124,10 @@ class RaterFiles(Dataset):
         """Return the mask files that a sample should have and has not."""
         return tuple(d for d in self.entries[index].drawings if not is_there(d.path))
 
+    def absent(self, index: int) -> tuple[str, ...]:
+        """Return the raters of whom a mask file that a sample should have is not there."""
+        return tuple(dict.fromkeys(d.rater for d in self.missing(index)))
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of results should know: absent files, and samples left out; () if all is complete."""
