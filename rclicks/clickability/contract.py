@@ -147,9 +147,9 @@ class ClickModelModule(Protocol):
     ) -> Any:
         """Train the network of a card, write its weights below `out`, and return how it went.
 
-        Called by ``rclicks train`` and `rclicks.train`, if the card says ``trainable=True``. The arguments are explained
-        in `rclicks.training.contract.TrainableModule`: `data` is a `TrainingData`, `settings` a `TrainingSettings`,
-        `report` takes a `rclicks.training.loop.Progress`, and the result is a `rclicks.training.loop.Result`.
+        Called by ``rclicks train`` and `rclicks.train`, if the card says ``trainable=True``. See
+        `rclicks.training.contract.TrainableModule`: `data` is a `TrainingData`, `settings` a `TrainingSettings`, `report`
+        takes a `rclicks.training.loop.Progress`, and the result is a `rclicks.training.loop.Result`.
 
         Raises
         ------
