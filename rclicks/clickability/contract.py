@@ -148,8 +148,8 @@ class ClickModelModule(Protocol):
         """Train the network of a card, write its weights below `out`, and return how it went.
 
         Called by ``rclicks train`` and `rclicks.train`, if the card says ``trainable=True``. See
-        `rclicks.training.contract.TrainableModule`: `data` is a `TrainingData`, `settings` a `TrainingSettings`, `report`
-        takes a `rclicks.training.loop.Progress`, and the result is a `rclicks.training.loop.Result`.
+        `rclicks.training.contract.TrainableModule`: `data` is a `TrainingData`, `settings` a `TrainingSettings`, and
+        `report` takes a `rclicks.training.loop.Progress`, and the result is a `rclicks.training.loop.Result`.
 
         Raises
         ------
