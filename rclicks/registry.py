@@ -25,7 +25,7 @@ from typing import Any
 
 import rclicks
 from rclicks.cards import Card, Checkpoint, ClickModelCard, DatasetCard, ModelCard, UserCard
-from rclicks.errors import PluginError, UnknownNameError
+from rclicks.errors import MissingPackageError, PluginError, UnknownNameError
 
 __all__ = ["Broken", "Entry", "Registry", "load_module"]
 
@@ -236,8 +236,10 @@ def load_module(entry: Entry) -> ModuleType:
 
     Raises
     ------
+    MissingPackageError
+        If a package is not installed that it imports; names the extra that brings it.
     PluginError
-        If it fails to import or has no `load`; missing optional packages are named with their extra.
+        If it fails to import for another reason, or has no `load`.
     """
     try:
         module = sys.modules.get(entry.module)
@@ -257,7 +259,7 @@ def load_module(entry: Entry) -> ModuleType:
     except ImportError as error:
         extra = getattr(entry.card, "extra", "")
         hint = f" Install it with `pip install 'rclicks[{extra}]'`." if extra else ""
-        raise PluginError(
+        raise MissingPackageError(
             f"{entry.kind} {entry.name!r} ({entry.file}) needs a missing package: {error}.{hint}"
         ) from error
     except Exception as error:

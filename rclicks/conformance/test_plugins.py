@@ -309,6 +309,7 @@ class TestUser:
         _check_card(entry.card)
         assert isinstance(entry.card, UserCard)
         assert entry.card.prompts
+        assert set(entry.card.files) <= set(entry.card.options)
 
     @pytest.mark.parametrize("protocol", ["default", "compat"])
     def test_playing(self, entry: Entry, protocol: str, tmp_path: Path) -> None:
