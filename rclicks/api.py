@@ -134,7 +134,8 @@ def evaluate(
 ) -> pd.DataFrame:
     """Run a benchmark and return its records, one row a round.
 
-    Every argument that is None keeps what the benchmark file says. With `out` the run folder is kept and a second
+    Every argument that is None keeps what the benchmark file says. Models, data sets and users that are named here are
+    never left out, unless `skip_missing` is True. With `out` the run folder is kept and a second
     call goes on where the first was stopped; without, it is temporary. `save_masks` keeps the last mask of each
     trajectory in the run folder: NIfTI in the image's own space for volumes, PNG for images.
 

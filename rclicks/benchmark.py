@@ -68,7 +68,10 @@ class Benchmark:
     limit : int or None
         Samples a data set, the first ones; None for all.
     skip_missing : bool
-        Leave out data sets and models whose files are missing, and say so, instead of refusing.
+        Leave out models, data sets and users whose files are missing, and say so, instead of refusing.
+    named : tuple of str
+        Those of "models", "datasets" and "users" that the caller chose in place of the file's. `skip_missing` of the
+        file does not hold for them: whoever names a thing wants it played.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Benchmark:
     seed: int = 42
     limit: int | None = None
     skip_missing: bool = False
+    named: tuple[str, ...] = ()
 
     def changed(
         self,
@@ -103,8 +107,10 @@ class Benchmark:
         )
         if clicks is not None:
             rules = replace(rules, clicks=clicks)
+        chosen = {"models": models, "datasets": datasets, "users": users}
         changed = replace(
             self,
+            named=tuple(kind for kind, specs in chosen.items() if specs is not None or kind in self.named),
             models=self.models if models is None else tuple(map(parse, models)),
             datasets=self.datasets if datasets is None else tuple(map(parse, datasets)),
             users=self.users if users is None else tuple(map(parse, users)),

@@ -164,12 +164,16 @@ class UserCard(Card):
         True if it draws random numbers, so that replicates differ.
     options : dict
         Option names and their defaults.
+    files : tuple of str
+        Names of the options that take the path of a file of data. The engine looks for a relative path in the current
+        folder and then in the data root; with `skip_missing` a user whose file does not exist is left out.
     """
 
     dims: tuple[int, ...] = (2,)
     prompts: tuple[str, ...] = ("click",)
     stochastic: bool = False
     options: dict[str, object] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

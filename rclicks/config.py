@@ -44,6 +44,11 @@ class Config(BaseModel):
             found.append(self.data_root / folder)
         return [p.expanduser() for p in found]
 
+    def data_roots(self, data_root: Path | None = None) -> list[Path]:
+        """Return the folders that hold data sets' folders and files of clicks, the most specific first."""
+        named = (data_root, os.environ.get("RCLICKS_DATA_ROOT"), self.data_root)
+        return [Path(p).expanduser() for p in named if p]
+
     def checkpoint_folder(self) -> Path | None:
         """Return the folder that checkpoints are searched in, if one is set."""
         value = os.environ.get("RCLICKS_CHECKPOINTS")

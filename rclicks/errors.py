@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 __all__ = [
     "DataError",
+    "MissingDataError",
     "MissingPackageError",
+    "MissingWeightsError",
     "OutOfMemory",
     "PluginError",
     "ProtocolError",
@@ -57,10 +59,18 @@ class DataError(RclicksError):
     exit_code = 4
 
 
+class MissingDataError(DataError):
+    """A file of data does not exist; a file that exists and cannot be used is a plain `DataError`."""
+
+
 class WeightsError(RclicksError):
     """A checkpoint is missing, unsafe to load or does not fit its network."""
 
     exit_code = 5
+
+
+class MissingWeightsError(WeightsError):
+    """A checkpoint does not exist; one that exists and cannot be used is a plain `WeightsError`."""
 
 
 class ProtocolError(RclicksError):

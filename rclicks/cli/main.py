@@ -120,7 +120,12 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/BENCHMARK).")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in that folder first.")] = False,
     skip_missing: Annotated[
-        bool | None, typer.Option("--skip-missing/--no-skip-missing", help="Leave out what has no data or weights.")
+        bool | None,
+        typer.Option(
+            "--skip-missing/--no-skip-missing",
+            help="Leave out what has no data, weights or click file (default: as the benchmark says, but nothing that "
+            "--models, --datasets or --users name).",
+        ),
     ] = None,
     save_masks: Annotated[
         bool, typer.Option("--save-masks", help="Keep each last mask: NIfTI in the image's own space, or PNG.")

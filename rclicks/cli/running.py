@@ -123,6 +123,7 @@ def _show_plan(plan: Plan, registry: Registry, folder: Path, as_json: bool, cons
         "protocol_hash": plan.benchmark.protocol.hash,
         "identity": plan.identity,
         "models": {m: {"weights": plan.checkpoints[m], "users": list(u)} for m, u in plan.players.items()},
+        "users": {u: facts | {"files": plan.files.get(u, {})} for u, facts in plan.users.items()},
         "datasets": {d: sum(u.dataset == d for u in plan.units) // len(plan.players) for d in plan.roots},
         "units": len(plan.units),
         "done": len(plan.units) - len(todo),
@@ -147,6 +148,9 @@ def _show_plan(plan: Plan, registry: Registry, folder: Path, as_json: bool, cons
     grid.add_row("benchmark", f"{facts['benchmark']}, protocol {facts['protocol']} ({facts['protocol_hash']})")
     for model, users in plan.players.items():
         grid.add_row("model", f"{model} (weights: {plan.checkpoints[model]}), users: {', '.join(users)}")
+    for user in plan.users:
+        if words := _user_words(plan, user):
+            grid.add_row("user", f"{user}: {words}")
     for dataset, root in plan.roots.items():
         n = sum(u.dataset == dataset for u in plan.units) // len(plan.players)
         grid.add_row("data set", f"{dataset}: {n} samples{f' in {root}' if root else ''}")
@@ -163,6 +167,13 @@ def _show_plan(plan: Plan, registry: Registry, folder: Path, as_json: bool, cons
         console.print(f"[red]{folder} holds a run of another plan[/]; choose another --out, or --fresh to delete it")
     for note in [*_notes(plan), *(f"cannot be decoded: {words}" for words in cost.unreadable)]:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
+
+
+def _user_words(plan: Plan, label: str) -> str:
+    """Return the click model that a user asks and the files that it reads; "" for a user without either."""
+    model = plan.users[label].get("click_model")
+    words = [f"click model {model['name']} (weights: {model['weights']})"] if model else []
+    return ", ".join([*words, *(f"{option} {place}" for option, place in plan.files.get(label, {}).items())])
 
 
 class _Watch(AbstractContextManager["_Watch"]):

@@ -316,6 +316,7 @@ class TestUser:
         assert isinstance(entry.card, UserCard)
         assert entry.card.prompts
         _check_hooks(entry)
+        assert set(entry.card.files) <= set(entry.card.options)
 
     @pytest.mark.parametrize("protocol", ["default", "compat"])
     def test_playing(self, entry: Entry, protocol: str, tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
-"""Find the folder of a data set, or say what was looked for, where, and how to get it."""
+"""Find the folder of a data set or a file of clicks, or say what was looked for, where, and how to get it."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from rclicks.cards import DatasetCard
 from rclicks.config import Config
-from rclicks.errors import DataError
+from rclicks.errors import DataError, MissingDataError
 
-__all__ = ["resolve"]
+__all__ = ["resolve", "resolve_file"]
 
 
 def resolve(card: DatasetCard, root: Path | None, data_root: Path | None, config: Config) -> Path | None:
@@ -40,4 +41,39 @@ def resolve(card: DatasetCard, root: Path | None, data_root: Path | None, config
         f"data set {card.name} not found. Looked for {where}. Expected there: {card.layout}. {card.get} "
         f"Then name the folder by {variable} (or root=FOLDER), its parent by --data-root or RCLICKS_DATA_ROOT, or "
         "either in rclicks.yaml."
+    )
+
+
+def resolve_file(name: str, data_root: Path | None, config: Config) -> Path:
+    """Return the place of a file: an absolute path as it is, else in the current folder, else in the data root.
+
+    Parameters
+    ----------
+    name : str
+        Path as a benchmark names it; ``~`` is the home folder.
+    data_root : Path or None
+        Parent folder of the data sets (``--data-root``); it goes before those of the configuration.
+    config : Config
+
+    Returns
+    -------
+    Path
+        Of something that exists; whether it can be read is for the caller to find out.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such file; names every place.
+    """
+    path = Path(name).expanduser()
+    roots = [] if path.is_absolute() else config.data_roots(data_root)
+    looked = [path, *(root / path for root in roots)]
+    for place in looked:
+        if os.path.exists(place):  # unlike Path.exists, False for a folder that may not be searched
+            return place
+    where = ", ".join(str(Path.cwd() / place) for place in looked)
+    root = "" if roots or path.is_absolute() else ", and no data root is set"
+    raise MissingDataError(
+        f"file {name} does not exist: looked for {where}{root}. Put it there, or pass its path; the data root is set "
+        "by --data-root, RCLICKS_DATA_ROOT or rclicks.yaml."
     )

@@ -39,7 +39,7 @@ class Cost:
 
 def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = LOOKED_AT) -> Cost:
     """Count what is left of a plan by decoding at most `most` samples of each data set, evenly spaced."""
-    users = {s.label: load_user(registry, s, plan.benchmark.protocol) for s in plan.benchmark.users}
+    users = {s.label: load_user(registry, s, plan.benchmark.protocol) for s in plan.user_specs}
     rounds = {
         label: min(user.rounds or plan.benchmark.protocol.clicks, plan.benchmark.protocol.clicks)
         for label, user in users.items()

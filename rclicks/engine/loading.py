@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rclicks.cards import ClickModelCard, DatasetCard, ModelCard
+from rclicks.cards import ClickModelCard, DatasetCard, ModelCard, UserCard
 from rclicks.clickability.contract import ClickModel
 from rclicks.clickability.provider import MapSource
 from rclicks.config import load_config
 from rclicks.data.contract import Dataset
-from rclicks.data.roots import resolve
-from rclicks.errors import PluginError, ProtocolError, WeightsError
+from rclicks.data.roots import resolve, resolve_file
+from rclicks.errors import MissingWeightsError, PluginError, ProtocolError, WeightsError
 from rclicks.hooks import engine_arguments, option_names, select_arguments
 from rclicks.models.contract import Model
 from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint
@@ -31,6 +31,7 @@ __all__ = [
     "load_dataset",
     "load_model",
     "load_user",
+    "locate_files",
     "open_dataset",
 ]
 
@@ -77,6 +78,19 @@ def open_dataset(registry: Registry, spec: Spec, data_root: Path | None = None) 
     assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
     root = resolve(card, None if spec.root is None else Path(spec.root), data_root, load_config())
     return load_dataset(registry, spec, root)
+
+
+def locate_files(registry: Registry, spec: Spec, data_root: Path | None = None) -> dict[str, str]:
+    """Return where the files lie that a user's options name, by option; see `rclicks.data.roots.resolve_file`.
+
+    Raises
+    ------
+    UnknownNameError, MissingDataError
+    """
+    card = registry.find("user", spec.name).card
+    assert isinstance(card, UserCard)  # noqa: S101 - the registry's own promise
+    named = {option: spec.options[option] for option in card.files if spec.options.get(option) is not None}
+    return {option: str(resolve_file(str(value), data_root, load_config())) for option, value in named.items()}
 
 
 def load_user(registry: Registry, spec: Spec, protocol: Protocol, click_models: ClickModelPool | None = None) -> User:
@@ -209,7 +223,7 @@ def _click_model_weights(entry: Entry, card: ClickModelCard, spec: Spec) -> str:
     if card.checkpoint is None and spec.checkpoint is not None:
         file = Path(spec.checkpoint).expanduser()  # weights of the user's own; there are no published ones
         if not file.is_file():
-            raise WeightsError(f"checkpoint {file} of {card.name} does not exist")
+            raise MissingWeightsError(f"checkpoint {file} of {card.name} does not exist")
         return checkpoint_id(file, card)
     return checkpoint_id(find_weights(entry, spec.checkpoint), card)
 

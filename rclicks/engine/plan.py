@@ -17,8 +17,18 @@ from rclicks.cards import DatasetCard, ModelCard
 from rclicks.config import load_config
 from rclicks.data.contract import Dataset
 from rclicks.data.roots import resolve
-from rclicks.engine.loading import ClickModelPool, checkpoint_of, load_dataset, load_user
-from rclicks.errors import DataError, PluginError, ProtocolError, WeightsError
+from rclicks.engine.loading import ClickModelPool, checkpoint_of, load_dataset, load_user, locate_files
+from rclicks.errors import (
+    DataError,
+    MissingDataError,
+    MissingPackageError,
+    MissingWeightsError,
+    PluginError,
+    ProtocolError,
+    RclicksError,
+    UnknownNameError,
+    WeightsError,
+)
 from rclicks.metrics.catalogue import DEFAULTS
 from rclicks.metrics.raters.catalogue import STORED
 from rclicks.records.schema import SCHEMA_VERSION
@@ -34,7 +44,7 @@ _IMAGES = {2: "images", 3: "volumes"}
 
 @dataclass(frozen=True)
 class Missing:
-    """A model or data set left out of a plan, or a pair that cannot be played, and why."""
+    """A model, data set or user left out of a plan, or a pair that cannot be played, and why."""
 
     kind: str
     name: str
@@ -44,6 +54,42 @@ class Missing:
     def short(self) -> str:
         """What is missing and where it was looked for, without how to get it."""
         return re.split(r"\. (?:Expected|Put) ", self.reason)[0]
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """What is left out of a plan; it says when something may be.
+
+    Attributes
+    ----------
+    skip_missing : bool or None
+        What the caller says; None leaves it to the benchmark.
+    benchmark : Benchmark
+    found : list of Missing
+    """
+
+    skip_missing: bool | None
+    benchmark: Benchmark
+    found: list[Missing] = field(default_factory=list)
+
+    def missing(self, kind: str, label: str, error: RclicksError) -> None:
+        """Leave out a thing without files, weights or packages; raise `error` if it must not be left out."""
+        skip = self.benchmark.skip_missing if self.skip_missing is None else self.skip_missing
+        if not skip or isinstance(error, UnknownNameError):
+            raise error
+        self.refuse_named(kind, label, error)
+        self.found.append(Missing(kind, label, str(error)))
+
+    def unfit(self, kind: str, label: str, reason: str) -> None:
+        """Leave out a thing that cannot be played with the data sets; raise ProtocolError if the caller named it."""
+        self.refuse_named(kind, label, ProtocolError(reason))
+        self.found.append(Missing(kind, label, reason))
+
+    def refuse_named(self, kind: str, label: str, error: RclicksError) -> None:
+        """Raise `error` for a thing that the caller named, unless the caller also asks to skip what is missing."""
+        if f"{kind}s" in self.benchmark.named and not self.skip_missing:
+            error.args = (f"{error} (You named {kind} {label}, so it is left out with --skip-missing only.)",)
+            raise error
 
 
 @dataclass(frozen=True)
@@ -81,6 +127,7 @@ class Plan:
     roots : dict of data set label -> folder or None
     checkpoints : dict of model label -> checkpoint identity
     users : dict of user label -> what decides its clicks beside its options (file digests, click-model weights)
+    files : dict of user label -> dict of option -> where the file lies that it names
     plugins : tuple of Path
     devices : tuple of str
     lanes, threads : int
@@ -101,6 +148,7 @@ class Plan:
     roots: dict[str, Path | None]
     checkpoints: dict[str, str]
     users: dict[str, dict[str, Any]]
+    files: dict[str, dict[str, str]]
     plugins: tuple[Path, ...]
     devices: tuple[str, ...]
     lanes: int
@@ -116,7 +164,8 @@ class Plan:
     def identity(self) -> str:
         """Hash of the rules of a run folder: all that decides the records, but for models, data sets and samples.
 
-        Those may be added to a run later; each unit's key holds its own.
+        Those may be added to a run later; each unit's key holds its own. Files of users count by their content and by
+        the name that the benchmark gives them, not by the place where they were found.
         """
         return _hash(
             {
@@ -132,6 +181,11 @@ class Plan:
                 "device": _kind(self.devices),
             }
         )
+
+    @property
+    def user_specs(self) -> tuple[Spec, ...]:
+        """The users as they are loaded: their files by the place where they were found."""
+        return tuple(replace(s, options=s.options | self.files.get(s.label, {})) for s in self.benchmark.users)
 
     def spec(self, kind: str, label: str) -> Spec:
         """Return the spec with a label; `kind` is "models", "datasets" or "users"."""
@@ -149,33 +203,28 @@ def make_plan(
     skip_missing: bool | None = None,
     keep_masks: bool = False,
 ) -> Plan:
-    """Resolve roots, checkpoints and samples, and lay out the units, model by model.
+    """Resolve roots, files, checkpoints and samples, and lay out the units, model by model.
+
+    With `skip_missing` a model, data set or user without its files, weights or packages is left out and named in
+    `Plan.missing`. None takes what the benchmark says; that does not hold for what the caller named in place of the
+    benchmark's (`Benchmark.named`). A click file that exists and cannot be used is always an error.
 
     Raises
     ------
     DataError, WeightsError, PluginError
-        If a data set or a checkpoint is missing and `skip_missing` is off.
+        If a data set, a user's file or a checkpoint is missing and may not be left out.
     ProtocolError
-        If nothing is left to run, or no user fits a model.
+        If nothing is left to run, or what the caller named cannot be played with the rest.
     """
-    skip = benchmark.skip_missing if skip_missing is None else skip_missing
     if (lanes is not None and lanes < 1) or threads < 1:
         raise ProtocolError(f"lanes is {lanes} and threads is {threads}; expected 1 or more")
     _kind(devices)
-    missing: list[Missing] = []
+    left_out = _LeftOut(skip_missing, benchmark)
     notes: list[str] = []
     roots: dict[str, Path | None] = {}
     samples: dict[str, Sequence[str]] = {}
     identity: dict[str, str] = {}
-    users: dict[str, User] = {}
-    pool = ClickModelPool(registry, benchmark.protocol)
-    for spec in benchmark.users:  # built now, so that a wrong option is found before anything is played
-        try:
-            users[spec.label] = load_user(registry, spec, benchmark.protocol, pool)
-        except (DataError, WeightsError, PluginError) as error:
-            if not skip:
-                raise
-            missing.append(Missing("user", spec.label, str(error)))
+    users, files = _load_users(registry, benchmark, data_root, left_out)
     for spec in benchmark.datasets:
         try:
             entry = registry.find("dataset", spec.name)
@@ -190,13 +239,11 @@ def make_plan(
             identity[spec.label] = dataset.card.rater_identity
             notes += _absent_raters(dataset)
         except (DataError, PluginError) as error:
-            if not skip:
-                raise
-            missing.append(Missing("dataset", spec.label, str(error)))
+            left_out.missing("dataset", spec.label, error)
     dims = _dims(registry, [s for s in benchmark.datasets if s.label in samples], benchmark)
     for label, user in list(users.items()):
         if dims not in user.dims:
-            missing.append(Missing("user", label, f"user {label} cannot look at {_IMAGES[dims]}"))
+            left_out.unfit("user", label, f"user {label} cannot look at {_IMAGES[dims]}")
             del users[label]
     playing = tuple(s for s in benchmark.users if s.label in users)
     checkpoints: dict[str, str] = {}
@@ -206,16 +253,22 @@ def make_plan(
         assert isinstance(card, ModelCard)  # noqa: S101 - the registry's own promise
         if card.dims != dims:
             reason = f"{spec.label} segments {_IMAGES[card.dims]}, the data sets hold {_IMAGES[dims]}"
-            missing.append(Missing("model", spec.label, reason))
+            left_out.unfit("model", spec.label, reason)
             continue
         try:
             checkpoints[spec.label] = checkpoint_of(registry, spec)
         except (WeightsError, PluginError) as error:
-            if not skip:
-                raise
-            missing.append(Missing("model", spec.label, str(error)))
+            left_out.missing("model", spec.label, error)
             continue
-        players[spec.label] = _players(registry, spec, users, missing, notes)
+        players[spec.label] = _players(registry, spec, users, left_out.found, notes)
+        if users and not players[spec.label]:
+            why = f"model {spec.label} takes {', '.join(card.takes)}, but all users make other prompts, too"
+            left_out.refuse_named("model", spec.label, ProtocolError(why))
+    played = {label for labels in players.values() for label in labels}
+    for label in users if players else ():
+        if label not in played:
+            why = f"user {label} makes {', '.join(users[label].prompts)}, but no model takes that"
+            left_out.refuse_named("user", label, ProtocolError(why))
     runnable = replace(
         benchmark,
         models=tuple(s for s in benchmark.models if players.get(s.label)),
@@ -224,7 +277,8 @@ def make_plan(
         metrics=_metrics(benchmark, dims),
     )
     if not runnable.models or not runnable.datasets:
-        raise ProtocolError("nothing is left to run:\n" + "\n".join(f"  {m.kind} {m.name}: {m.short}" for m in missing))
+        reasons = "\n".join(f"  {m.kind} {m.name}: {m.short}" for m in left_out.found)
+        raise ProtocolError(f"nothing is left to run:\n{reasons}")
     wanted = lanes or (GPU_LANES if any(d != "cpu" for d in devices) else CPU_LANES)
     plan = Plan(
         benchmark=runnable,
@@ -232,6 +286,7 @@ def make_plan(
         roots={k: v for k, v in roots.items() if k in samples},
         checkpoints=checkpoints,
         users={label: user.identity() for label, user in users.items()},
+        files={label: files[label] for label in users if files[label]},
         plugins=registry.plugins,
         devices=tuple(devices),
         lanes=wanted,
@@ -239,11 +294,31 @@ def make_plan(
         units=(),
         dims=dims,
         rater_identity=identity,
-        missing=tuple(missing),
+        missing=tuple(left_out.found),
         notes=tuple(notes),
         keep_masks=keep_masks,
     )
     return replace(plan, units=tuple(_units(plan, samples)))
+
+
+def _load_users(
+    registry: Registry, benchmark: Benchmark, data_root: Path | None, left_out: _LeftOut
+) -> tuple[dict[str, User], dict[str, dict[str, str]]]:
+    """Return the users by label, and where the files of their options were found.
+
+    They are built before anything is played, so that a wrong option or a bad file is found first.
+    """
+    users: dict[str, User] = {}
+    files: dict[str, dict[str, str]] = {}
+    pool = ClickModelPool(registry, benchmark.protocol)
+    for spec in benchmark.users:
+        try:
+            files[spec.label] = locate_files(registry, spec, data_root)
+            found = replace(spec, options=spec.options | files[spec.label])
+            users[spec.label] = load_user(registry, found, benchmark.protocol, pool)
+        except (MissingDataError, MissingWeightsError, MissingPackageError) as error:
+            left_out.missing("user", spec.label, error)
+    return users, files
 
 
 def _absent_raters(dataset: Dataset) -> list[str]:

@@ -157,6 +157,7 @@ def _header(plan: Plan, workers: int, arguments: Mapping[str, Any], before: Mapp
             "rater_identity": old.get("rater_identity", {}) | plan.rater_identity,
             "players": old.get("players", {}) | plan.players,
             "roots": {k: str(v) if v else None for k, v in plan.roots.items()},
+            "files": plan.files,
         },
         "protocol_hash": plan.benchmark.protocol.hash,
         "checkpoints": earlier.get("checkpoints", {}) | plan.checkpoints,

@@ -96,7 +96,7 @@ class Worker:
         protocol = plan.benchmark.protocol
         self._click_models = ClickModelPool(self.registry, protocol, device, plan.lanes)
         self._users: dict[str, User] = {
-            s.label: load_user(self.registry, s, protocol, self._click_models) for s in plan.benchmark.users
+            s.label: load_user(self.registry, s, protocol, self._click_models) for s in plan.user_specs
         }
         self._datasets: dict[str, Dataset] = {}
         self._model: tuple[str, Model | Exception] | None = None

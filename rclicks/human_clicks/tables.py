@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rclicks.errors import DataError
+from rclicks.errors import DataError, MissingDataError
 from rclicks.interaction import Click
 from rclicks.sample import Sample, Target
 
@@ -78,13 +78,17 @@ def read_table(file: Path) -> pd.DataFrame:
 
     Raises
     ------
+    MissingDataError
+        If the file does not exist.
     DataError
-        If the file or a column is missing, a column is unknown, or a value is no number; names file and line.
+        If a column is missing or unknown, or a value is no number; names file and line.
     """
     try:
         frame = pd.read_csv(file, dtype=str, keep_default_na=False)
     except FileNotFoundError as error:
-        raise DataError(f"click file {file} does not exist; expected a CSV with columns {', '.join(PLAIN)}") from error
+        raise MissingDataError(
+            f"click file {file} does not exist; expected a CSV with columns {', '.join(PLAIN)}"
+        ) from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"click file {file} is not a readable CSV: {error}") from error
     if "full_stem" in frame.columns:

@@ -17,7 +17,7 @@ import numpy as np
 
 from rclicks.cards import ClickModelCard, ModelCard
 from rclicks.config import load_config
-from rclicks.errors import WeightsError
+from rclicks.errors import MissingWeightsError, WeightsError
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +34,10 @@ def find_checkpoint(card: Weighted, checkpoint: str | Path | None = None) -> Pat
 
     Raises
     ------
+    MissingWeightsError
+        If there is no such file; says what was looked for, where, and where it is published.
     WeightsError
-        If there is no such file, or several; says what was looked for, where, and where it is published.
+        If there are several such files, or the card has no weights.
     """
     if card.checkpoint is None:
         raise WeightsError(f"{card.name} has no weights, so checkpoint={str(checkpoint)!r} makes no sense")
@@ -44,18 +46,18 @@ def find_checkpoint(card: Weighted, checkpoint: str | Path | None = None) -> Pat
     if checkpoint is not None:
         path = Path(checkpoint).expanduser()
         if not path.is_file():
-            raise WeightsError(f"checkpoint {path} of {card.name} does not exist.{where}")
+            raise MissingWeightsError(f"checkpoint {path} of {card.name} does not exist.{where}")
         return path
     folder = load_config().checkpoint_folder()
     if folder is None:
-        raise WeightsError(
+        raise MissingWeightsError(
             f"no weights for {card.name}: no checkpoint folder is set. Put {facts.file} into a folder and name it by "
             f"RCLICKS_CHECKPOINTS or `checkpoints:` in rclicks.yaml, or pass checkpoint=PATH.{where}"
         )
     found = sorted(folder.rglob(facts.file)) if folder.is_dir() else []
     if len(found) != 1:
-        what = "none" if not found else ", ".join(map(str, found))
-        raise WeightsError(f"expected one {facts.file} for {card.name} below {folder}, found {what}.{where}")
+        what, kind = (", ".join(map(str, found)), WeightsError) if found else ("none", MissingWeightsError)
+        raise kind(f"expected one {facts.file} for {card.name} below {folder}, found {what}.{where}")
     return found[0]
 
 

@@ -25,6 +25,7 @@ CARDS = (
         name="recorded",
         summary="replays the clicks of a CSV file, one trajectory for each person who clicked on the object",
         options={"file": "PATH"},
+        files=("file",),
     ),
 )
 

@@ -49,6 +49,7 @@ CARDS = (
             "like": None,
             "rounds": None,
         },
+        files=("like",),
         source="emb-ai/rclicks",
         citation="Antonov et al.: RClicks: Realistic Click Simulation, NeurIPS 2024",
     ),
