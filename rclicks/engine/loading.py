@@ -16,6 +16,8 @@ from rclicks.data.contract import Dataset
 from rclicks.data.roots import resolve
 from rclicks.errors import PluginError, ProtocolError, WeightsError
 from rclicks.models.contract import Model
+from rclicks.models.precision import OPTION as PRECISION
+from rclicks.models.precision import set_precision, split_precision
 from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint
 from rclicks.protocol import Protocol
 from rclicks.registry import Entry, Registry, load_module
@@ -43,10 +45,13 @@ def load_model(registry: Registry, spec: Spec, device: str = "cpu", protocol: Pr
     UnknownNameError, PluginError, WeightsError, ProtocolError
     """
     entry, module = _resolve(registry, "model", spec)
+    options, precision = split_precision(spec.options)
     given: dict[str, Any] = {"checkpoint": spec.checkpoint, "device": device, "protocol": protocol or Protocol()}
     if "models" in inspect.signature(module.load).parameters:  # a model made of another one
         given["models"] = lambda inner: load_model(registry, parse(inner), device, protocol)
-    return _checked(module.load(entry.card, **given, **spec.options), Model, entry)
+    model: Model = _checked(module.load(entry.card, **given, **options), Model, entry)
+    set_precision(model, precision)
+    return model
 
 
 def load_dataset(registry: Registry, spec: Spec, root: Path | None, protocol: Protocol | None = None) -> Dataset:
@@ -208,7 +213,7 @@ def _resolve(registry: Registry, kind: str, spec: Spec) -> tuple[Entry, ModuleTy
             raise ProtocolError(f"{kind} {spec.name!r}: {option!r} is no option; the engine gives it")
     parameters = inspect.signature(module.load).parameters.values()
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-        known = {p.name for p in parameters} - _GIVEN
+        known = {p.name for p in parameters} - _GIVEN | ({PRECISION} if kind == "model" else set())
         for option in spec.options:
             if option not in known:
                 allowed = ", ".join(sorted(known)) or "none"

@@ -63,12 +63,18 @@ class Model(ABC):
         "<file>@<first 12 hex digits of its SHA-256>".
     options : dict
         Effective options of the adapter, for provenance and the protocol hash.
+    precision : str
+        In what its network computes; see `rclicks.models.precision`.
+    precisions : tuple of str
+        The values of the option ``precision`` that its network calls obey; empty for models without such a network.
     """
 
     card: ModelCard
     device: str = "cpu"
     checkpoint_id: str = "none"
     options: dict[str, Any]
+    precision: str = "float32"
+    precisions: tuple[str, ...] = ()
 
     @property
     def batched(self) -> bool:
