@@ -89,10 +89,11 @@ def _run_all(arguments: argparse.Namespace, steps: list[plan.StepPlan], work: Pa
     name = f"{card}-{datetime.now(UTC):%Y-%m-%d}"
     arguments.out.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": machine.python_path(ROOT, site), "PYTHONUNBUFFERED": "1"}
-    environment |= {"TOKENIZERS_PARALLELISM": "false", "MPLBACKEND": "Agg", "RCLICKS_GPU_CHECK": "1"}
+    # Threads that wait for one another are slower than one thread where cores are few or shared.
+    environment |= {"OMP_NUM_THREADS": "1" if arguments.cpu else "4", "MPLBACKEND": "Agg"}
     done: list[dict] = []
     for number, step in enumerate(steps):
-        seconds = plan.box(step, steps[number + 1 :], end - time.time() - GRACE)
+        seconds = plan.box(step, steps[number + 1 :], end - time.time() - GRACE, on_gpu=not arguments.cpu)
         began = time.time()
         found = _attempt(step, still, seconds, device, work, arguments, environment)
         done.append({**found, "about": step.about, "seconds": round(time.time() - began, 1), "box_s": round(seconds)})
@@ -117,6 +118,8 @@ def _attempt(
     needed = [*machine.CORE, *step.needs]
     if lacking := [name for name in needed if name in still]:
         return {**blank, "status": f"not run: {', '.join(lacking)} missing"}
+    if not step.weight(on_gpu=device != "cpu"):
+        return {**blank, "status": "not run: it needs a GPU"}
     if seconds < 2:
         return {**blank, "status": "not run: no time left"}
     file, log = work / f"{step.name}.json", work / f"{step.name}.log"

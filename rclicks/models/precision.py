@@ -20,7 +20,7 @@ from rclicks.errors import ProtocolError
 if TYPE_CHECKING:
     from rclicks.models.contract import Model
 
-__all__ = ["OPTION", "PRECISIONS", "network_precision", "set_precision", "split_precision"]
+__all__ = ["OPTION", "PRECISIONS", "allowed_precisions", "network_precision", "set_precision", "split_precision"]
 
 OPTION = "precision"
 PRECISIONS = ("float32", "tf32", "bf16", "fp16")
@@ -36,6 +36,12 @@ def split_precision(options: Mapping[str, Any]) -> tuple[dict[str, Any], str | N
     """
     rest = dict(options)
     return rest, rest.pop(OPTION, None)
+
+
+def allowed_precisions(model: Model) -> tuple[str, ...]:
+    """Return the precisions that a model can compute in on its device; empty for models without such a network."""
+    of_device = _OF_DEVICE.get(model.device.partition(":")[0], ("float32",))
+    return tuple(name for name in PRECISIONS if name in model.precisions and name in of_device)
 
 
 def set_precision(model: Model, precision: object) -> None:
@@ -56,12 +62,10 @@ def set_precision(model: Model, precision: object) -> None:
     if precision not in model.precisions:
         allowed = ", ".join(model.precisions) or "none: leave the option out"
         raise ProtocolError(f"model {name} cannot compute in precision {precision!r}; this model allows {allowed}")
-    kind = model.device.partition(":")[0]
-    if precision not in _OF_DEVICE.get(kind, ("float32",)):
-        allowed = ", ".join(_OF_DEVICE.get(kind, ("float32",)))
+    if precision not in (allowed_here := allowed_precisions(model)):
         raise ProtocolError(
             f"model {name}: precision {precision!r} makes no sense on the device {model.device!r}, which allows "
-            f"{allowed}; choose one of them or another device"
+            f"{', '.join(allowed_here)}; choose one of them or another device"
         )
     model.precision = str(precision)
     model.options = {**model.options, OPTION: str(precision)}

@@ -48,9 +48,6 @@ class Part:
 
 def run(step: Step) -> None:
     """Measure the parts of a few models in bf16."""
-    if not step.on_gpu:
-        step.note("not run: CUDA graphs need a GPU, and compiling takes longer than the CPU form has")
-        return
     registry = Registry.discover()
     sample = case_sample(Case("", *pictures(step, 1)[0])).blind()
     for compile_too in (False, True):

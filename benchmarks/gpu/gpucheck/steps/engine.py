@@ -15,18 +15,17 @@ from gpucheck.playing import BASE, GROUPS
 from rclicks.records.store import load_units
 from rclicks.registry import Registry
 
-WORKERS = {"cuda": (1, 2, 4), "cpu": (1, 2)}
-CLICKS, LIMIT = {"cuda": 10, "cpu": 2}, {"cuda": 7, "cpu": 2}
+WORKERS = {"cuda": (1, 4, 2), "cpu": (1, 2)}  # in order of value
+CLICKS, LIMIT = {"cuda": 10, "cpu": 2}, {"cuda": 6, "cpu": 2}
 FIRST = ("mobilesam", "ritm-h18s", "sam-vit-b")
-FULL = 5.0  # seconds of a run that are needed at least
 
 
 def run(step: Step) -> None:
     """Play base rule and ten groups with each number of workers."""
     registry = Registry.discover()
     cards = named(registry, FIRST) if step.on_gpu else [min(_smallest(registry), key=lambda c: c.parameters)]
-    for number, card in enumerate(cards):
-        for workers in WORKERS[step.device] if number == 0 or step.on_gpu else (1,):
+    for card in cards:
+        for workers in WORKERS[step.device]:
             what = f"{card.name} with {workers} workers"
             if step.has_time(what, 20.0 if step.on_gpu else 8.0):
                 with step.attempt(what):

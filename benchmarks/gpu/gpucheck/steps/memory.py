@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 import rclicks
@@ -25,7 +27,6 @@ from rclicks.registry import Registry
 from rclicks.specs import parse
 
 MANY, FEW = 64, 8
-CONTEXT_GIB = 1.0  # what a killed process must give back at least, in tensors of its own
 
 
 def run(step: Step) -> None:
@@ -57,9 +58,10 @@ def _halving(step: Step, registry: Registry, spec: str) -> None:
     case = Case(spec, *where, users=(GROUPS,), clicks=3, device=device, lanes=MANY)
     model = load_model(registry, parse(spec), device, Protocol.named("default", clicks=case.clicks))
     small, large = _needs(model, case)
+    allowed = small + (large - small) * 0.4
     free_memory(device)
     total = torch.cuda.get_device_properties(0).total_memory / 2**30
-    torch.cuda.set_per_process_memory_fraction((small + (large - small) * 0.4) / total)
+    torch.cuda.set_per_process_memory_fraction(allowed / total)
     played = play_model(model, case)
     torch.cuda.set_per_process_memory_fraction(1.0)
     lanes = sorted({row["lanes"] for row in played.rows}, reverse=True)
@@ -69,7 +71,7 @@ def _halving(step: Step, registry: Registry, spec: str) -> None:
         **{
             f"GiB, batch {FEW}": small,
             f"GiB, batch {MANY}": large,
-            "GiB allowed": small + (large - small) * 0.4,
+            "GiB allowed": allowed,
             "asked for": MANY,
             "in the records": ", ".join(map(str, lanes)),
             "rows": len(played.rows),
@@ -80,13 +82,15 @@ def _halving(step: Step, registry: Registry, spec: str) -> None:
 
 
 def _needs(model: Model, case: Case) -> tuple[float, float]:
-    """Return the GiB that batches of `FEW` and of `MANY` take."""
-    embedding, states = second_round(model, case_sample(case).blind(), MANY)
+    """Return the GiB that encoding and a batch of `FEW` take, whichever is more, and those of a batch of `MANY`."""
+    sample = case_sample(case).blind()
+    encoding = peak_gib(lambda: model.embed(sample), case.device)
+    embedding, states = second_round(model, sample, MANY)
     few = peak_gib(lambda: model.segment(embedding, states[:FEW]), case.device)
     many = peak_gib(lambda: model.segment(embedding, states), case.device)
-    if few is None or many is None:
-        raise RuntimeError(f"no peak memory was measured on {case.device}; expected a GPU")
-    return few, many
+    if encoding is None or few is None or many is None or max(encoding, few) >= many:
+        raise RuntimeError(f"encoding takes {encoding} GiB, batches {few} and {many}; the last one must be the largest")
+    return max(encoding, few), many
 
 
 def _hold(gib: float, ready: Any) -> None:
@@ -142,9 +146,10 @@ def _workers(step: Step, spec: str) -> None:
 
     def kill(report: object) -> None:
         if not killed and multiprocessing.active_children():
-            child = multiprocessing.active_children()[0]
-            killed.append(child.pid or 0)
-            _signal(child.pid)
+            # The busiest one is the one that has just reported; the other may not even have begun.
+            pid = max((c.pid for c in multiprocessing.active_children() if c.pid), key=_cpu_seconds)
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
 
     with tempfile.TemporaryDirectory() as folder:
         one = rclicks.evaluate("quickstart", out=Path(folder) / "one", **options)
@@ -158,11 +163,9 @@ def _workers(step: Step, spec: str) -> None:
         step.note("no worker was killed: they had all ended")
 
 
-def _signal(pid: int | None) -> None:
-    import os
-
-    if pid:
-        os.kill(pid, signal.SIGKILL)
+def _cpu_seconds(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def _equal(one: Any, other: Any) -> dict[str, Any]:

@@ -42,8 +42,13 @@ def run(step: Step) -> None:
                 step.row("records", family=family, model=cards[0].name, result=f"not run: {error}")
                 continue
             found = pictures(step, PICTURES[step.device])
-            users, clicks = USERS[step.device], CLICKS[step.device]
-            cases[family] = [Case(spec, *where, users=users, clicks=clicks, threads=1) for where in found]
+            clicks = CLICKS[step.device]
+            # The base rule of all pictures first: a slow model then has at least that to show.
+            cases[family] = [
+                Case(spec, *where, users=(user,), clicks=clicks, threads=1)
+                for user in USERS[step.device]
+                for where in found
+            ]
     order = sorted(cases, key=lambda family: families(registry)[family][0].parameters)
     if not step.on_gpu:
         for family in order:
@@ -55,7 +60,11 @@ def run(step: Step) -> None:
     # One process a picture: 16 cores play five families at once, while this process plays them on the GPU.
     workers = max(1, (os.cpu_count() or 2) - 2)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        on_cpu = {family: [pool.submit(play_on_cpu, case) for case in cases[family]] for family in order}
+        on_cpu: dict[str, list[Future[Played]]] = {family: [] for family in order}
+        for number in range(max(map(len, cases.values()), default=0)):
+            for family in order:
+                if number < len(cases[family]):
+                    on_cpu[family].append(pool.submit(play_on_cpu, cases[family][number]))
         others = {}
         for family in order:
             if step.has_time(f"{family} on {step.device}"):
@@ -93,7 +102,7 @@ def _compare(
 ) -> None:
     done, late = wait(futures, timeout=max(0.0, step.left()))
     if late:
-        step.note(f"not compared: {len(late)} of {len(futures)} pictures of {family}, whose CPU play took too long")
+        step.note(f"not compared: {len(late)} of {len(futures)} plays of {family}, which took too long on the CPU")
     pairs = [(f.result(), other) for f, other in zip(futures, others, strict=True) if f in done]
     if not pairs:
         return
@@ -109,7 +118,7 @@ def _compare(
         family=family,
         model=parse(cases[0].spec).name,
         weights=pairs[0][0].checkpoint,
-        pictures=len(pairs),
+        pictures=len({(case.dataset, case.index) for case, f in zip(cases, futures, strict=True) if f in done}),
         trajectories=found.trajectories,
         **{
             "equal clicks": found.equal,

@@ -11,10 +11,10 @@ from gpucheck.playing import Case, case_sample
 from gpucheck.timing import free_memory, median_ms, peak_gib
 from rclicks.cards import ModelCard
 from rclicks.engine.loading import load_model
-from rclicks.errors import OutOfMemory, ProtocolError, RclicksError
+from rclicks.errors import OutOfMemory, RclicksError
 from rclicks.interaction import Click
 from rclicks.models.contract import Model, State
-from rclicks.models.precision import PRECISIONS, set_precision
+from rclicks.models.precision import allowed_precisions, set_precision
 from rclicks.protocol import Protocol
 from rclicks.registry import Registry
 from rclicks.sample import Sample
@@ -56,14 +56,11 @@ def _measure(step: Step, registry: Registry, card: ModelCard, sample: Sample) ->
         return
     loading = time.perf_counter() - begun
     plain = model.options
-    for precision in PRECISIONS:
+    for precision in allowed_precisions(model) or ("float32",):
         if precision != "float32" and not step.has_time(f"{card.name} in {precision}", 5.0 if step.on_gpu else 2.0):
             return
         model.options = plain
-        try:
-            set_precision(model, precision)
-        except ProtocolError:
-            continue  # the device or the model cannot compute in it
+        set_precision(model, precision if model.precisions else None)
         with step.attempt(f"{card.name} in {precision}"):
             facts = _times(step, model, sample)
             step.row("encode and decode", model=card.name, precision=precision, **facts, **{"load, s": loading})
