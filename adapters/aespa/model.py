@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Click, clicks_of
 from rclicks.models.contract import Model, State
 from rclicks.models.devices import synchronise, translate_memory_errors
+from rclicks.models.precision import PRECISIONS, network_precision
 from rclicks.sample import Sample
 from rclicks.seeds import keyed_rng
 
@@ -92,6 +94,7 @@ class MixtureModel(Model):
         Effective options, as `adapters.aespa.load` lists them.
     """
 
+    precisions = PRECISIONS
     starts_without_clicks = False
     feeds_back = False
 
@@ -118,8 +121,8 @@ class MixtureModel(Model):
         side = self.network.size
         small = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
         image = torch.as_tensor(np.asarray(small, np.float32) / 255, device=self.device).permute(2, 0, 1)[None]
-        with translate_memory_errors(), torch.inference_mode():
-            features = self.network.encode(image)
+        with translate_memory_errors(), torch.inference_mode(), network_precision(self.precision, self.device):
+            features = self.network.encode(image).float()
         encoded = Encoded(features, (pixels.shape[0], pixels.shape[1]), (sample.dataset, sample.id))
         return replace(encoded, start=self.advance(encoded, None, ())) if self.starts_without_clicks else encoded
 
@@ -155,7 +158,8 @@ class MixtureModel(Model):
         mixture = network.mixture(sparse, self._tensor(preference)[None])
         latent = network.latent(mixture, self._tensor(noise))
         features = network.combine(encoded.features.expand(lanes, -1, -1, -1), latent)
-        low = network.decode(features, sparse.expand(lanes, -1, -1), dense.expand(lanes, -1, -1, -1))
+        with network_precision(self.precision, self.device):
+            low = network.decode(features, sparse.expand(lanes, -1, -1), dense.expand(lanes, -1, -1, -1)).float()
         return low[:, 0].contiguous(), preference
 
     def _prompts(self, encoded: Encoded, clicks: Sequence[Click], previous: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -193,6 +197,10 @@ class MixtureModel(Model):
             return bilinear(self._maps(logits), encoded.shape).clamp(0, 1)
         return torch.sigmoid(bilinear(logits, encoded.shape))
 
+    def _exact(self) -> AbstractContextManager[None]:
+        """Return the context of what stays float32 in every precision: the mixture, prompts and logits."""
+        return network_precision("float32", self.device)
+
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.as_tensor(array, dtype=torch.float32, device=self.device)
 
@@ -213,7 +221,7 @@ class AespaModel(MixtureModel):
 
     def advance(self, encoded: Encoded, memory: Memory | None, clicks: Sequence[Click]) -> Memory:
         """Play one round."""
-        with translate_memory_errors(), torch.inference_mode():
+        with translate_memory_errors(), torch.inference_mode(), self._exact():
             low, preference = self._decode(encoded, memory, clicks, np.zeros((1, LATENT), np.float32))
             return Memory(tuple(clicks), low[0].cpu().numpy(), preference)
 
@@ -243,7 +251,7 @@ class SpaModel(MixtureModel):
         """Play one round; `noise` (N, 64) takes the place of the normal numbers that names, clicks and seed give."""
         if noise is None:
             noise = self._noise(encoded.names, clicks)
-        with translate_memory_errors(), torch.inference_mode():
+        with translate_memory_errors(), torch.inference_mode(), self._exact():
             low, preference = self._decode(encoded, memory, clicks, noise)
             groups = groups_of(self._maps(low).cpu().numpy(), self.options["clusters"])
             return Memory(tuple(clicks), low.mean(0).cpu().numpy(), preference, low.cpu().numpy(), groups)

@@ -15,6 +15,7 @@ from rclicks.interaction import Click, clicks_of
 from rclicks.metrics.raters.overlap import Overlaps
 from rclicks.models.contract import Model, State
 from rclicks.models.devices import synchronise, translate_memory_errors
+from rclicks.models.precision import PRECISIONS, network_precision
 from rclicks.sample import Mask, Sample
 from rclicks.seeds import keyed_rng
 
@@ -78,6 +79,8 @@ class ProbUNetModel(Model):
         Effective options, as `adapters.probunet.load` lists them.
     """
 
+    precisions = PRECISIONS
+
     def __init__(
         self,
         card: ModelCard,
@@ -128,13 +131,13 @@ class ProbUNetModel(Model):
     def _samples(self, prepared: Prepared, clicks: Sequence[Click], memory: Memory) -> Floats:
         previous = None if memory.previous is None else padded(memory.previous, self.design.reduction)
         height, width = prepared.shape
-        with translate_memory_errors(), torch.inference_mode():
+        with translate_memory_errors(), torch.inference_mode(), network_precision(self.precision, self.device):
             given = network_input(self.design, prepared.image, clicks, previous)[None].to(self.device)
             features = self.network.features(given)
-            mean, log = self.network.prior(given)
+            mean, log = (part.float() for part in self.network.prior(given))
             latents = mean + log.exp() * torch.tensor(memory.noise, device=self.device)
             # One after the other: the memory of one, and bits that do not hang on how many there are.
-            maps = [torch.sigmoid(self.network.decode(features, one[None]))[0].cpu().numpy() for one in latents]
+            maps = [torch.sigmoid(self.network.decode(features, one[None]).float())[0].cpu().numpy() for one in latents]
         return np.stack(maps)[:, :height, :width]
 
     def _noise(self, names: tuple[str, str], clicks: Sequence[Click]) -> Floats:

@@ -131,6 +131,7 @@ class BrsModel(ClickModel):
     """
 
     network: Any
+    precisions = ("float32", "tf32")  # gradients in half precision would need a scaled loss
 
     @property
     def batched(self) -> bool:

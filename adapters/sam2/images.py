@@ -58,6 +58,6 @@ class Sam2Model(PromptableModel):
             repeat_image=len(places) > 1,
             high_res_features=high,
         )
-        size = encoded.canvas.original
+        logits, size = logits.float(), encoded.canvas.original
         full = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
         return torch.sigmoid(full)[:, 0], logits[:, 0].clamp(-32, 32)

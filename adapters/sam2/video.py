@@ -18,6 +18,7 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Box, Click, Interaction, check_inside
 from rclicks.models.contract import Model, State
 from rclicks.models.devices import synchronise, translate_memory_errors
+from rclicks.models.precision import PRECISIONS, network_precision
 from rclicks.models.slicewise.slices import Recent, take_slice, to_slices
 from rclicks.models.slicewise.stack import Stack
 from rclicks.sample import Sample
@@ -101,6 +102,8 @@ class Sam2VideoModel(Model):
     The answer is a function of the interactions alone: without `State.memory` they are played again from the first.
     """
 
+    precisions = PRECISIONS
+
     def __init__(
         self, card: ModelCard, network: nn.Module, device: str, checkpoint: str, options: Mapping[str, Any]
     ) -> None:
@@ -121,7 +124,8 @@ class Sam2VideoModel(Model):
 
     def segment(self, embedding: Frames, states: Sequence[State]) -> list[State]:
         """Answer every state by itself."""
-        with translate_memory_errors(), torch.inference_mode(), _quiet():
+        precision = network_precision(self.precision, self.device)
+        with translate_memory_errors(), torch.inference_mode(), precision, _quiet():
             return [self._answer(embedding, state) for state in states]
 
     def synchronise(self) -> None:
@@ -164,7 +168,7 @@ class Sam2VideoModel(Model):
         probability = np.zeros(frames.shape, np.float32)
         for reverse in (False, True):
             for index, _, logits in self.network.propagate_in_video(session, reverse=reverse):
-                take_slice(probability, frames.axis, index)[...] = torch.sigmoid(logits[0, 0]).cpu().numpy()
+                take_slice(probability, frames.axis, index)[...] = torch.sigmoid(logits[0, 0].float()).cpu().numpy()
         return probability
 
 

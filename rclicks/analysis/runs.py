@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -244,12 +245,25 @@ def about_truths(runs: Runs) -> list[str]:
     ]
 
 
+def _reduced_precisions(units: pd.DataFrame) -> set[tuple[str, str]]:
+    """Return (model, precision) of the models whose network computed in anything but float32."""
+    if "model_options" not in units:
+        return set()
+    known = units[["model", "model_options"]].dropna().drop_duplicates()
+    pairs = {(str(row.model), str(json.loads(str(row.model_options)).get("precision"))) for row in known.itertuples()}
+    return {(model, precision) for model, precision in pairs if precision not in ("None", "float32")}
+
+
 def warnings_of(runs: Runs) -> list[str]:
     """Return what every table of these runs must say."""
     notes = []
     records = runs.records
     if made_up := sorted(set(records.loc[records["checkpoint"] == "synthetic", "model"])):
         notes.append(f"SYNTHETIC WEIGHTS, not a result: {', '.join(made_up)}")
+    notes += [
+        f"{model} computed in {precision}, not in float32 (option precision)"
+        for model, precision in sorted(_reduced_precisions(runs.units))
+    ]
     clicked = {u: f.get("click_model", {}) for u, f in runs.header.get("users", {}).items()}
     if synthetic := sorted(u for u, f in clicked.items() if f.get("weights") == "synthetic"):
         notes.append(f"SYNTHETIC WEIGHTS of the click model, not a result: {', '.join(synthetic)}")

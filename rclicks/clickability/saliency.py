@@ -24,6 +24,7 @@ from rclicks.clickability.letterbox import Letterbox, cover
 from rclicks.clickability.segnext import one_by_one
 from rclicks.errors import DataError
 from rclicks.models.devices import translate_memory_errors
+from rclicks.models.precision import network_precision
 from rclicks.models.weights import fill
 from rclicks.protocol import Protocol
 
@@ -164,7 +165,7 @@ class Saliency(ClickModel):
     def _saliency(self, crops: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         import torch
 
-        with translate_memory_errors(), torch.inference_mode():
+        with translate_memory_errors(), torch.inference_mode(), network_precision("float32", self.device):
             batch = torch.from_numpy(np.stack(crops)).to(self.device).permute(0, 3, 1, 2).float() / 255
             levels: NDArray[np.uint8] = (self.network(batch)[:, 0] * 255).to(torch.uint8).cpu().numpy()
         return levels

@@ -31,6 +31,7 @@ from rclicks.clickability.contract import Ask, ClickMap, ClickModel
 from rclicks.clickability.letterbox import Letterbox
 from rclicks.errors import PluginError, ProtocolError
 from rclicks.models.devices import translate_memory_errors
+from rclicks.models.precision import network_precision
 from rclicks.models.weights import fill
 from rclicks.options import Option
 from rclicks.protocol import Protocol
@@ -206,7 +207,7 @@ class Clickability(ClickModel):
         from rclicks.clickability.networks.segnext import min_max
 
         masks = [[prepared.letterbox.put(np.asarray(m, np.float32)) for m in (a.mask, a.error)] for a in asks]
-        with translate_memory_errors(), torch.inference_mode():
+        with translate_memory_errors(), torch.inference_mode(), network_precision("float32", self.device):
             found = self.network(prepared.image, torch.from_numpy(np.array(masks)).to(self.device))
             boxed: NDArray[np.float32] = min_max(found, EPSILON)[:, 0].float().cpu().numpy()
         return boxed

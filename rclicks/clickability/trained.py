@@ -21,6 +21,7 @@ from rclicks.clickability.letterbox import Letterbox
 from rclicks.clickability.segnext import Prepared, network_image
 from rclicks.errors import ProtocolError, WeightsError
 from rclicks.models.devices import translate_memory_errors
+from rclicks.models.precision import network_precision
 from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint, load_into, read_checkpoint
 from rclicks.options import Choice, Option
 from rclicks.protocol import Protocol
@@ -144,7 +145,7 @@ class Trained(ClickModel):
         masks = np.array([[put(np.asarray(m, np.float32)) for m in (a.mask, a.error)] for a in asks])
         priors = [prior_map(c, self.cue_weights, a.error.shape) for c, a in zip(found, asks, strict=True)]
         boxed = np.array([[put(prior)] for prior in priors])
-        with translate_memory_errors(), torch.inference_mode():
+        with translate_memory_errors(), torch.inference_mode(), network_precision("float32", self.device):
             given = (torch.from_numpy(x).to(self.device) for x in (masks, boxed))
             residuals = scores(self.network, prepared.image, *given)[:, 0].float().cpu().numpy()
         maps: list[ClickMap] = []

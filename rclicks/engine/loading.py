@@ -16,6 +16,7 @@ from rclicks.data.roots import resolve, resolve_file
 from rclicks.errors import MissingWeightsError, PluginError, ProtocolError, WeightsError
 from rclicks.hooks import engine_arguments, option_names, select_arguments
 from rclicks.models.contract import Model
+from rclicks.models.precision import set_precision, split_precision
 from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint
 from rclicks.protocol import Protocol
 from rclicks.registry import Entry, Registry, contract_of, hook, load_module
@@ -50,7 +51,10 @@ def load_model(registry: Registry, spec: Spec, device: str = "cpu", protocol: Pr
         "protocol": protocol or Protocol(),
         "models": lambda inner: load_model(registry, parse(inner), device, protocol),
     }
-    return _load(entry, spec, Model, offered)
+    options, precision = split_precision(spec.options)
+    model: Model = _load(entry, replace(spec, options=options), Model, offered)
+    set_precision(model, precision)
+    return model
 
 
 def load_dataset(registry: Registry, spec: Spec, root: Path | None, protocol: Protocol | None = None) -> Dataset:
@@ -176,7 +180,8 @@ def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
         If there is no such file.
     """
     entry = registry.find(kind, spec.name)
-    check_options(entry, load_module(entry).load, "load", spec.options)
+    options = split_precision(spec.options)[0] if kind == "model" else spec.options
+    check_options(entry, load_module(entry).load, "load", options)
     if isinstance(entry.card, ClickModelCard):
         return _click_model_weights(entry, entry.card, spec)
     card = entry.card

@@ -70,6 +70,10 @@ class Model(ABC):
     network : torch.nn.Module or None
         The network with its weights, for tools that call its parts themselves, such as the supervoxels of
         Segment Anything; None, the default, for methods without a network and for remote models.
+    precision : str
+        In what its network computes; see `rclicks.models.precision`.
+    precisions : tuple of str
+        The values of the option ``precision`` that its network calls obey; empty for models without such a network.
     """
 
     card: ModelCard
@@ -77,6 +81,8 @@ class Model(ABC):
     checkpoint_id: str = "none"
     options: Mapping[str, Any] = MappingProxyType({})
     network: Any = None
+    precision: str = "float32"
+    precisions: tuple[str, ...] = ()
 
     @property
     def batched(self) -> bool:

@@ -21,6 +21,7 @@ from rclicks.models.contract import Model, State
 from rclicks.models.devices import synchronise, translate_memory_errors
 from rclicks.models.early_fusion.click_maps import PointRow, mirrored, point_tensor
 from rclicks.models.early_fusion.zoom import Look, Region, ZoomRule
+from rclicks.models.precision import PRECISIONS, network_precision
 from rclicks.sample import Sample
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ class ClickModel(Model):
         See `Model`.
     """
 
+    precisions = PRECISIONS
+
     def __init__(
         self,
         card: ModelCard,
@@ -173,7 +176,7 @@ class ClickModel(Model):
         for i, lane in enumerate(lanes):
             groups.setdefault(lane.look.size, []).append(i)
         found: dict[int, State] = {}
-        with translate_memory_errors(), self.context():
+        with translate_memory_errors(), self.context(), network_precision(self.precision, self.device):
             for members in groups.values():
                 results = self._run(embedding, [lanes[i] for i in members])
                 for i, memory in zip(members, results, strict=True):
@@ -196,7 +199,8 @@ class ClickModel(Model):
     def predict(self, embedding: Embedding, lanes: Sequence[Lane]) -> tuple[torch.Tensor, list[Any]]:
         """Return (L, 1, h, w) logits of lanes of equal size, flip-averaged, and the `extra` of their memories."""
         batch, points = self.inputs(embedding, lanes)
-        return self.unflip(resize(self.network(batch, points), lanes[0].look.size)), [lane.extra for lane in lanes]
+        logits = self.network(batch, points).float()
+        return self.unflip(resize(logits, lanes[0].look.size)), [lane.extra for lane in lanes]
 
     # -- building blocks ----------------------------------------------------------------------------------------
 

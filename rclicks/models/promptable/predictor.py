@@ -21,6 +21,7 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Box, clicks_of
 from rclicks.models.contract import Model, State
 from rclicks.models.devices import synchronise, translate_memory_errors
+from rclicks.models.precision import PRECISIONS, network_precision
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample
 
@@ -77,6 +78,8 @@ class PromptableModel(Model):
         Whether previous logits are a prompt at all.
     """
 
+    precisions = PRECISIONS
+
     def __init__(
         self, card: ModelCard, network: nn.Module, device: str, checkpoint: str, protocol: Protocol, feed_back: bool
     ) -> None:
@@ -101,7 +104,7 @@ class PromptableModel(Model):
 
     def embed(self, sample: Sample) -> Encoded:
         """Encode the image."""
-        with translate_memory_errors(), torch.inference_mode():
+        with translate_memory_errors(), torch.inference_mode(), network_precision(self.precision, self.device):
             return self._encode(np.asarray(sample.image))
 
     def lane_key(self, embedding: Any, state: State) -> Hashable:
@@ -135,10 +138,10 @@ class PromptableModel(Model):
             boxes = self._tensor(encoded.canvas.scale(xy).reshape(-1, 4))
         if self._prompt(states[0]) is not None:
             masks = self._tensor(np.stack([s.memory for s in states])[:, None])
-        with translate_memory_errors(), torch.inference_mode():
+        with translate_memory_errors(), torch.inference_mode(), network_precision(self.precision, self.device):
             probability, logits = self._decode(encoded, points, labels, boxes, masks)
             maps = probability.cpu().numpy()
-            kept = logits.float().cpu().numpy()
+            kept = logits.cpu().numpy()
         return [
             State(s.interactions, p > self.card.threshold, p, m.copy())
             for s, p, m in zip(states, maps, kept, strict=True)
@@ -220,7 +223,7 @@ class SamModel(PromptableModel):
             dense_prompt_embeddings=dense,
             multimask_output=self.multimask,
         )
-        best = low[torch.arange(len(low), device=low.device), quality.argmax(1)]
+        best = low[torch.arange(len(low), device=low.device), quality.argmax(1)].float()
         return self._full_size(best[:, None], encoded.canvas)[:, 0], best
 
     def _full_size(self, low: Tensor, canvas: Canvas) -> Tensor:

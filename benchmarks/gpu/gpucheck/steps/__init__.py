@@ -1,0 +1,1 @@
+"""The steps of the check: one module each, with ``run(step)``; see `gpucheck.plan`."""

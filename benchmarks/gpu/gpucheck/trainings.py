@@ -1,0 +1,77 @@
+"""How each training is started on a few pictures; one function a family, all with the same arguments.
+
+``training(samples, pack, settings, folder, steps, report)`` trains one epoch of `steps` steps. What it learns is of no
+use; it shall only run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rclicks
+from rclicks.sample import Sample
+from rclicks.training.loop import Progress, Settings
+
+__all__ = ["TRAININGS"]
+
+Report = Callable[[Progress], None]
+
+
+def probunet(
+    samples: Sequence[Sample], pack: Path, settings: Settings, folder: Path, steps: int, report: Report
+) -> None:
+    """Train the probabilistic U-Net."""
+    from rclicks.training.probunet import Recipe, train_probunet
+    from rclicks.training.raters import read_examples
+
+    examples = read_examples(samples)
+    train_probunet(examples, examples[:1], Recipe(), settings, folder, steps=steps, report=report)
+
+
+def aespa(samples: Sequence[Sample], pack: Path, settings: Settings, folder: Path, steps: int, report: Report) -> None:
+    """Train AESPA at 128 pixels; an epoch passes once over the objects, so they are repeated."""
+    from rclicks.training.aespa import Recipe, train_aespa
+    from rclicks.training.raters import read_examples
+
+    examples = read_examples(samples)
+    wanted = [examples[i % len(examples)] for i in range(steps * settings.batch)]
+    train_aespa(wanted, examples[:1], Recipe(), settings, folder, report=report)
+
+
+def clickability(
+    samples: Sequence[Sample], pack: Path, settings: Settings, folder: Path, steps: int, report: Report
+) -> None:
+    """Train the small click model on clicks drawn around the middle of each object."""
+    from rclicks.clickability.items import ClickItem, Scene
+    from rclicks.training.clickability import Recipe, train_network
+
+    def item(number: int) -> ClickItem:
+        sample = samples[number % len(samples)]
+        mask = np.asarray(sample.targets[0].masks[0])
+        inside = np.argwhere(mask)
+        points = inside[np.random.default_rng(number).integers(len(inside), size=20)]
+        scene = Scene(np.asarray(sample.image), mask, mask)
+        return ClickItem(f"i{number}", sample.dataset, sample.id, "0", "first", points, ("",) * 20, lambda: scene)
+
+    items = [item(number) for number in range(steps * settings.batch)]
+    train_network(items, items[:1], Recipe(architecture="mini-cnn"), settings, folder, report=report)
+
+
+def volume(samples: Sequence[Sample], pack: Path, settings: Settings, folder: Path, steps: int, report: Report) -> None:
+    """Train nnInteractive's tiny network on the pack's volume."""
+    from rclicks.training.volume import Recipe, read_objects, train_volume
+
+    objects = read_objects([rclicks.load_dataset("hippocampus", pack / "data" / "hippocampus")[0]])
+    train_volume(objects, objects[:1], Recipe(), settings, folder, steps=steps, report=report)
+
+
+TRAININGS: Mapping[str, Callable[..., Any]] = {
+    "probunet": probunet,
+    "clickability mini-cnn": clickability,
+    "aespa": aespa,
+    "nninteractive tiny": volume,
+}

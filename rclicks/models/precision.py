@@ -1,0 +1,145 @@
+"""The numerical precision of network calls: one option for all torch models, one context around their networks.
+
+``precision`` is an option of every model that lists it in `Model.precisions`: "float32" (the default; everywhere the
+full 24-bit significand), "tf32" (products of matrices and convolutions with 11 bits, CUDA only), "bf16" and "fp16"
+(torch's autocast). Weights, click maps, memories and everything that leaves a model stay float32.
+
+PyTorch computes convolutions on CUDA in TF32 unless told otherwise. That is a silent change of results between a CPU
+and a GPU, so the models here never leave it to the library.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rclicks.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from rclicks.models.contract import Model
+
+__all__ = ["OPTION", "PRECISIONS", "allowed_precisions", "network_precision", "set_precision", "split_precision"]
+
+OPTION = "precision"
+PRECISIONS = ("float32", "tf32", "bf16", "fp16")
+# What each kind of device can do: half precision on a CPU is slower than float32, and TF32 is a format of NVIDIA's.
+_OF_DEVICE = {"cuda": PRECISIONS, "cpu": ("float32", "bf16"), "mps": ("float32",)}
+
+
+def split_precision(options: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Return the options of a spec without `precision`, and `precision`, None if it is not given.
+
+    >>> split_precision({"flip": False, "precision": "bf16"})
+    ({'flip': False}, 'bf16')
+    """
+    rest = dict(options)
+    return rest, rest.pop(OPTION, None)
+
+
+def allowed_precisions(model: Model) -> tuple[str, ...]:
+    """Return the precisions that a model can compute in on its device; empty for models without such a network."""
+    of_device = _OF_DEVICE.get(model.device.partition(":")[0], ("float32",))
+    return tuple(name for name in PRECISIONS if name in model.precisions and name in of_device)
+
+
+def set_precision(model: Model, precision: object) -> None:
+    """Make `model` compute in `precision`, and write it into its options; None leaves both as they are.
+
+    Raises
+    ------
+    ProtocolError
+        If the precision is unknown, the model cannot change its precision to it, or its device cannot compute in it.
+    """
+    if precision is None:
+        return
+    name = model.card.name
+    if precision not in PRECISIONS:
+        raise ProtocolError(
+            f"model {name}: option 'precision' is {precision!r}; allowed is one of {', '.join(PRECISIONS)}"
+        )
+    if precision not in model.precisions:
+        allowed = ", ".join(model.precisions) or "none: leave the option out"
+        raise ProtocolError(f"model {name} cannot compute in precision {precision!r}; this model allows {allowed}")
+    if precision not in (allowed_here := allowed_precisions(model)):
+        raise ProtocolError(
+            f"model {name}: precision {precision!r} makes no sense on the device {model.device!r}, which allows "
+            f"{', '.join(allowed_here)}; choose one of them or another device"
+        )
+    model.precision = str(precision)
+    model.options = {**model.options, OPTION: str(precision)}
+
+
+@contextmanager
+def network_precision(precision: str, device: str) -> Iterator[None]:
+    """Compute in `precision` on `device` within the context, and put torch's settings back after it.
+
+    Parameters
+    ----------
+    precision : str
+        One of `PRECISIONS`. Under "bf16" and "fp16" outputs of a network may have that type; turn them into float32.
+    device : str
+        "cpu", "cuda", "cuda:1", "mps".
+    """
+    kind = device.partition(":")[0]
+    with ExitStack() as stack:
+        if kind == "cuda":
+            stack.enter_context(_float32_products("tf32" if precision == "tf32" else "ieee"))
+        if precision in ("bf16", "fp16"):
+            import torch
+
+            stack.enter_context(torch.autocast(kind, torch.bfloat16 if precision == "bf16" else torch.float16))
+        yield
+
+
+@contextmanager
+def _float32_products(how: str) -> Iterator[None]:
+    """Set how products of float32 numbers are computed on CUDA: "ieee" or "tf32"."""
+    torch = sys.modules.get("torch")
+    if torch is None:  # nothing can be computed yet
+        yield
+        return
+    before = _read_switches(torch)
+    fast = how == "tf32"
+    try:
+        _set_switches(torch, {"matrices": "high" if fast else "highest", "cudnn": fast, "formats": [how] * 3})
+        yield
+    finally:
+        _set_switches(torch, before)
+
+
+def _read_switches(torch: Any) -> dict[str, Any]:
+    """Return torch's settings of float32 products: the older ones, and the named formats that came with torch 2.9.
+
+    torch refuses to read an older setting that contradicts a format; such a setting is None here.
+    """
+    found: dict[str, Any] = {"formats": [holder.fp32_precision for holder in _formats(torch)]}
+    older = {"matrices": torch.get_float32_matmul_precision, "cudnn": lambda: torch.backends.cudnn.allow_tf32}
+    for name, read in older.items():
+        try:
+            found[name] = read()
+        except RuntimeError:
+            found[name] = None
+    return found
+
+
+def _set_switches(torch: Any, values: Mapping[str, Any]) -> None:
+    """Set what `_read_switches` returns; the older settings first, because they reset the formats."""
+    if values["matrices"] is not None:
+        torch.set_float32_matmul_precision(values["matrices"])
+    if values["cudnn"] is not None:
+        torch.backends.cudnn.allow_tf32 = values["cudnn"]
+    for holder, value in zip(_formats(torch), values["formats"], strict=False):
+        holder.fp32_precision = value
+
+
+def _formats(torch: Any) -> list[Any]:
+    """Return what holds a named format: products of matrices, convolutions, recurrent cells on CUDA, matrices on CPU.
+
+    Empty before torch 2.9.
+    """
+    backends = torch.backends
+    if not hasattr(backends.cudnn, "conv") or not hasattr(backends.cudnn.conv, "fp32_precision"):
+        return []
+    return [backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul]
