@@ -334,6 +334,7 @@ def ask_at_run_time(module: str) -> list[str]:
 ASKS: dict[str, tuple[list[str], str]] = {
     "rclicks.hooks": (["inspect.signature"], "the one place that reads signatures of hooks"),
     "rclicks.models.early_fusion.checkpoint": (["inspect.signature"], "arguments of a class named by a checkpoint"),
+    "rclicks.models.precision": (["hasattr conv", "hasattr fp32_precision"], "settings that came with torch 2.9"),
     "rclicks.models.weights": (["getattr shape"], "an entry of a checkpoint may be no tensor"),
     "rclicks.clickability.networks.segnext": (["hasattr gn"], "a layer that only some blocks have"),
     "rclicks.data.multirater.mask_files": (["getattr n_frames"], "Pillow: only formats of several frames have it"),
