@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.interaction import Box
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT, Seeds
-from rclicks.models.seeded.canvas import VolumeCanvas
+from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT, SeedMap
+from rclicks.models.seeded.canvas import WorkingVolume
 from rclicks.models.seeded.seeds_3d import flat_axis
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel, require_simpleitk
 from rclicks.options import Choice, Number
@@ -80,27 +80,27 @@ class ConfidenceConnected(VolumeModel):
         "around": Number(1, 0, 20, whole=True),
     }
 
-    def prepare(self, canvas: VolumeCanvas) -> None:
+    def prepare(self, working: WorkingVolume) -> None:
         """Nothing: SimpleITK's images cannot be pickled portably, and wrapping the canvas costs little."""
 
-    def solve(self, canvas: VolumeCanvas, seeds: Seeds, state: State) -> tuple[NDArray[np.float32], None]:
+    def solve(self, working: WorkingVolume, seeds: SeedMap, state: State) -> tuple[NDArray[np.float32], None]:
         """Grow from both kinds of seeds and settle what both claim."""
         from scipy.ndimage import distance_transform_edt
 
-        mine = self._grown(canvas, seeds == OBJECT)
+        mine = self._grown(working, seeds == OBJECT)
         if not (seeds < 0).any():
             return mine.astype(np.float32), None
-        to_object = distance_transform_edt(seeds != OBJECT, sampling=canvas.spacing)
-        frame = self.assumed(canvas, [i for i in state.interactions if not isinstance(i, Box)]) & (seeds == ASSUMED)
-        solid = any(isinstance(i, Box) and flat_axis(i, canvas.full) is None for i in state.interactions)
+        to_object = distance_transform_edt(seeds != OBJECT, sampling=working.spacing)
+        frame = self.assumed(working, [i for i in state.interactions if not isinstance(i, Box)]) & (seeds == ASSUMED)
+        solid = any(isinstance(i, Box) and flat_axis(i, working.full) is None for i in state.interactions)
         if frame.any() and not solid:
-            mine &= to_object <= distance_transform_edt(~frame, sampling=canvas.spacing)
+            mine &= to_object <= distance_transform_edt(~frame, sampling=working.spacing)
         if (seeds == BACKGROUND).any():
-            theirs = self._grown(canvas, seeds == BACKGROUND)
-            mine &= ~theirs | (to_object <= distance_transform_edt(seeds != BACKGROUND, sampling=canvas.spacing))
+            theirs = self._grown(working, seeds == BACKGROUND)
+            mine &= ~theirs | (to_object <= distance_transform_edt(seeds != BACKGROUND, sampling=working.spacing))
         return mine.astype(np.float32), None
 
-    def _grown(self, canvas: VolumeCanvas, sources: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _grown(self, working: WorkingVolume, sources: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return what the filter grows from the sources."""
         import SimpleITK as sitk  # noqa: N813 - its common name
 
@@ -111,4 +111,4 @@ class ConfidenceConnected(VolumeModel):
         grow.SetInitialNeighborhoodRadius(self.options["around"])
         grow.SetReplaceValue(1)
         grow.SetSeedList(np.argwhere(sources)[:, ::-1].tolist())
-        return sitk.GetArrayFromImage(grow.Execute(sitk.GetImageFromArray(canvas.values))).astype(bool)
+        return sitk.GetArrayFromImage(grow.Execute(sitk.GetImageFromArray(working.values))).astype(bool)

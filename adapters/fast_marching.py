@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.interaction import Box, Interaction
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import OBJECT, Seeds
-from rclicks.models.seeded.canvas import VolumeCanvas
+from rclicks.models.seeded.base import OBJECT, SeedMap
+from rclicks.models.seeded.canvas import WorkingVolume
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel, require_simpleitk
 from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
@@ -109,21 +109,21 @@ class FastMarching(VolumeModel):
         "floor": Number(0.01, 1e-6, 1),
     }
 
-    def prepare(self, canvas: VolumeCanvas) -> _Prepared:
+    def prepare(self, working: WorkingVolume) -> _Prepared:
         """Return the fronts' speed and the times of arrival from the frame."""
-        speed = self._speed(canvas)
-        frame = self.assumed(canvas, ())
-        never = np.full(canvas.shape, np.inf, np.float32)
-        times = self._times(canvas, speed, frame)
+        speed = self._speed(working)
+        frame = self.assumed(working, ())
+        never = np.full(working.shape, np.inf, np.float32)
+        times = self._times(working, speed, frame)
         return _Prepared(speed, _Arrivals((), (never, never), np.packbits(frame).tobytes(), times))
 
-    def _speed(self, canvas: VolumeCanvas) -> NDArray[np.float32]:
+    def _speed(self, working: WorkingVolume) -> NDArray[np.float32]:
         """Return the fronts' speed in mm per unit of time."""
         from scipy.ndimage import gaussian_filter
 
-        smooth = gaussian_filter(canvas.values, [self.options["sigma"] / s for s in canvas.spacing], truncate=3.0)
-        square = np.zeros(canvas.shape, np.float32)
-        for axis, (length, count) in enumerate(zip(canvas.spacing, canvas.shape, strict=True)):
+        smooth = gaussian_filter(working.values, [self.options["sigma"] / s for s in working.spacing], truncate=3.0)
+        square = np.zeros(working.shape, np.float32)
+        for axis, (length, count) in enumerate(zip(working.spacing, working.shape, strict=True)):
             if count > 1:
                 square += np.square(np.gradient(smooth, length, axis=axis))
         steep = np.sqrt(square)
@@ -131,53 +131,55 @@ class FastMarching(VolumeModel):
         exponent = np.clip((steep - edge) / (self.options["spread"] * edge), -50, 50)
         return (1 / (1 + np.exp(exponent)) + self.options["floor"]).astype(np.float32)
 
-    def solve(self, canvas: VolumeCanvas, seeds: Seeds, state: State) -> tuple[NDArray[np.floating[Any]], _Arrivals]:
+    def solve(
+        self, working: WorkingVolume, seeds: SeedMap, state: State
+    ) -> tuple[NDArray[np.floating[Any]], _Arrivals]:
         """Compare the times of arrival from the seeds of both labels."""
         interactions = state.interactions
-        arrivals = self._arrivals(canvas, interactions, state.memory)
+        arrivals = self._arrivals(working, interactions, state.memory)
         to_object, to_background = arrivals.drawn
         # A box's core comes and goes with other seeds, so it has no part in the memory.
         if any(isinstance(i, Box) for i in interactions):
-            to_object = np.minimum(to_object, self._times(canvas, canvas.extra.speed, seeds == OBJECT))
+            to_object = np.minimum(to_object, self._times(working, working.extra.speed, seeds == OBJECT))
         to_background = np.minimum(to_background, arrivals.assumed)
         if not np.isfinite(to_background).all():  # without any background seed all is object
-            return np.ones(canvas.shape, np.float32), arrivals
+            return np.ones(working.shape, np.float32), arrivals
         return to_background / np.maximum(to_object + to_background, np.float32(1e-9)), arrivals
 
-    def _arrivals(self, canvas: VolumeCanvas, interactions: tuple[Interaction, ...], memory: object) -> _Arrivals:
+    def _arrivals(self, working: WorkingVolume, interactions: tuple[Interaction, ...], memory: object) -> _Arrivals:
         """March what is not in the memory yet."""
-        known: _Arrivals = memory if isinstance(memory, _Arrivals) else canvas.extra.start
+        known: _Arrivals = memory if isinstance(memory, _Arrivals) else working.extra.start
         if interactions[: len(known.interactions)] != known.interactions:
-            known = canvas.extra.start
+            known = working.extra.start
         to_object, to_background = known.drawn
         for one in interactions[len(known.interactions) :]:
             if isinstance(one, Box):
                 continue
-            times = self._times(canvas, canvas.extra.speed, self.drawn_on(canvas, one))
+            times = self._times(working, working.extra.speed, self.drawn_on(working, one))
             if one.positive:
                 to_object = np.minimum(to_object, times)
             else:
                 to_background = np.minimum(to_background, times)
-        background = self.assumed(canvas, interactions)
+        background = self.assumed(working, interactions)
         packed = np.packbits(background).tobytes()
-        same = next((k for k in (known, canvas.extra.start) if k.packed == packed), None)
-        assumed = same.assumed if same else self._times(canvas, canvas.extra.speed, background)
+        same = next((k for k in (known, working.extra.start) if k.packed == packed), None)
+        assumed = same.assumed if same else self._times(working, working.extra.speed, background)
         return _Arrivals(interactions, (to_object, to_background), packed, assumed)
 
     @staticmethod
-    def _times(canvas: VolumeCanvas, speed: NDArray[np.float32], sources: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def _times(working: WorkingVolume, speed: NDArray[np.float32], sources: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return every voxel's time of arrival from the sources; infinity if there are none."""
         import SimpleITK as sitk  # noqa: N813 - its common name
         from scipy.ndimage import binary_erosion
 
-        times = np.full(canvas.shape, np.inf, np.float32)
+        times = np.full(working.shape, np.inf, np.float32)
         if not sources.any():
             return times
         rim = sources & ~binary_erosion(sources, border_value=1)  # the front starts there; fewer points are quicker
         if not rim.any():
-            return np.zeros(canvas.shape, np.float32)
+            return np.zeros(working.shape, np.float32)
         image = sitk.GetImageFromArray(speed)
-        image.SetSpacing(canvas.spacing[::-1])
+        image.SetSpacing(working.spacing[::-1])
         march = sitk.FastMarchingImageFilter()
         march.SetNumberOfThreads(1)
         march.SetTrialPoints(np.argwhere(rim)[:, ::-1].tolist())

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import BACKGROUND, OBJECT, Seeds
+from rclicks.models.seeded.base import BACKGROUND, OBJECT, SeedMap
 from rclicks.models.seeded.colours import ColourModel, colour_bins, neighbours
-from rclicks.models.seeded.image import COLOUR_OPTIONS, COMMON_OPTIONS, Canvas, SeededModel
+from rclicks.models.seeded.image import COLOUR_OPTIONS, COMMON_OPTIONS, SeededModel, WorkingImage
 from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
@@ -81,26 +81,26 @@ class Geodesic(SeededModel):
         "unlikely": Number(0.05, 0, 10),
     }
 
-    def prepare(self, canvas: Canvas) -> _Grid:
+    def prepare(self, working: WorkingImage) -> _Grid:
         """Lay out the graph and bin the colours."""
-        height, width = canvas.shape
+        height, width = working.shape
         index = np.arange(height * width).reshape(height, width)
-        pairs = [(*step.ends(index), step.length) for step in neighbours(canvas.lab)]
+        pairs = [(*step.ends(index), step.length) for step in neighbours(working.lab)]
         first = np.concatenate([one.ravel() for one, _, _ in pairs])
         second = np.concatenate([two.ravel() for _, two, _ in pairs])
         length = np.concatenate([np.full(one.size, distance) for one, _, distance in pairs])
         order = np.lexsort((second, first))
         first = first[order]
         starts = np.searchsorted(first, np.arange(height * width + 1)).astype(np.int32)
-        bins = colour_bins(canvas.lab, self.options["bins"])
+        bins = colour_bins(working.lab, self.options["bins"])
         return _Grid(first, second[order].astype(np.int32), starts, length[order], bins)
 
-    def solve(self, canvas: Canvas, seeds: Seeds, state: State) -> NDArray[np.float64]:
+    def solve(self, working: WorkingImage, seeds: SeedMap, state: State) -> NDArray[np.float64]:
         """Compare the distances to the seeds of both labels."""
         inside, outside = seeds == OBJECT, seeds == BACKGROUND
         if not outside.any() or not inside.any():  # a box alone has no object seeds: its inside is the object
             return (~outside).astype(np.float64)
-        grid: _Grid = canvas.extra
+        grid: _Grid = working.extra
         colours = ColourModel.learn(
             grid.bins, self.options["bins"], inside, outside, self.options["width"], self.options["floor"]
         )
@@ -111,7 +111,7 @@ class Geodesic(SeededModel):
         mean = (one + two) / 2
         to_object = _distance(grid, cost + other * (1 - mean), inside)
         to_background = _distance(grid, cost + other * mean, outside)
-        return (to_background / (to_object + to_background)).reshape(canvas.shape)
+        return (to_background / (to_object + to_background)).reshape(working.shape)
 
 
 def _distance(grid: _Grid, cost: NDArray[np.float64], sources: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import OBJECT, Seeds
-from rclicks.models.seeded.canvas import VolumeCanvas
+from rclicks.models.seeded.base import OBJECT, SeedMap
+from rclicks.models.seeded.canvas import WorkingVolume
 from rclicks.models.seeded.grid import Links
 from rclicks.models.seeded.intensity import INTENSITY_OPTIONS, IntensityModel, bins_of
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel
@@ -87,19 +87,19 @@ class Geodesic3D(VolumeModel):
         "neighbours": Choice("6", ("6", "18", "26")),
     }
 
-    def prepare(self, canvas: VolumeCanvas) -> _Graph:
+    def prepare(self, working: WorkingVolume) -> _Graph:
         """Lay out the graph and bin the grey values."""
-        links = Links.of(canvas.shape, canvas.spacing, int(self.options["neighbours"]))
+        links = Links.of(working.shape, working.spacing, int(self.options["neighbours"]))
         shortest = links.length.min() if links.length.size else np.float32(1)
-        flat = canvas.values.ravel()
+        flat = working.values.ravel()
         contrast = np.float32(self.options["contrast"]) * np.abs(flat[links.first] - flat[links.second])
-        return _Graph(links, links.length / shortest, contrast, bins_of(canvas.values, self.options["bins"]))
+        return _Graph(links, links.length / shortest, contrast, bins_of(working.values, self.options["bins"]))
 
-    def solve(self, canvas: VolumeCanvas, seeds: Seeds, state: State) -> tuple[NDArray[np.floating[Any]], None]:
+    def solve(self, working: WorkingVolume, seeds: SeedMap, state: State) -> tuple[NDArray[np.floating[Any]], None]:
         """Compare the distances to the seeds of both labels."""
-        graph: _Graph = canvas.extra
+        graph: _Graph = working.extra
         if not (seeds < 0).any():  # without any background seed all is object
-            return np.ones(canvas.shape, np.float32), None
+            return np.ones(working.shape, np.float32), None
         intensity = IntensityModel.learn(
             graph.bins, self.options["bins"], seeds, self.options["width"], self.options["floor"]
         )
@@ -110,7 +110,7 @@ class Geodesic3D(VolumeModel):
         other = np.float32(self.options["unlikely"]) * graph.length
         to_object = _distance(graph.links, cost + other * (1 - mean), seeds == OBJECT)
         to_background = _distance(graph.links, cost + other * mean, seeds < 0)
-        return (to_background / (to_object + to_background)).reshape(canvas.shape), None
+        return (to_background / (to_object + to_background)).reshape(working.shape), None
 
 
 def _distance(links: Links, cost: NDArray[np.float32], sources: NDArray[np.bool_]) -> NDArray[np.float64]:

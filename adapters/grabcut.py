@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.interaction import Box, clicks_of
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import BACKGROUND, OBJECT, Seeds
-from rclicks.models.seeded.image import COMMON_OPTIONS, Canvas, SeededModel, stamp
+from rclicks.models.seeded.base import BACKGROUND, OBJECT, SeedMap
+from rclicks.models.seeded.image import COMMON_OPTIONS, SeededModel, WorkingImage, rasterize_clicks
 from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
@@ -75,12 +75,12 @@ class GrabCut(SeededModel):
         "reach": Number(0.15, 0, 1),
     }
 
-    def solve(self, canvas: Canvas, seeds: Seeds, state: State) -> NDArray[np.float64]:
+    def solve(self, working: WorkingImage, seeds: SeedMap, state: State) -> NDArray[np.float64]:
         """Return 1 where GrabCut says object or probable object."""
         boxed = any(isinstance(interaction, Box) for interaction in state.interactions)
-        labels = np.full(canvas.shape, cv2.GC_PR_FGD if boxed else cv2.GC_PR_BGD, np.uint8)
-        reach = self.options["reach"] * min(canvas.shape)
-        near = stamp(clicks_of(state.interactions), canvas.shape, reach, canvas.full)
+        labels = np.full(working.shape, cv2.GC_PR_FGD if boxed else cv2.GC_PR_BGD, np.uint8)
+        reach = self.options["reach"] * min(working.shape)
+        near = rasterize_clicks(clicks_of(state.interactions), working.shape, reach, working.full)
         labels[near == OBJECT] = cv2.GC_PR_FGD
         labels[near == BACKGROUND] = cv2.GC_PR_BGD
         labels[seeds == OBJECT] = cv2.GC_FGD
@@ -89,6 +89,6 @@ class GrabCut(SeededModel):
         if is_object.any() and not is_object.all():  # each mixture needs pixels to start from
             cv2.setRNGSeed(0)
             mixtures = np.zeros((1, 65)), np.zeros((1, 65))
-            cv2.grabCut(canvas.image, labels, None, *mixtures, self.options["iterations"], cv2.GC_INIT_WITH_MASK)
+            cv2.grabCut(working.image, labels, None, *mixtures, self.options["iterations"], cv2.GC_INIT_WITH_MASK)
             is_object = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
         return is_object.astype(np.float64)

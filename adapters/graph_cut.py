@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.errors import PluginError
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import BACKGROUND, OBJECT, Seeds
+from rclicks.models.seeded.base import BACKGROUND, OBJECT, SeedMap
 from rclicks.models.seeded.colours import ColourModel, colour_bins, neighbours
-from rclicks.models.seeded.image import COLOUR_OPTIONS, COMMON_OPTIONS, Canvas, SeededModel
+from rclicks.models.seeded.image import COLOUR_OPTIONS, COMMON_OPTIONS, SeededModel, WorkingImage
 from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
@@ -93,14 +93,14 @@ class GraphCut(SeededModel):
         "beta": Number(1.0, 0, 1e3),
     }
 
-    def prepare(self, canvas: Canvas) -> _Links:
+    def prepare(self, working: WorkingImage) -> _Links:
         """Weigh the links between neighbours and bin the colours."""
-        steps = neighbours(canvas.lab)
+        steps = neighbours(working.lab)
         mean = max(float(np.mean([step.contrast.mean() for step in steps if step.contrast.size] or [0])), 1e-9)
-        height, width = canvas.shape
+        height, width = working.shape
         weights = []
         for step in steps:
-            link = np.zeros(canvas.shape)
+            link = np.zeros(working.shape)
             left = max(0, -step.columns)
             window = np.s_[: height - step.rows, left : left + width - abs(step.columns)]
             link[window] = (
@@ -109,13 +109,13 @@ class GraphCut(SeededModel):
             structure = np.zeros((3, 3))
             structure[1 + step.rows, 1 + step.columns] = 1
             weights.append((link, structure))
-        return _Links(tuple(weights), colour_bins(canvas.lab, self.options["bins"]))
+        return _Links(tuple(weights), colour_bins(working.lab, self.options["bins"]))
 
-    def solve(self, canvas: Canvas, seeds: Seeds, state: State) -> NDArray[np.float64]:
+    def solve(self, working: WorkingImage, seeds: SeedMap, state: State) -> NDArray[np.float64]:
         """Return 1 on the object side of the minimum cut."""
         import maxflow
 
-        links: _Links = canvas.extra
+        links: _Links = working.extra
         colours = ColourModel.learn(
             links.bins,
             self.options["bins"],
@@ -128,7 +128,7 @@ class GraphCut(SeededModel):
         inside = np.where(seeds == OBJECT, _HARD, np.where(seeds == BACKGROUND, 0, np.maximum(odds, 0)))
         outside = np.where(seeds == BACKGROUND, _HARD, np.where(seeds == OBJECT, 0, np.maximum(-odds, 0)))
         graph = maxflow.GraphFloat(odds.size, 4 * odds.size)
-        nodes = graph.add_grid_nodes(canvas.shape)
+        nodes = graph.add_grid_nodes(working.shape)
         for weights, structure in links.weights:
             graph.add_grid_edges(nodes, weights, structure=structure, symmetric=True)
         graph.add_grid_tedges(nodes, inside, outside)

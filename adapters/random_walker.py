@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import BACKGROUND, OBJECT, Seeds
+from rclicks.models.seeded.base import BACKGROUND, OBJECT, SeedMap
 from rclicks.models.seeded.colours import neighbours
-from rclicks.models.seeded.image import COMMON_OPTIONS, Canvas, SeededModel
+from rclicks.models.seeded.image import COMMON_OPTIONS, SeededModel, WorkingImage
 from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
@@ -71,12 +71,12 @@ class RandomWalker(SeededModel):
         "floor": Number(1e-5, 1e-9, 1),
     }
 
-    def prepare(self, canvas: Canvas) -> Any:
+    def prepare(self, working: WorkingImage) -> Any:
         """Return the image's Laplacian, a sparse (h * w, h * w) matrix."""
         from scipy.sparse import coo_matrix, diags
 
-        steps = neighbours(canvas.lab, diagonal=False)
-        index = np.arange(canvas.shape[0] * canvas.shape[1]).reshape(canvas.shape)
+        steps = neighbours(working.lab, diagonal=False)
+        index = np.arange(working.shape[0] * working.shape[1]).reshape(working.shape)
         ends = [step.ends(index) for step in steps]
         first = np.concatenate([one.ravel() for one, _ in ends])
         second = np.concatenate([two.ravel() for _, two in ends])
@@ -87,7 +87,7 @@ class RandomWalker(SeededModel):
         links = (half + half.T).tocsr()
         return (diags(np.asarray(links.sum(axis=1)).ravel()) - links).tocsr()
 
-    def solve(self, canvas: Canvas, seeds: Seeds, state: State) -> NDArray[np.float64]:
+    def solve(self, working: WorkingImage, seeds: SeedMap, state: State) -> NDArray[np.float64]:
         """Solve Dirichlet's problem: 1 at object seeds, 0 at background seeds, harmonic elsewhere."""
         from scipy.sparse.linalg import splu
 
@@ -97,10 +97,10 @@ class RandomWalker(SeededModel):
             return (seeds != BACKGROUND).astype(np.float64)
         answer = (flat == OBJECT).astype(np.float64)
         if free.size:
-            rows = canvas.extra[free]
+            rows = working.extra[free]
             system = rows[:, free].tocsc()
             # Symmetric and diagonally dominant: no pivoting is needed, and the ordering for symmetric matrices is best.
             options = {"SymmetricMode": True}
             factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
             answer[free] = factor.solve(-(rows[:, known] @ answer[known]))
-        return answer.reshape(canvas.shape)
+        return answer.reshape(working.shape)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import OBJECT, Seeds
-from rclicks.models.seeded.canvas import VolumeCanvas
+from rclicks.models.seeded.base import OBJECT, SeedMap
+from rclicks.models.seeded.canvas import WorkingVolume
 from rclicks.models.seeded.grid import Links
 from rclicks.models.seeded.intensity import INTENSITY_OPTIONS, IntensityModel, bins_of
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel
@@ -108,12 +108,12 @@ class RandomWalker3D(VolumeModel):
         "tolerance": Number(1e-3, 1e-7, 0.1),
     }
 
-    def prepare(self, canvas: VolumeCanvas) -> _Graph:
+    def prepare(self, working: WorkingVolume) -> _Graph:
         """Weigh the links and bin the grey values."""
         from scipy.sparse import csr_matrix
 
-        links = Links.of(canvas.shape, canvas.spacing)
-        flat = canvas.values.ravel()
+        links = Links.of(working.shape, working.spacing)
+        flat = working.values.ravel()
         contrast = np.square(flat[links.first] - flat[links.second])
         mean = max(float(contrast.mean(dtype=np.float64)) if contrast.size else 0.0, 1e-9)
         weights = np.exp(contrast * np.float32(-self.options["beta"] / mean)) + np.float32(self.options["leak"])
@@ -122,18 +122,18 @@ class RandomWalker3D(VolumeModel):
         degree = np.bincount(links.first, weights, flat.size) + self.options["prior"]
         root = np.sqrt(np.maximum(degree, 1e-20)).astype(np.float32)
         weights /= root[links.first] * root[links.second]
-        z, y, x = np.indices(canvas.shape, np.int32, sparse=True)
+        z, y, x = np.indices(working.shape, np.int32, sparse=True)
         is_odd = ((z + y + x) % 2 == 1).ravel()
         even, odd = np.flatnonzero(~is_odd), np.flatnonzero(is_odd)
         across = csr_matrix((weights, links.second, links.starts), (flat.size, flat.size))[even][:, odd]
-        bins = bins_of(canvas.values, self.options["bins"])
+        bins = bins_of(working.values, self.options["bins"])
         return _Graph(even, odd, across, across.T.tocsr(), root, bins)
 
-    def solve(self, canvas: VolumeCanvas, seeds: Seeds, state: State) -> tuple[NDArray[np.float32], None]:
+    def solve(self, working: WorkingVolume, seeds: SeedMap, state: State) -> tuple[NDArray[np.float32], None]:
         """Solve Dirichlet's problem with the prior: 1 at object seeds, 0 at background seeds."""
         if not (seeds < 0).any():  # without any background seed all is object
-            return np.ones(canvas.shape, np.float32), None
-        graph: _Graph = canvas.extra
+            return np.ones(working.shape, np.float32), None
+        graph: _Graph = working.extra
         intensity = IntensityModel.learn(
             graph.bins, self.options["bins"], seeds, self.options["width"], self.options["floor"]
         )
@@ -142,7 +142,7 @@ class RandomWalker3D(VolumeModel):
         right = np.float32(self.options["prior"]) * chance / graph.root
         free = (seeds.ravel() == 0).astype(np.float32)
         answer = _relax(graph, right, start * graph.root, free, self.options["tolerance"])
-        return (answer / graph.root).reshape(canvas.shape), None
+        return (answer / graph.root).reshape(working.shape), None
 
 
 def _relax(

@@ -34,7 +34,7 @@ from rclicks.options import Choice, Number, read_options
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask, Sample
 
-__all__ = ["CARDS", "Lane", "Memory", "Slices", "Slicewise", "inner_model", "load"]
+__all__ = ["CARDS", "Memory", "SliceState", "Slices", "Slicewise", "inner_model", "load"]
 
 CARDS = (
     ModelCard(
@@ -117,7 +117,7 @@ def load(
 
 
 @dataclass(frozen=True)
-class Lane:
+class SliceState:
     """A prompted slice: the conversation with the 2-D model about it.
 
     Attributes
@@ -156,7 +156,7 @@ class Memory:
     """How many interactions are worked in, and the prompted slices by their index."""
 
     done: int = 0
-    lanes: Mapping[int, Lane] = field(default_factory=dict)
+    slices_seen: Mapping[int, SliceState] = field(default_factory=dict)
 
 
 class Slices(Stack):
@@ -224,20 +224,20 @@ class Slicewise(Model):
             memory, mask = Memory(), np.zeros(slices.shape, bool)
         else:
             mask = state.mask.copy()
-        board = _Board(self, slices, mask, dict(memory.lanes))
+        board = _Board(self, slices, mask, dict(memory.slices_seen))
         for interaction in state.interactions[memory.done :]:
             board.work_in(interaction)
-        return State(state.interactions, mask, None, Memory(len(state.interactions), board.lanes))
+        return State(state.interactions, mask, None, Memory(len(state.interactions), board.slices_seen))
 
 
 @dataclass
 class _Board:
-    """One trajectory at work: `mask` and `lanes` are its own and change."""
+    """One trajectory at work: `mask` and `slices_seen` are its own and change."""
 
     model: Slicewise
     slices: Slices
     mask: Mask
-    lanes: dict[int, Lane]
+    slices_seen: dict[int, SliceState]
 
     def work_in(self, interaction: Interaction) -> None:
         """Ask the 2-D model about the slices that an interaction prompts, then fill what is nearest to them."""
@@ -250,57 +250,57 @@ class _Board:
                 self._fill(part.index)
 
     def _prompt(self, part: SlicePrompts) -> None:
-        lane = self._corrected(self.lanes.get(part.index) or self._opened(part.index), part)
-        lane = replace(lane, own=(*lane.own, *part.prompts), extent=part.extent or lane.extent)
-        if any(prompt.positive for prompt in lane.prompts):
-            before = self._state(lane) if lane.asked or lane.carried else State()
-            answer = self._ask(part.index, replace(before, interactions=lane.prompts))
-            lane = replace(lane, asked=True, memory=answer.memory, probability=answer.probability)
+        state_of = self._corrected(self.slices_seen.get(part.index) or self._opened(part.index), part)
+        state_of = replace(state_of, own=(*state_of.own, *part.prompts), extent=part.extent or state_of.extent)
+        if any(prompt.positive for prompt in state_of.prompts):
+            before = self._state(state_of) if state_of.asked or state_of.carried else State()
+            answer = self._ask(part.index, replace(before, interactions=state_of.prompts))
+            state_of = replace(state_of, asked=True, memory=answer.memory, probability=answer.probability)
         else:
             self._write(part.index, None)
-        self.lanes[part.index] = lane
+        self.slices_seen[part.index] = state_of
 
-    def _opened(self, index: int) -> Lane:
+    def _opened(self, index: int) -> SliceState:
         """Return the lane of a slice that had no prompts of its own; a mask that was carried there becomes a click."""
         mask = self._mask(index)
         if "click" not in self.model.takes or not mask.any():
-            return Lane(index)
-        return Lane(index, (Click(most_interior(mask, self.slices.plane_spacing)),))
+            return SliceState(index)
+        return SliceState(index, (Click(most_interior(mask, self.slices.plane_spacing)),))
 
-    def _corrected(self, lane: Lane, part: SlicePrompts) -> Lane:
+    def _corrected(self, state_of: SliceState, part: SlicePrompts) -> SliceState:
         """Return a lane without its carried click if new prompts contradict that.
 
         A box replaces it. A negative click does if the carried one lies in the largest disk around the negative click
         that is all mask: then not a part of the mask is wrong, but all of it.
         """
         spacing = np.asarray(self.slices.plane_spacing)
-        for prompt in part.prompts if lane.carried else ():
+        for prompt in part.prompts if state_of.carried else ():
             revoked = isinstance(prompt, Box)
             if isinstance(prompt, Click) and not prompt.positive:
-                depth = depth_in(self._mask(lane.index), spacing)[prompt.point]
-                away = np.linalg.norm((np.subtract(prompt.point, lane.carried[0].point)) * spacing)
+                depth = depth_in(self._mask(state_of.index), spacing)[prompt.point]
+                away = np.linalg.norm((np.subtract(prompt.point, state_of.carried[0].point)) * spacing)
                 revoked = bool(away <= depth)
             if revoked:
-                return replace(lane, carried=(), asked=False, memory=None, probability=None)
-        return lane
+                return replace(state_of, carried=(), asked=False, memory=None, probability=None)
+        return state_of
 
     def _fill(self, index: int) -> None:
         """Fill the slices that are nearer to this prompted slice than to any other (of equals the lower one's)."""
-        below = max((i for i in self.lanes if i < index), default=None)
-        above = min((i for i in self.lanes if i > index), default=None)
+        below = max((i for i in self.slices_seen if i < index), default=None)
+        above = min((i for i in self.slices_seen if i > index), default=None)
         first = 0 if below is None else (below + index) // 2 + 1
         last = len(self.slices) - 1 if above is None else (index + above) // 2
         for i in range(first, last + 1):
             if i != index:
                 self._write(i, None)
-        lane, reach = self.lanes[index], self.model.options["reach"]
-        low, high = lane.extent or (first, last)
-        self._carry(lane, range(index + 1, min(last, high, index + reach) + 1))
-        self._carry(lane, range(index - 1, max(first, low, index - reach) - 1, -1))
+        state_of, reach = self.slices_seen[index], self.model.options["reach"]
+        low, high = state_of.extent or (first, last)
+        self._carry(state_of, range(index + 1, min(last, high, index + reach) + 1))
+        self._carry(state_of, range(index - 1, max(first, low, index - reach) - 1, -1))
 
-    def _carry(self, lane: Lane, path: range) -> None:
+    def _carry(self, state_of: SliceState, path: range) -> None:
         """Prompt slice after slice with the mask before it, until it vanishes or changes too much."""
-        state = self._state(lane)
+        state = self._state(state_of)
         for index in path:
             previous = state.mask
             if previous is None or not previous.any():
@@ -331,11 +331,11 @@ class _Board:
         self._write(index, answer)
         return answer
 
-    def _state(self, lane: Lane) -> State:
+    def _state(self, state_of: SliceState) -> State:
         """Return what the 2-D model last said about a prompted slice; of a mask that was carried there, the mask."""
-        mask = self._mask(lane.index)
-        probability = mask.astype(np.float32) if lane.probability is None else lane.probability
-        return State(lane.prompts, mask, probability, lane.memory)
+        mask = self._mask(state_of.index)
+        probability = mask.astype(np.float32) if state_of.probability is None else state_of.probability
+        return State(state_of.prompts, mask, probability, state_of.memory)
 
     def _mask(self, index: int) -> Mask:
         return np.array(take_slice(self.mask, self.slices.axis, index), bool)

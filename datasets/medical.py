@@ -20,7 +20,7 @@ from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import list_files, stem_of
 from rclicks.data.multirater.dataset import RaterFiles, drawn_in, targets_of
-from rclicks.data.multirater.listing import Drawing, RaterEntry, check_unique, natural, sub_folders
+from rclicks.data.multirater.listing import MaskFile, RaterEntry, check_unique, natural, sub_folders
 from rclicks.data.multirater.mask_files import MaskRules, binary, read_picture
 from rclicks.data.multirater.options import RaterRules, check_choice
 from rclicks.errors import DataError
@@ -174,9 +174,9 @@ class LidcCrops(Dataset):
         # In single precision, as the 8-bit copies of these crops were made: ties fall otherwise in double.
         gray = np.rint(np.clip(images[index], 0, 1).astype(np.float32) * np.float32(255)).astype(np.uint8)
         image = gray_to_rgb(gray)
-        drawings = [Drawing(str(r), self._file) for r in range(drawn.shape[1])]
+        mask_files = [MaskFile(str(r), self._file) for r in range(drawn.shape[1])]
         decoded = [{"0": binary(mask, self._rules, Path(where))} for mask in drawn[index]]
-        targets = targets_of(drawings, decoded, gray.shape)
+        targets = targets_of(mask_files, decoded, gray.shape)
         return Sample(self.card.name, self.ids[index], image, targets)
 
 
@@ -187,20 +187,20 @@ def _sets(
     masks: MaskRules,
 ) -> RaterFiles:
     """Open a set that is distributed whole, so that an absent mask is an error."""
-    return RaterFiles(card, root, find, drawn_in(masks), read_picture, RaterRules(missing="refuse"))
+    return RaterFiles(card, root, find, drawn_in(masks), read_picture, RaterRules(on_missing="refuse"))
 
 
 def _chase(root: Path) -> list[RaterEntry]:
-    def masks(stem: str) -> tuple[Drawing, ...]:
-        return tuple(Drawing(r, root / f"{stem}_{r}.png") for r in ("1stHO", "2ndHO"))
+    def masks(stem: str) -> tuple[MaskFile, ...]:
+        return tuple(MaskFile(r, root / f"{stem}_{r}.png") for r in ("1stHO", "2ndHO"))
 
     # Both eyes of a child have its number: Image_01L and Image_01R.
     return [RaterEntry(stem_of(f), f, masks(stem_of(f)), stem_of(f)[:-1]) for f in list_files(root, (".jpg",))]
 
 
 def _stare(root: Path) -> list[RaterEntry]:
-    def masks(stem: str) -> tuple[Drawing, ...]:
-        return tuple(Drawing(r, root / f"labels-{r}" / f"{stem}.{r}.png") for r in ("ah", "vk"))
+    def masks(stem: str) -> tuple[MaskFile, ...]:
+        return tuple(MaskFile(r, root / f"labels-{r}" / f"{stem}.{r}.png") for r in ("ah", "vk"))
 
     return [RaterEntry(stem_of(f), f, masks(stem_of(f))) for f in list_files(root / "stare-images", (".png",))]
 
@@ -212,7 +212,7 @@ def _lidc_jpg(root: Path) -> list[RaterEntry]:
             images = [f for f in list_files(folder) if f.name.startswith("image_")]
             if len(images) != 1:
                 raise DataError(f"{folder} holds {len(images)} files image_*; expected one")
-            masks = tuple(Drawing(str(r), folder / f"label{r}_.jpg") for r in range(4))
+            masks = tuple(MaskFile(str(r), folder / f"label{r}_.jpg") for r in range(4))
             entries.append(RaterEntry(f"{part}-{folder.name}", images[0], masks))
     return entries
 
@@ -225,7 +225,7 @@ def _qubiq(root: Path) -> list[RaterEntry]:
         RaterEntry(
             folder.name,
             folder / "image.png",
-            tuple(Drawing(r.removeprefix("task01_"), folder / f"{r}.png") for r in raters),
+            tuple(MaskFile(r.removeprefix("task01_"), folder / f"{r}.png") for r in raters),
         )
         for folder in cases
     ]
@@ -240,7 +240,7 @@ def _bu_bil(parts: Sequence[str]) -> Callable[[Path], list[RaterEntry]]:
             copies = {"Person2_Amira"} if part.startswith("dataset1") else set()
             raters = [f"Person{p}_{tool}" for p in range(1, 6) for tool in ("Amira", "ImageJ")]
             for folder in sub_folders(root / part):
-                masks = tuple(Drawing(r, folder / f"{r}.png") for r in raters if r not in copies)
+                masks = tuple(MaskFile(r, folder / f"{r}.png") for r in raters if r not in copies)
                 entries.append(RaterEntry(f"{part}-{folder.name}", folder / "image.png", masks))
         return entries
 

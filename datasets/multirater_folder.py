@@ -15,7 +15,7 @@ import numpy as np
 from rclicks.cards import DatasetCard
 from rclicks.data.images import list_files
 from rclicks.data.multirater.dataset import RaterFiles, drawn_in
-from rclicks.data.multirater.listing import Drawing, RaterEntry, natural, sub_folders
+from rclicks.data.multirater.listing import MaskFile, RaterEntry, natural, sub_folders
 from rclicks.data.multirater.mask_files import MaskRules, read_picture, read_values
 from rclicks.data.multirater.options import RaterRules, check_choice, check_window, with_identity
 from rclicks.errors import DataError, ProtocolError
@@ -58,8 +58,8 @@ def load(
     invert: bool = False,
     window: list[float] | None = None,
     raters: list[str] | str | None = None,
-    missing: Literal["leave-out", "refuse"] = "leave-out",
-    nobody: Literal["leave-out", "keep"] = "leave-out",
+    on_missing: Literal["leave-out", "refuse"] = "leave-out",
+    on_empty: Literal["leave-out", "keep"] = "leave-out",
 ) -> RaterFiles:
     """Open a folder of images and masks.
 
@@ -79,9 +79,9 @@ def load(
         Grey values [low, high] that become black and white, for images of more than 8 bit; percentiles if left out.
     raters : str or list of str, optional
         Those to take.
-    missing : {"leave-out", "refuse"}
+    on_missing : {"leave-out", "refuse"}
         What an absent mask file means: no rater of that sample, or an error of that sample.
-    nobody : {"leave-out", "keep"}
+    on_empty : {"leave-out", "keep"}
         Whether an object that nobody drew is one.
 
     Raises
@@ -101,11 +101,11 @@ def load(
         lambda r: find(r, "" if many else "0"),
         _ids if many else drawn_in(MaskRules(threshold, invert)),
         lambda f: read_picture(f, levels),
-        RaterRules.of(raters, missing, nobody),
+        RaterRules.of(raters, on_missing, on_empty),
     )
 
 
-def _ids(drawing: Drawing) -> dict[str, Mask]:
+def _ids(drawing: MaskFile) -> dict[str, Mask]:
     labels = read_values(drawing.path)
     if labels.min(initial=0) < 0:
         raise DataError(f"{drawing.path} holds values below 0, {labels.min()}; expected 0 and the numbers of objects")
@@ -129,7 +129,9 @@ def _by_rater(root: Path, shows: str) -> list[RaterEntry]:
             name,
             image,
             # Where a rater has no file, the name that it would have, for messages.
-            tuple(Drawing(r, files.get(name, root / "masks" / r / f"{name}.png"), shows) for r, files in masks.items()),
+            tuple(
+                MaskFile(r, files.get(name, root / "masks" / r / f"{name}.png"), shows) for r, files in masks.items()
+            ),
         )
         for name, image in images.items()
     ]
@@ -156,5 +158,5 @@ def _by_sample(root: Path, shows: str) -> list[RaterEntry]:
 def _sample(name: str, folder: Path, files: dict[str, Path], shows: str) -> RaterEntry:
     if "image" not in files:
         raise DataError(f"{folder} has masks without an image, or nothing; expected image.<any> and rater_<name>.<any>")
-    drawings = [Drawing(s.removeprefix(PREFIX), f, shows) for s, f in files.items() if s.startswith(PREFIX)]
-    return RaterEntry(name, files["image"], tuple(drawings))
+    mask_files = [MaskFile(s.removeprefix(PREFIX), f, shows) for s, f in files.items() if s.startswith(PREFIX)]
+    return RaterEntry(name, files["image"], tuple(mask_files))

@@ -21,7 +21,7 @@ from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import list_files
 from rclicks.data.multirater.dataset import RaterFiles, drawn_in, targets_of
-from rclicks.data.multirater.listing import Drawing, RaterEntry, check_unique, natural, sub_folders
+from rclicks.data.multirater.listing import MaskFile, RaterEntry, check_unique, natural, sub_folders
 from rclicks.data.multirater.mask_files import MaskRules, binary
 from rclicks.data.multirater.options import RaterRules, check_choice
 from rclicks.data.pickles import BROKEN, read_pickle
@@ -71,8 +71,8 @@ def load(
     raters: list[int] | int | None = None,
     image_max: float = 1.0,
     threshold: int | None = None,
-    missing: Literal["leave-out", "refuse"] = "leave-out",
-    nobody: Literal["leave-out", "keep"] = "leave-out",
+    on_missing: Literal["leave-out", "refuse"] = "leave-out",
+    on_empty: Literal["leave-out", "keep"] = "leave-out",
     protocol: Protocol | None = None,
 ) -> Dataset:
     """Open the tree or the pickle.
@@ -89,7 +89,7 @@ def load(
         Slots to take.
     image_max : float
         `LIDC_pickle` only: the grey value that is white, 1 or (MedicalMatting's copy) 255.
-    threshold, missing, nobody
+    threshold, on_missing, on_empty
         See `rclicks.data.multirater.mask_files.MaskRules` and `rclicks.data.multirater.options.RaterRules`.
 
     Raises
@@ -97,7 +97,7 @@ def load(
     ProtocolError
         If an option has no such value.
     """
-    rules = RaterRules.of(raters, missing, nobody)
+    rules = RaterRules.of(raters, on_missing, on_empty)
     if published is None and card.name == "LIDC":
         published = protocol is not None and protocol.name == "compat" and raters is None
     if card.name == "LIDC_pickle":
@@ -110,7 +110,7 @@ def load(
         return RaterFiles(card, root, lambda r: _tree(r, part), decode, rules=rules)
     if raters is not None:
         raise ProtocolError("data set LIDC: published=true takes raters 0, 1 and 2; do not pass raters as well")
-    rules = RaterRules(PUBLISHED, missing, nobody)
+    rules = RaterRules(PUBLISHED, on_missing, on_empty)
     return RaterFiles(card, root, lambda r: _all_drew(_tree(r, part), decode), decode, rules=rules)
 
 
@@ -138,7 +138,7 @@ def _case(part: str, images: Path, masks: Path) -> list[RaterEntry]:
         RaterEntry(
             f"{part}-{images.name}-{stem}",
             file,
-            tuple(Drawing(str(r), masks / f"{stem}_l{r}.png") for r in range(4)),
+            tuple(MaskFile(str(r), masks / f"{stem}_l{r}.png") for r in range(4)),
             images.name,
         )
         for stem, file in found.items()
@@ -146,11 +146,11 @@ def _case(part: str, images: Path, masks: Path) -> list[RaterEntry]:
 
 
 def _all_drew(
-    entries: Sequence[RaterEntry], decode: Callable[[Drawing], Mapping[str, NDArray[np.bool_]]]
+    entries: Sequence[RaterEntry], decode: Callable[[MaskFile], Mapping[str, NDArray[np.bool_]]]
 ) -> list[RaterEntry]:
     """Keep the crops in which each published rater drew; an absent file is an error, for it decides the subset."""
-    wanted = [(e, [d for d in e.drawings if d.rater in PUBLISHED]) for e in entries]
-    return [e for e, drawings in wanted if all(m.any() for d in drawings for m in decode(d).values())]
+    wanted = [(e, [d for d in e.mask_files if d.rater in PUBLISHED]) for e in entries]
+    return [e for e, mask_files in wanted if all(m.any() for d in mask_files for m in decode(d).values())]
 
 
 class Crop(NamedTuple):
@@ -246,9 +246,9 @@ class LidcPickle(Dataset):
             raise ProtocolError(
                 f"{self._file}, crop {self.ids[index]}, has {len(masks)} raters from 0, none {', '.join(unknown)}"
             )
-        drawings = [Drawing(r, self._file) for r in wanted]
+        mask_files = [MaskFile(r, self._file) for r in wanted]
         decoded = [{"0": masks[int(r)]} for r in wanted]
-        targets = targets_of(drawings, decoded, gray.shape, keep=self.rules.nobody == "keep")
+        targets = targets_of(mask_files, decoded, gray.shape, keep=self.rules.on_empty == "keep")
         return Sample(self.card.name, self.ids[index], gray_to_rgb(gray), targets)
 
 

@@ -11,8 +11,8 @@ from typing import Literal
 
 from rclicks.cards import DatasetCard
 from rclicks.data.multirater.dataset import RaterFiles
-from rclicks.data.multirater.listing import Drawing, RaterEntry, natural, sub_folders
-from rclicks.data.multirater.mask_files import MaskRules, Picture, binary, gray_picture
+from rclicks.data.multirater.listing import MaskFile, RaterEntry, natural, sub_folders
+from rclicks.data.multirater.mask_files import ImageWithSpacing, MaskRules, binary, gray_picture
 from rclicks.data.multirater.options import RaterRules, check_choice, check_window
 from rclicks.data.volumes import read_volume
 from rclicks.errors import DataError, ProtocolError
@@ -48,8 +48,8 @@ def load(
     window: list[float] | None = None,
     threshold: int | None = None,
     raters: list[str] | str | None = None,
-    missing: Literal["leave-out", "refuse"] = "leave-out",
-    nobody: Literal["leave-out", "keep"] = "leave-out",
+    on_missing: Literal["leave-out", "refuse"] = "leave-out",
+    on_empty: Literal["leave-out", "keep"] = "leave-out",
 ) -> RaterFiles:
     """Open one region.
 
@@ -64,7 +64,7 @@ def load(
         Which modality of an image that has several, along the last axis of the file.
     window : list of float, optional
         Grey values [low, high] that become black and white; the 0.5 and 99.5 percentiles above 0 if left out.
-    threshold, raters, missing, nobody
+    threshold, raters, on_missing, on_empty
         See `rclicks.data.multirater.mask_files.MaskRules` and `rclicks.data.multirater.options.RaterRules`.
 
     Raises
@@ -77,24 +77,24 @@ def load(
     levels = check_window(window, card.name)
     mask_rules = MaskRules(threshold)
 
-    def picture(path: Path) -> Picture:
+    def picture(path: Path) -> ImageWithSpacing:
         found = read_volume(path, axes=(2,), channel=channel)
         return gray_picture(found.values, path, levels, (found.spacing[0], found.spacing[1]))
 
-    def decode(drawing: Drawing) -> dict[str, Mask]:
+    def decode(drawing: MaskFile) -> dict[str, Mask]:
         return {drawing.object: binary(read_volume(drawing.path, axes=(2,)).values, mask_rules, drawing.path)}
 
     def find(where: Path) -> list[RaterEntry]:
         found = _cases(where / region, part)
         if task is None:
             return found
-        chosen = [RaterEntry(e.id, e.image, tuple(d for d in e.drawings if d.object == task)) for e in found]
-        if not any(e.drawings for e in chosen):
-            tasks = sorted({d.object for e in found for d in e.drawings})
+        chosen = [RaterEntry(e.id, e.image, tuple(d for d in e.mask_files if d.object == task)) for e in found]
+        if not any(e.mask_files for e in chosen):
+            tasks = sorted({d.object for e in found for d in e.mask_files})
             raise ProtocolError(f"data set {card.name}: {region} has no task {task!r}; there are {', '.join(tasks)}")
         return chosen
 
-    return RaterFiles(card, root, find, decode, picture, RaterRules.of(raters, missing, nobody))
+    return RaterFiles(card, root, find, decode, picture, RaterRules.of(raters, on_missing, on_empty))
 
 
 def _cases(base: Path, part: str) -> list[RaterEntry]:
@@ -124,5 +124,5 @@ def _entry(part: str, folder: Path, slots: list[tuple[str, str]]) -> RaterEntry:
     if len(images) != 1:
         raise DataError(f"{folder} holds {len(images)} images; expected one image.nii.gz beside its masks")
     files = _slots(folder)
-    drawings = (Drawing(r, files.get((t, r), folder / f"{t}_{r}.nii.gz"), t) for t, r in slots)
-    return RaterEntry(f"{part}-{folder.name}", images[0], tuple(drawings))
+    mask_files = (MaskFile(r, files.get((t, r), folder / f"{t}_{r}.nii.gz"), t) for t, r in slots)
+    return RaterEntry(f"{part}-{folder.name}", images[0], tuple(mask_files))

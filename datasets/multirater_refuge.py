@@ -9,7 +9,7 @@ from typing import Literal
 from rclicks.cards import DatasetCard
 from rclicks.data.images import list_files
 from rclicks.data.multirater.dataset import RaterFiles, drawn_in
-from rclicks.data.multirater.listing import Drawing, RaterEntry, natural, sub_folders
+from rclicks.data.multirater.listing import MaskFile, RaterEntry, natural, sub_folders
 from rclicks.data.multirater.mask_files import MaskRules
 from rclicks.data.multirater.options import RaterRules, check_choice, with_identity
 from rclicks.errors import DataError
@@ -57,8 +57,8 @@ def load(
     identity: str | None = None,
     threshold: int | None = None,
     raters: list[int] | int | str | list[str] | None = None,
-    missing: Literal["leave-out", "refuse"] = "leave-out",
-    nobody: Literal["leave-out", "keep"] = "leave-out",
+    on_missing: Literal["leave-out", "refuse"] = "leave-out",
+    on_empty: Literal["leave-out", "keep"] = "leave-out",
 ) -> RaterFiles:
     """Open one of the sets.
 
@@ -71,7 +71,7 @@ def load(
     identity : {"known", "within-sample"}, optional
         Whether rater 3 is the same person in every image. Nothing that was published with REFUGE's masks says so, so
         that its card does not.
-    threshold, raters, missing, nobody
+    threshold, raters, on_missing, on_empty
         See `rclicks.data.multirater.mask_files.MaskRules` and `rclicks.data.multirater.options.RaterRules`.
 
     Raises
@@ -87,7 +87,7 @@ def load(
         root,
         (lambda r: _refuge(r, part, structure)) if refuge else _drive,
         drawn_in(MaskRules(threshold)),
-        rules=RaterRules.of(raters, missing, nobody),
+        rules=RaterRules.of(raters, on_missing, on_empty),
     )
 
 
@@ -99,8 +99,8 @@ def _refuge(root: Path, part: str, structure: str) -> list[RaterEntry]:
             image = folder / f"{folder.name}.jpg"
             _check_names(folder)
             masks = (folder / f"{folder.name}_seg_{structure}_{r}.png" for r in range(1, RATERS + 1))
-            drawings = tuple(Drawing(str(r), f, structure) for r, f in enumerate(masks, start=1))
-            entries.append(RaterEntry(f"{name}-{folder.name}", image, drawings))
+            mask_files = tuple(MaskFile(str(r), f, structure) for r, f in enumerate(masks, start=1))
+            entries.append(RaterEntry(f"{name}-{folder.name}", image, mask_files))
     return entries
 
 
@@ -122,6 +122,6 @@ def _drive(root: Path) -> list[RaterEntry]:
             if file.name.removesuffix(f"_manual{rater}.gif") not in images:
                 raise DataError(f"{file} belongs to no image in {base / 'images'}; expected <NN>_manual{rater}.gif")
     return [
-        RaterEntry(n, images[n], tuple(Drawing(r, folder / f"{n}_manual{r}.gif") for r, folder in masks.items()))
+        RaterEntry(n, images[n], tuple(MaskFile(r, folder / f"{n}_manual{r}.gif") for r, folder in masks.items()))
         for n in sorted(images, key=natural)
     ]

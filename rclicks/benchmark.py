@@ -42,7 +42,7 @@ class _File(BaseModel):
     models: list[Item] = Field(min_length=1)
     datasets: list[Item] = Field(min_length=1)
     users: list[Item] = Field(default=["robot"], min_length=1)
-    follow: list[str] = Field(default=["raters"], min_length=1)
+    reference: list[str] = Field(default=["raters"], min_length=1)
     metrics: list[str] = Field(default=[])
     seed: int = 42
     limit: int | None = Field(default=None, ge=1)
@@ -61,7 +61,7 @@ class Benchmark:
         What to store after each round, on the truth followed or on all raters; empty for the usual ones of images or
         of volumes, which the plan puts in.
     protocol : Protocol
-    follow : tuple of str
+    reference : tuple of str
         What trajectories follow where there are several raters: "raters" (each of them), or rules of
         `rclicks.metrics.raters.consensus`: "majority", "union", "intersection", "staple", ...
     seed : int
@@ -81,7 +81,7 @@ class Benchmark:
     users: tuple[Spec, ...]
     metrics: tuple[str, ...]
     protocol: Protocol
-    follow: tuple[str, ...] = ("raters",)
+    reference: tuple[str, ...] = ("raters",)
     seed: int = 42
     limit: int | None = None
     skip_missing: bool = False
@@ -94,7 +94,7 @@ class Benchmark:
         models: Sequence[Item | Spec] | None = None,
         datasets: Sequence[Item | Spec] | None = None,
         users: Sequence[Item | Spec] | None = None,
-        follow: Sequence[str] | None = None,
+        reference: Sequence[str] | None = None,
         metrics: Sequence[str] | None = None,
         protocol: str | Protocol | None = None,
         clicks: int | None = None,
@@ -114,7 +114,7 @@ class Benchmark:
             models=self.models if models is None else tuple(map(parse, models)),
             datasets=self.datasets if datasets is None else tuple(map(parse, datasets)),
             users=self.users if users is None else tuple(map(parse, users)),
-            follow=self.follow if follow is None else tuple(follow),
+            reference=self.reference if reference is None else tuple(reference),
             metrics=self.metrics if metrics is None else tuple(metrics),
             protocol=rules,
             limit=self.limit if limit is None else limit,
@@ -141,9 +141,13 @@ class Benchmark:
             if twice := {x for x in labels if labels.count(x) > 1}:
                 raise ProtocolError(f"{where}: {key}: {', '.join(twice)} stands twice; give each a `label` of its own")
         known = ("raters", *RULES)
-        if not self.follow or len(set(self.follow)) < len(self.follow) or not set(self.follow) <= set(known):
+        if (
+            not self.reference
+            or len(set(self.reference)) < len(self.reference)
+            or not set(self.reference) <= set(known)
+        ):
             raise ProtocolError(
-                f"{where}: follow is {list(self.follow)}; expected some of {', '.join(known)}, each once"
+                f"{where}: reference is {list(self.reference)}; expected some of {', '.join(known)}, each once"
             )
         for name in self.metrics:
             if name not in STORED:
@@ -192,7 +196,7 @@ def load_benchmark(name: str | Path, registry: Registry) -> Benchmark:
             users=tuple(map(parse, parsed.users)),
             metrics=tuple(parsed.metrics),
             protocol=Protocol.named(rules.pop("name", "default"), **rules),
-            follow=tuple(parsed.follow),
+            reference=tuple(parsed.reference),
             seed=parsed.seed,
             limit=parsed.limit,
             skip_missing=parsed.skip_missing,

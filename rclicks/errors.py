@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "DataError",
+    "InvalidPrediction",
     "MissingDataError",
     "MissingPackageError",
     "MissingWeightsError",
@@ -61,6 +62,10 @@ class DataError(RclicksError):
 
 class MissingDataError(DataError):
     """A file of data does not exist; a file that exists and cannot be used is a plain `DataError`."""
+
+
+class InvalidPrediction(RclicksError, ValueError):  # noqa: N818 - it names a fact that the failure table records
+    """A model's prediction is not what its contract says: shape, dtype, range, or a value that is not finite."""
 
 
 class WeightsError(RclicksError):

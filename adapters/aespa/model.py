@@ -151,15 +151,15 @@ class MixtureModel(Model):
         self, encoded: Encoded, memory: Memory | None, clicks: Sequence[Click], noise: Floats
     ) -> tuple[Tensor, Floats]:
         """Return (N, 4g, 4g) logits, one a row of `noise`, and the responsibilities that the round started from."""
-        network, lanes = self.network, len(noise)
+        network, batch = self.network, len(noise)
         previous = self._tensor(memory.logits)[None, None] if self.feeds_back and memory is not None else None
         sparse, dense = self._prompts(encoded, clicks, previous)
         preference = network.start.astype(np.float32) if memory is None else self.preference(encoded, memory, clicks)
         mixture = network.mixture(sparse, self._tensor(preference)[None])
         latent = network.latent(mixture, self._tensor(noise))
-        features = network.combine(encoded.features.expand(lanes, -1, -1, -1), latent)
+        features = network.combine(encoded.features.expand(batch, -1, -1, -1), latent)
         with network_precision(self.precision, self.device):
-            low = network.decode(features, sparse.expand(lanes, -1, -1), dense.expand(lanes, -1, -1, -1)).float()
+            low = network.decode(features, sparse.expand(batch, -1, -1), dense.expand(batch, -1, -1, -1)).float()
         return low[:, 0].contiguous(), preference
 
     def _prompts(self, encoded: Encoded, clicks: Sequence[Click], previous: Tensor | None) -> tuple[Tensor, Tensor]:

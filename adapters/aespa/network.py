@@ -247,10 +247,10 @@ class Decoder(MaskDecoder):
             Encodings of the grid's positions.
         sparse : (B, n, 256) tensor
         """
-        lanes = len(sparse)
+        batch = len(sparse)
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([own.expand(lanes, -1, -1), sparse], 1)
-        found, pixels = self.transformer(features + dense, places.expand(lanes, -1, -1, -1), tokens)
+        tokens = torch.cat([own.expand(batch, -1, -1), sparse], 1)
+        found, pixels = self.transformer(features + dense, places.expand(batch, -1, -1, -1), tokens)
         upscaled = self.output_upscaling(pixels.transpose(1, 2).reshape(features.shape))
         filters = [head(found[:, 1 + i]) for i, head in enumerate(self.output_hypernetworks_mlps)]
         masks = torch.einsum("bmc,bchw->bmhw", torch.stack(filters, 1), upscaled)

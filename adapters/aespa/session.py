@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rclicks.interaction import Click
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.sample import Mask
 from rclicks.users.robot import next_click
 
@@ -27,11 +27,11 @@ from .network import LATENT, MixtureSam, groups_of, responsibilities
 if TYPE_CHECKING:
     from .recipe import Recipe
 
-__all__ = ["Lane", "Session", "closest_loss", "group_means", "on_device", "overlap_loss", "upsampled"]
+__all__ = ["Session", "Slot", "closest_loss", "group_means", "on_device", "overlap_loss", "upsampled"]
 
 
 @dataclass(eq=False)
-class Lane:
+class Slot:
     """One rater's session on one image.
 
     Attributes
@@ -56,8 +56,8 @@ class Lane:
     maps: Tensor | None = None  # (N, S, S) probabilities
 
     @cached_property
-    def _facts(self) -> TargetFacts:
-        return TargetFacts(self.truth, ~self.counted)
+    def _facts(self) -> TargetReference:
+        return TargetReference(self.truth, ~self.counted)
 
     def click(self) -> bool:
         """Let the rater click at the centre of the largest error; False if nothing is wrong.
@@ -80,63 +80,63 @@ class Session:
     network : MixtureSam
     features : (L, 256, g, g) tensor
         Of the lanes' images.
-    lanes : sequence of Lane
+    slots : sequence of Lane
     recipe : Recipe
     """
 
-    def __init__(self, network: MixtureSam, features: Tensor, lanes: Sequence[Lane], recipe: Recipe) -> None:
-        self.network, self.features, self.lanes, self.recipe = network, features, lanes, recipe
+    def __init__(self, network: MixtureSam, features: Tensor, slots: Sequence[Slot], recipe: Recipe) -> None:
+        self.network, self.features, self.slots, self.recipe = network, features, slots, recipe
         self.sampling = recipe.model == "spa"
-        for lane in lanes:
-            lane.preference = on_device(network.start, features)
+        for slot in slots:
+            slot.preference = on_device(network.start, features)
 
     def advance(self, chosen: Sequence[int]) -> Tensor:
         """Play a round of some lanes, all with the same number of clicks, and return their logits (N, L, S, S)."""
-        network, lanes = self.network, [self.lanes[i] for i in chosen]
-        sparse, dense = self._prompts(lanes)
-        preference = _stacked([lane.preference for lane in lanes])
-        if self.sampling and lanes[0].maps is not None:
+        network, slots = self.network, [self.slots[i] for i in chosen]
+        sparse, dense = self._prompts(slots)
+        preference = _stacked([slot.preference for slot in slots])
+        if self.sampling and slots[0].maps is not None:
             with torch.no_grad():
-                meant = torch.stack([_meant(lane, self.recipe.groups) for lane in lanes])
+                meant = torch.stack([_meant(slot, self.recipe.groups) for slot in slots])
                 preference = responsibilities(meant.flatten(1), network.mixtures(sparse, preference))
         mixture = network.mixtures(sparse, preference)
-        latents = network.latent(mixture, self._noise(lanes))
+        latents = network.latent(mixture, self._noise(slots))
         samples = len(latents)
         mixed = network.combine(self.features[list(chosen)].repeat(samples, 1, 1, 1), latents.flatten(0, 1))
         low = network.decode(mixed, sparse.repeat(samples, 1, 1), dense.repeat(samples, 1, 1, 1)).float()
-        logits = upsampled(low, network.size, self.recipe.smooth).view(samples, len(lanes), network.size, network.size)
+        logits = upsampled(low, network.size, self.recipe.smooth).view(samples, len(slots), network.size, network.size)
         with torch.no_grad():
             maps = logits.sigmoid()
             if not self.sampling:
                 preference = responsibilities(maps[0].flatten(1), mixture)
             answers = (logits.mean(0) > 0).cpu().numpy()
-            previous = low.view(samples, len(lanes), *low.shape[1:]).mean(0)
-        for i, lane in enumerate(lanes):
-            lane.answer, lane.preference = answers[i], preference[i].detach()
-            lane.previous, lane.maps = previous[i], maps[:, i]
+            previous = low.view(samples, len(slots), *low.shape[1:]).mean(0)
+        for i, slot in enumerate(slots):
+            slot.answer, slot.preference = answers[i], preference[i].detach()
+            slot.previous, slot.maps = previous[i], maps[:, i]
         return logits
 
-    def _prompts(self, lanes: Sequence[Lane]) -> tuple[Tensor, Tensor]:
-        clicks = [lane.clicks for lane in lanes]
-        points = np.array([[c.point for c in row] for row in clicks], np.float32).reshape(len(lanes), -1, 2)
+    def _prompts(self, slots: Sequence[Slot]) -> tuple[Tensor, Tensor]:
+        clicks = [slot.clicks for slot in slots]
+        points = np.array([[c.point for c in row] for row in clicks], np.float32).reshape(len(slots), -1, 2)
         labels = np.array([[c.positive for c in row] for row in clicks], np.float32)
-        masks = None if lanes[0].previous is None else _stacked([lane.previous for lane in lanes])
+        masks = None if slots[0].previous is None else _stacked([slot.previous for slot in slots])
         return self.network.prompts(on_device(points, self.features), on_device(labels, self.features), masks)
 
-    def _noise(self, lanes: Sequence[Lane]) -> Tensor:
+    def _noise(self, slots: Sequence[Slot]) -> Tensor:
         if not self.sampling:
-            return self.features.new_zeros((1, len(lanes), LATENT))
-        drawn = [lane.rng.standard_normal((self.recipe.samples, LATENT), np.float32) for lane in lanes]
+            return self.features.new_zeros((1, len(slots), LATENT))
+        drawn = [slot.rng.standard_normal((self.recipe.samples, LATENT), np.float32) for slot in slots]
         return on_device(np.stack(drawn, 1), self.features)
 
 
-def _meant(lane: Lane, groups: int) -> Tensor:
+def _meant(slot: Slot, groups: int) -> Tensor:
     """Return the (S, S) mean of the group of samples that a lane's clicks contradict least."""
-    assert lane.maps is not None  # noqa: S101 - the caller has looked
-    labels = groups_of(lane.maps.cpu().numpy(), groups)
-    means = torch.stack(group_means(lane.maps, labels))
-    rows, columns = np.array([c.point for c in lane.clicks]).T
-    wanted = on_device([c.positive for c in lane.clicks], means)
+    assert slot.maps is not None  # noqa: S101 - the caller has looked
+    labels = groups_of(slot.maps.cpu().numpy(), groups)
+    means = torch.stack(group_means(slot.maps, labels))
+    rows, columns = np.array([c.point for c in slot.clicks]).T
+    wanted = on_device([c.positive for c in slot.clicks], means)
     return means[int((means[:, rows, columns] - wanted).abs().mean(1).argmin())]
 
 

@@ -30,7 +30,7 @@ from rclicks.metrics.raters.overlap import Overlaps
 from rclicks.models.weights import read_checkpoint
 from rclicks.sample import Mask
 from rclicks.training.examples import Crop, Example, evenly, fingerprint, random_crop
-from rclicks.training.loop import Progress, Result, Settings, Task, train
+from rclicks.training.loop import Progress, Result, Settings, TrainingTask, train
 from rclicks.training.schedules import warm_cosine
 
 from .design import VIT_B
@@ -71,13 +71,13 @@ class View:
 def view_of(crop: Crop | Example, size: int) -> View:
     """Return a crop squashed to the network's input: bilinear and smoothed, masks from a half on, as published."""
 
-    def squash(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def resize(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR))
 
     def masked(plane: Mask) -> Mask:
-        return squash(plane.astype(np.uint8) * 255) >= 255 / 2
+        return resize(plane.astype(np.uint8) * 255) >= 255 / 2
 
-    image = np.ascontiguousarray(np.moveaxis(squash(crop.image), 2, 0)).astype(np.float32) / np.float32(255)
+    image = np.ascontiguousarray(np.moveaxis(resize(crop.image), 2, 0)).astype(np.float32) / np.float32(255)
     return View(image, np.stack([masked(m) for m in crop.masks]), masked(crop.counted))
 
 
@@ -100,24 +100,24 @@ def play_raters(network: MixtureSam, view: View, recipe: Recipe) -> Floats:
     """
     import torch
 
-    from .session import Lane, Session, on_device
+    from .session import Session, Slot, on_device
 
     raters = view.masks & view.counted
     raters = raters[raters.any((1, 2))]
     found = np.full((len(raters), recipe.clicks + 1, len(raters)), np.nan)
     if not len(raters):
         return found
-    lanes = [Lane(mask, view.counted, np.random.default_rng(i)) for i, mask in enumerate(raters)]
+    slots = [Slot(mask, view.counted, np.random.default_rng(i)) for i, mask in enumerate(raters)]
     with torch.inference_mode():
         features = network.encode(on_device(view.image[None], next(network.parameters())))
-        session = Session(network, features.expand(len(lanes), -1, -1, -1), lanes, recipe)
-        playing = list(range(len(lanes)))
+        session = Session(network, features.expand(len(slots), -1, -1, -1), slots, recipe)
+        playing = list(range(len(slots)))
         for n in range(recipe.clicks + 1):
             if n:
-                playing = [i for i in playing if lanes[i].click()]
+                playing = [i for i in playing if slots[i].click()]
             if playing and (n or recipe.model == "aespa"):
                 session.advance(playing)
-            answers = [lane.answer & view.counted for lane in lanes if lane.answer is not None]
+            answers = [slot.answer & view.counted for slot in slots if slot.answer is not None]
             if answers:
                 found[:, n] = Overlaps.of(answers, raters).similarity("dice").across
     return found
@@ -161,7 +161,7 @@ def gap_of(table: Floats) -> Floats:
     return difference
 
 
-class AespaTask(Task):
+class AespaTask(TrainingTask):
     """What both recipes share: data, network, validation.
 
     Parameters
@@ -260,28 +260,28 @@ class FollowTask(AespaTask):
         """Play a session on each image, following one of those who drew something; return the mean over all rounds."""
         import torch
 
-        from .session import Lane, Session, closest_loss, on_device, overlap_loss
+        from .session import Session, Slot, closest_loss, on_device, overlap_loss
 
         views, seeds = zip(*items, strict=True)
         images = on_device(np.stack([v.image for v in views]), next(self.network.parameters()))
         counted = on_device(np.stack([v.counted for v in views]), images)
         masks = [on_device(v.masks, images) for v in views]
-        lanes, able = [], []
+        slots, able = [], []
         for i, (view, seed) in enumerate(zip(views, seeds, strict=True)):
             rng = np.random.default_rng(seed)
             drew = np.flatnonzero((view.masks & view.counted).any((1, 2)))
             able += [i] if len(drew) else []
             followed = int(rng.choice(drew)) if len(drew) else 0
-            lanes.append(Lane(view.masks[followed] & view.counted, view.counted, rng))
-        truth = on_device(np.stack([lane.truth for lane in lanes]), images)
-        session = Session(self.network, self.network.encode(images), lanes, self.recipe)
+            slots.append(Slot(view.masks[followed] & view.counted, view.counted, rng))
+        truth = on_device(np.stack([slot.truth for slot in slots]), images)
+        session = Session(self.network, self.network.encode(images), slots, self.recipe)
         losses = []
         if self.recipe.model == "aespa":
             soft = torch.stack([own.mean(0) for own in masks])
-            losses.append(overlap_loss(session.advance(range(len(lanes)))[0], soft, counted))
+            losses.append(overlap_loss(session.advance(range(len(slots)))[0], soft, counted))
         playing = able
         for _ in range(self.recipe.clicks):
-            playing = [i for i in playing if lanes[i].click()]
+            playing = [i for i in playing if slots[i].click()]
             if not playing:
                 break
             logits = session.advance(playing)

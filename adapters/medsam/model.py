@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rclicks.models.promptable.predictor import Canvas, SamModel
+from rclicks.models.promptable.predictor import InputGeometry, SamModel
 
 __all__ = ["LiteMedSam", "MedSam"]
 
@@ -24,15 +24,15 @@ def stretch(image: NDArray[np.generic]) -> NDArray[np.float32]:
 class MedSam(SamModel):
     """Squash to 1024 x 1024, stretch, no mean or deviation; the sigmoid comes before the way back."""
 
-    def _place(self, image: NDArray[np.uint8]) -> tuple[Tensor, Canvas]:
+    def _place(self, image: NDArray[np.uint8]) -> tuple[Tensor, InputGeometry]:
         from skimage.transform import resize
 
         square = resize(image, (self.side, self.side), order=3, preserve_range=True, anti_aliasing=True)
         tensor = self._tensor(stretch(square.astype(np.uint8))).permute(2, 0, 1)[None]
-        return tensor, Canvas((image.shape[0], image.shape[1]), (self.side, self.side), self.side)
+        return tensor, InputGeometry((image.shape[0], image.shape[1]), (self.side, self.side), self.side)
 
-    def _full_size(self, low: Tensor, canvas: Canvas) -> Tensor:
-        return F.interpolate(torch.sigmoid(low), canvas.original, mode="bilinear", align_corners=False).clamp(0, 1)
+    def _full_size(self, low: Tensor, geometry: InputGeometry) -> Tensor:
+        return F.interpolate(torch.sigmoid(low), geometry.original, mode="bilinear", align_corners=False).clamp(0, 1)
 
 
 class LiteMedSam(SamModel):
@@ -40,15 +40,15 @@ class LiteMedSam(SamModel):
 
     side = 256
 
-    def _place(self, image: NDArray[np.uint8]) -> tuple[Tensor, Canvas]:
+    def _place(self, image: NDArray[np.uint8]) -> tuple[Tensor, InputGeometry]:
         factor = self.side / max(image.shape[:2])
         scaled = (int(image.shape[0] * factor + 0.5), int(image.shape[1] * factor + 0.5))
         small = stretch(cv2.resize(image, scaled[::-1], interpolation=cv2.INTER_AREA))
-        canvas = np.zeros((self.side, self.side, 3), np.float32)
-        canvas[: scaled[0], : scaled[1]] = small
-        place = Canvas((image.shape[0], image.shape[1]), scaled, self.side)
-        return self._tensor(canvas).permute(2, 0, 1)[None], place
+        geometry = np.zeros((self.side, self.side, 3), np.float32)
+        geometry[: scaled[0], : scaled[1]] = small
+        place = InputGeometry((image.shape[0], image.shape[1]), scaled, self.side)
+        return self._tensor(geometry).permute(2, 0, 1)[None], place
 
-    def _full_size(self, low: Tensor, canvas: Canvas) -> Tensor:
-        cut = low[..., : canvas.scaled[0], : canvas.scaled[1]]
-        return torch.sigmoid(F.interpolate(cut, canvas.original, mode="bilinear", align_corners=False))
+    def _full_size(self, low: Tensor, geometry: InputGeometry) -> Tensor:
+        cut = low[..., : geometry.scaled[0], : geometry.scaled[1]]
+        return torch.sigmoid(F.interpolate(cut, geometry.original, mode="bilinear", align_corners=False))

@@ -23,7 +23,7 @@ from rclicks.errors import DataError, ProtocolError
 from rclicks.interaction import Click, Interaction, corners_of
 from rclicks.models.weights import read_checkpoint
 from rclicks.sample import Mask, Sample
-from rclicks.training.loop import Progress, Result, Settings, Task, train
+from rclicks.training.loop import Progress, Result, Settings, TrainingTask, train
 from rclicks.training.schedules import warm_cosine
 
 from .channels import crop_padded, draw_channels, normalise, patch_windows
@@ -172,7 +172,7 @@ class Play:
         self.answer[here] = patch[there]
 
 
-class VolumeTask(Task):
+class VolumeTask(TrainingTask):
     """The training as the loop sees it.
 
     Parameters

@@ -25,10 +25,10 @@ from rclicks.errors import DataError, ProtocolError
 from rclicks.interaction import Click
 from rclicks.metrics.raters.diversity import squared_ged
 from rclicks.metrics.raters.overlap import Overlaps, mean_of
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.sample import Mask
 from rclicks.training.examples import Example, central_crop, evenly, fingerprint, random_crop
-from rclicks.training.loop import Progress, Result, Settings, Task, train
+from rclicks.training.loop import Progress, Result, Settings, TrainingTask, train
 from rclicks.training.schedules import warm_cosine
 from rclicks.users.robot import next_click
 
@@ -121,14 +121,14 @@ class Play:
     def follow(self, answer: Mask) -> None:
         """Add the rater's next click on an answer, if anything is wrong; the first click is made on no answer."""
         seen = answer if self.clicks else np.zeros_like(self.truth)
-        facts = TargetFacts(self.truth, ~self.counted)
+        facts = TargetReference(self.truth, ~self.counted)
         new = next_click(facts, seen, [click.point for click in self.clicks])
         if new is not None:
             self.answer = answer if self.clicks else None
             self.clicks.append(new)
 
 
-class ProbUNetTask(Task):
+class ProbUNetTask(TrainingTask):
     """The training as the loop sees it.
 
     Parameters

@@ -19,7 +19,7 @@ from rclicks.errors import ProtocolError
 from rclicks.protocol import Protocol
 
 if TYPE_CHECKING:
-    from rclicks.models.early_fusion.predictor import ClickModel
+    from rclicks.models.early_fusion.predictor import EarlyFusionModel
     from rclicks.models.early_fusion.zoom import ZoomRule
 
     from .network import HRNetModel
@@ -162,7 +162,7 @@ def load(
     skip_clicks: int | None = None,
     flip: bool = True,
     brs: str = "none",
-) -> ClickModel:
+) -> EarlyFusionModel:
     """Return the model, ready to play.
 
     Raises
@@ -191,9 +191,9 @@ def load(
         from .brs import BrsModel
 
         return BrsModel(card, network.logits, model=network, mode=brs, **facts)
-    from rclicks.models.early_fusion.predictor import ClickModel
+    from rclicks.models.early_fusion.predictor import EarlyFusionModel
 
-    return ClickModel(card, network.logits, **facts)
+    return EarlyFusionModel(card, network.logits, **facts)
 
 
 def _network(card: ModelCard, checkpoint: str | Path | None) -> tuple[HRNetModel, str]:

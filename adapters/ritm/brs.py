@@ -19,7 +19,7 @@ from scipy.optimize import fmin_l_bfgs_b
 from torch import Tensor
 
 from rclicks.models.early_fusion.click_maps import PointRow, mirrored
-from rclicks.models.early_fusion.predictor import ClickModel, Embedding, Lane
+from rclicks.models.early_fusion.predictor import EarlyFusionModel, Embedding, Slot
 
 from .hrnet import resize
 from .network import HRNetModel
@@ -55,11 +55,11 @@ class BrsState:
     previous: NDArray[np.float32] | None
 
 
-def click_boxes(lanes: Sequence[Sequence[PointRow]], size: tuple[int, int], radius: int = 1) -> tuple[Tensor, Tensor]:
+def click_boxes(slots: Sequence[Sequence[PointRow]], size: tuple[int, int], radius: int = 1) -> tuple[Tensor, Tensor]:
     """Return (B, 1, H, W) float32 masks of the boxes around positive and around negative clicks."""
-    positive, negative = torch.zeros((len(lanes), 1, *size)), torch.zeros((len(lanes), 1, *size))
-    for b, lane in enumerate(lanes):
-        for row, column, _, sign in lane:
+    positive, negative = torch.zeros((len(slots), 1, *size)), torch.zeros((len(slots), 1, *size))
+    for b, slot in enumerate(slots):
+        for row, column, _, sign in slot:
             # Cut at the border; published code loses boxes that stick out at the top or left.
             top, left = max(0, round(row) - radius), max(0, round(column) - radius)
             (positive if sign else negative)[b, 0, top : round(row) + radius + 1, left : round(column) + radius + 1] = 1
@@ -121,7 +121,7 @@ class ClickObjective:
         return False
 
 
-class BrsModel(ClickModel):
+class BrsModel(EarlyFusionModel):
     """RITM with back-propagating refinement; lanes run one at a time.
 
     Parameters
@@ -146,29 +146,29 @@ class BrsModel(ClickModel):
         """Return a context that allows gradients to be switched on inside, which inference mode does not."""
         return torch.no_grad()
 
-    def predict(self, embedding: Embedding, lanes: Sequence[Lane]) -> tuple[Tensor, list[Any]]:
+    def predict(self, embedding: Embedding, slots: Sequence[Slot]) -> tuple[Tensor, list[Any]]:
         """Return the refined logits, (L, 1, h, w), and the vectors for the next round."""
-        results = [self._refine(embedding, lane) for lane in lanes]
+        results = [self._refine(embedding, slot) for slot in slots]
         return torch.cat([logits for logits, _ in results]), [extra for _, extra in results]
 
-    def _refine(self, embedding: Embedding, lane: Lane) -> tuple[Tensor, BrsState]:
-        before: BrsState | None = lane.extra
+    def _refine(self, embedding: Embedding, slot: Slot) -> tuple[Tensor, BrsState]:
+        before: BrsState | None = slot.extra
         shown = NETWORK_CLICKS[self.mode]
         on_features = self.mode.startswith("f-brs")
-        if before is not None and on_features and len(lane.clicks) > shown and not lane.look.changed:
-            lane = replace(lane, previous=before.previous)
-        batch, points = self.inputs(embedding, [lane], shown)
+        if before is not None and on_features and len(slot.clicks) > shown and not slot.look.changed:
+            slot = replace(slot, previous=before.previous)
+        batch, points = self.inputs(embedding, [slot], shown)
         length, evaluate = (self._features if on_features else self._offsets)(batch, points)
-        keep = before is not None and before.vector.size == length and (on_features or not lane.look.changed)
+        keep = before is not None and before.vector.size == length and (on_features or not slot.look.changed)
         vector = before.vector if before is not None and keep else np.zeros(length, np.float32)
-        rows = [lane.rows, mirrored(lane.rows, lane.look.size[1])] if self.flip else [lane.rows]
-        boxes = (mask.to(self.device) for mask in click_boxes(rows, lane.look.size))
+        rows = [slot.rows, mirrored(slot.rows, slot.look.size[1])] if self.flip else [slot.rows]
+        boxes = (mask.to(self.device) for mask in click_boxes(rows, slot.look.size))
         objective = ClickObjective(evaluate, *boxes, self.card.threshold)
-        if len(lane.clicks) > OPTIMISE_AFTER:
+        if len(slot.clicks) > OPTIMISE_AFTER:
             vector = fmin_l_bfgs_b(objective, vector.astype(np.float64), **OPTIMISER)[0].astype(np.float32)
         best = objective.best
         logits = evaluate(torch.from_numpy(vector).to(self.device))[0] if best is None else best
-        return self.unflip(logits), BrsState(vector, lane.previous)
+        return self.unflip(logits), BrsState(vector, slot.previous)
 
     def _features(self, batch: Tensor, points: Tensor) -> tuple[int, Evaluate]:
         """Return the length of the vector and the network after the point where f-BRS steps in."""

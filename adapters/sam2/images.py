@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rclicks.models.promptable.predictor import Canvas, Encoded, PromptableModel
+from rclicks.models.promptable.predictor import Encoded, InputGeometry, PromptableModel
 
 __all__ = ["Sam2Model"]
 
@@ -34,7 +34,7 @@ class Sam2Model(PromptableModel):
         if network.directly_add_no_mem_embed:
             vision = [*vision[:-1], vision[-1] + network.no_mem_embed]
         maps = [f.permute(1, 2, 0).reshape(1, -1, *size) for f, size in zip(vision, sizes, strict=True)]
-        return Encoded(maps, Canvas((image.shape[0], image.shape[1]), (side, side), side))
+        return Encoded(maps, InputGeometry((image.shape[0], image.shape[1]), (side, side), side))
 
     def _decode(
         self, encoded: Encoded, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
@@ -58,6 +58,6 @@ class Sam2Model(PromptableModel):
             repeat_image=len(places) > 1,
             high_res_features=high,
         )
-        logits, size = logits.float(), encoded.canvas.original
+        logits, size = logits.float(), encoded.geometry.original
         full = torch.nn.functional.interpolate(logits, size, mode="bilinear", align_corners=False)
         return torch.sigmoid(full)[:, 0], logits[:, 0].clamp(-32, 32)

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rclicks.clickability.contract import Ask, ClickModel
+from rclicks.clickability.contract import ClickMapQuery, ClickModel
 from rclicks.clickability.embedded import CARDS, CueModel, load
 from rclicks.clickability.simple import distance_map
 from rclicks.clickability.trained import CARDS as TRAINED
@@ -43,7 +43,7 @@ def normalised(weights: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def of_model(model: ClickModel) -> Density:
     """Return what a click model says of the first round."""
-    return lambda scene: normalised(model.maps(model.prepare(scene.image), [Ask(scene.mask, scene.error)])[0])
+    return lambda scene: normalised(model.maps(model.prepare(scene.image), [ClickMapQuery(scene.mask, scene.error)])[0])
 
 
 def models(folder: Path, network: Path | None = None) -> dict[str, Density]:

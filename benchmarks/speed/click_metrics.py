@@ -37,8 +37,8 @@ class Bell(ClickModel):
         yy, xx = np.mgrid[: SHAPE[0], : SHAPE[1]]
         self.bell = np.exp(-((yy - 240) ** 2 + (xx - 320) ** 2) / 2 / 60**2).astype(np.float32)
 
-    def maps(self, prepared, asks):
-        return [self.bell for _ in asks]
+    def maps(self, prepared, queries):
+        return [self.bell for _ in queries]
 
 
 def item(number: int, clicks: int) -> ClickItem:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from rclicks.benchmark import load_benchmark
-from rclicks.cli.words import split_specs
+from rclicks.cli.specs import split_specs
 from rclicks.engine.plan import make_plan
 from rclicks.engine.provenance import describe_machine, describe_packages, describe_source
 from rclicks.engine.run import run_plan
@@ -37,7 +37,7 @@ def measure(arguments: argparse.Namespace, workers: int, folder: Path) -> dict:
         limit=arguments.limit,
         clicks=arguments.clicks,
     )
-    plan = make_plan(benchmark, registry, data_root=arguments.data_root, lanes=arguments.lanes)
+    plan = make_plan(benchmark, registry, data_root=arguments.data_root, batch_size=arguments.batch_size)
     seconds = []
     start = time.perf_counter()
     run_plan(plan, folder, workers=workers, on_report=lambda report: seconds.append(report.seconds))
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--datasets", action="append")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--clicks", type=int, default=20)
-    parser.add_argument("--lanes", type=int)
+    parser.add_argument("--batch-size", type=int)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
     machine, source = describe_machine(("cpu",)), describe_source()

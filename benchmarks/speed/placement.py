@@ -23,7 +23,7 @@ import numpy as np
 
 import rclicks
 from rclicks.metrics.boundary import boundary_iou
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.users.robot import next_click
 
 
@@ -68,7 +68,7 @@ def main() -> None:
         # A prediction with the usual kinds of error: a soft, shifted copy of the object.
         soft = cv2.blur(np.roll(truth, (7, -9), axis=(0, 1)).astype(np.float32), (31, 31))
         prediction = soft > 0.4
-        facts = TargetFacts(truth, ignore)
+        facts = TargetReference(truth, ignore)
         for _ in range(arguments.repeats):
             for name, call in (
                 ("plain click", partial(plain_click, truth, shown, prediction)),

@@ -23,10 +23,10 @@ from scipy import ndimage
 
 import rclicks
 from rclicks.cards import ModelCard
-from rclicks.engine.episode import Rules, play
+from rclicks.engine.episode import EpisodeConfig, play
 from rclicks.engine.loading import load_user
 from rclicks.metrics.surface import SurfacePair
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.models.contract import Model, State
 from rclicks.protocol import Protocol
 from rclicks.registry import Registry
@@ -80,7 +80,7 @@ def users():
 
 def episode(sample):
     players, protocol = users()
-    return play(Ball(), sample, players, Rules("ball", protocol, METRICS, 42, 1, "unit"))
+    return play(Ball(), sample, players, EpisodeConfig("ball", protocol, METRICS, 42, 1, "unit"))
 
 
 def memory(folder: str) -> tuple[float, int, float]:
@@ -113,7 +113,7 @@ def main() -> None:
         found[f"metrics {definition} s"] = timed(
             lambda d=definition: (p := SurfacePair.of(a, b, SPACING, d)).nsd(2) + p.hausdorff(95)
         )
-    facts = TargetFacts(a, None, SPACING)
+    facts = TargetReference(a, None, SPACING)
     nothing = np.zeros_like(a)
     found["click s"] = timed(lambda: next_click(facts, nothing, (), SPACING))
     crop = np.pad(a[facts.window], 1)

@@ -17,8 +17,15 @@ from rclicks.cards import DatasetCard
 from rclicks.data.contract import Prepared
 from rclicks.data.images import list_files
 from rclicks.data.multirater.dataset import RaterFiles
-from rclicks.data.multirater.listing import Drawing, RaterEntry, natural, sub_folders
-from rclicks.data.multirater.mask_files import MaskRules, Picture, binary, read_array, read_picture, read_values
+from rclicks.data.multirater.listing import MaskFile, RaterEntry, natural, sub_folders
+from rclicks.data.multirater.mask_files import (
+    ImageWithSpacing,
+    MaskRules,
+    binary,
+    read_array,
+    read_picture,
+    read_values,
+)
 from rclicks.data.multirater.options import RaterRules
 from rclicks.errors import DataError, ProtocolError
 from rclicks.options import read_options
@@ -63,8 +70,8 @@ def load(
     *,
     part: str = "all",
     raters: list[int] | int | None = None,
-    missing: Literal["leave-out", "refuse"] = "leave-out",
-    nobody: Literal["leave-out", "keep"] = "leave-out",
+    on_missing: Literal["leave-out", "refuse"] = "leave-out",
+    on_empty: Literal["leave-out", "keep"] = "leave-out",
 ) -> RaterFiles:
     """Open the prepared slices.
 
@@ -74,7 +81,7 @@ def load(
         Name of a split (a folder below the root), or "all".
     raters : int or list of int, optional
         Annotators to take; slices that none of them drew are left out. The published loader knows [1, 2, 3, 4] alone.
-    missing, nobody
+    on_missing, on_empty
         See `rclicks.data.multirater.options.RaterRules`.
 
     Raises
@@ -85,10 +92,10 @@ def load(
     many = card.name == "MBHSeg_multi"
     spacing = cache(lambda: _spacing(root / INDEX))
 
-    def picture(path: Path) -> Picture:
+    def picture(path: Path) -> ImageWithSpacing:
         # <root>/<split>/imgs/<case>/slice_<i>.png
         case = f"{path.parents[2].name}/{path.parent.name}"
-        return Picture(read_picture(path).pixels, spacing().get(case, (1.0, 1.0)))
+        return ImageWithSpacing(read_picture(path).pixels, spacing().get(case, (1.0, 1.0)))
 
     return RaterFiles(
         card,
@@ -96,7 +103,7 @@ def load(
         lambda r: _slices(r, part, "" if many else "0"),
         _classes if many else _any_class,
         picture,
-        RaterRules.of(raters, missing, nobody),
+        RaterRules.of(raters, on_missing, on_empty),
         CLASSES if many else (),
     )
 
@@ -124,7 +131,7 @@ def prepare(
     )
 
 
-def _any_class(drawing: Drawing) -> dict[str, Mask]:
+def _any_class(drawing: MaskFile) -> dict[str, Mask]:
     if drawing.path.suffix != ".npy":
         return {drawing.object: check_labels(read_values(drawing.path), drawing.path) > 0}
     stored = read_array(drawing.path)
@@ -133,7 +140,7 @@ def _any_class(drawing: Drawing) -> dict[str, Mask]:
     return {drawing.object: _one_hot(stored, drawing.path)[..., 1:].any(axis=2)}
 
 
-def _classes(drawing: Drawing) -> dict[str, Mask]:
+def _classes(drawing: MaskFile) -> dict[str, Mask]:
     if drawing.path.suffix != ".npy":
         labels = check_labels(read_values(drawing.path), drawing.path)
         return {name: labels == value for value, name in enumerate(CLASSES, start=1)}
@@ -188,7 +195,7 @@ def _case(split: Path, images: Path, masks: Path, shows: str) -> list[RaterEntry
         RaterEntry(
             f"{split.name}-{images.name}-{stem}",
             file,
-            tuple(Drawing(r, path(stem, r), shows) for r in raters),
+            tuple(MaskFile(r, path(stem, r), shows) for r in raters),
             images.name,
         )
         for stem, file in pictures.items()

@@ -13,7 +13,7 @@ import pandas as pd
 
 from rclicks.analysis.bootstrap import mean_interval
 from rclicks.analysis.rater_tables import by_rule
-from rclicks.analysis.runs import GROUP, Runs, Table, count_failures, finish, in_order, last_rounds
+from rclicks.analysis.runs import GROUP, Runs, Table, build_table, count_failures, iter_groups, last_rounds
 from rclicks.errors import ProtocolError
 from rclicks.metrics.raters.catalogue import RATERS
 
@@ -41,17 +41,17 @@ def rater_set_table(runs: Runs) -> Table:
     if records.empty:
         raise ProtocolError("no object of this run has several raters")
     rows: list[dict[str, Any]] = []
-    for key, part in in_order(last_rounds(records)):
+    for key, part in iter_groups(last_rounds(records)):
         place, failed = dict(zip(GROUP, key, strict=True)), {"failed": count_failures(runs, key)}
         for rule, own in by_rule(part):
-            rows += [place | {"follow": rule} | _row(name, own) | failed for name in asked[key[0]]]
+            rows += [place | {"reference": rule} | _row(name, own) | failed for name in asked[key[0]]]
     notes = [
         "after the last interaction; means over samples of each sample's mean; CI: 95 % bootstrap over samples",
         "undefined: trajectories without a value, which are left out",
         "M: masks in the set; GED falls and coverage rises with M, so compare models of equal M only; levels without M "
         "are of the one mask",
     ]
-    return finish(_title(runs), rows, {"mean": DIGITS}, {}, notes, runs)
+    return build_table(_title(runs), rows, {"mean": DIGITS}, {}, notes, runs)
 
 
 def _row(name: str, part: pd.DataFrame) -> dict[str, Any]:

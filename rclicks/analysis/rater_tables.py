@@ -17,7 +17,7 @@ from rclicks.analysis.bootstrap import mean_interval
 from rclicks.analysis.effort import curves
 from rclicks.analysis.rater_effort import clicks_to_reach
 from rclicks.analysis.robustness_table import robustness_table
-from rclicks.analysis.runs import GROUP, Aim, Runs, Table, count_failures, finish, in_order, last_rounds
+from rclicks.analysis.runs import GROUP, Runs, Table, Threshold, build_table, count_failures, iter_groups, last_rounds
 from rclicks.errors import ProtocolError
 from rclicks.metrics.raters.consensus import RULES
 from rclicks.metrics.raters.matrix import personalisation, rater_table
@@ -40,13 +40,19 @@ def rater_summary(runs: Runs) -> Table:
         If no object has several raters.
     """
     rows = []
-    for key, rounds in in_order(_records_of_several(runs)):
+    for key, rounds in iter_groups(_records_of_several(runs)):
         row = dict(zip(GROUP, key, strict=True))
         for rule, own in by_rule(rounds):
             scores = _of_raters(own, runs.clicks) if rule == FOLLOWED else _of_consensus(last_rounds(own))
-            share = {"own / ceiling": scores["own"] / scores["ceiling"] if scores["ceiling"] else np.nan}
-            rows.append(row | {"follow": rule} | scores | share | {"failed": count_failures(runs, key)})
-    digits = dict.fromkeys(("own", "others", "gap", "identified", "ceiling", "reached", "own / ceiling"), 3)
+            share = {
+                "followed / inter-rater": scores["followed rater"] / scores["inter-rater"]
+                if scores["inter-rater"]
+                else np.nan
+            }
+            rows.append(row | {"reference": rule} | scores | share | {"failed": count_failures(runs, key)})
+    digits = dict.fromkeys(
+        ("followed rater", "other raters", "gap", "identified", "inter-rater", "reached", "followed / inter-rater"), 3
+    )
     digits["clicks to it"] = 2
     notes = [
         "own: Dice on the truth followed; others: on the other raters who drew something (of a consensus: on all of "
@@ -58,10 +64,10 @@ def rater_summary(runs: Runs) -> Table:
         "of trajectories in which it ever is",
         *_blanks(runs),
     ]
-    better = dict.fromkeys(("own", "gap", "identified", "reached", "own / ceiling"), "higher")
-    if len({row["follow"] for row in rows}) > 1:
+    better = dict.fromkeys(("followed rater", "gap", "identified", "reached", "followed / inter-rater"), "higher")
+    if len({row["reference"] for row in rows}) > 1:
         better = {}  # the best of unlike truths says nothing
-    return finish(_title("Several raters", runs), rows, digits, better, notes, runs)
+    return build_table(_title("Several raters", runs), rows, digits, better, notes, runs)
 
 
 def rater_matrices(runs: Runs) -> Table:
@@ -85,22 +91,24 @@ def rater_matrices(runs: Runs) -> Table:
         for i, name in enumerate(table.raters):
             others = np.arange(len(table.raters)) != i
             row: dict[str, Any] = dict(zip(GROUP, key, strict=True)) | {"clicks of": name}
-            row |= {"n": _objects(part[part["rater"] == name]), "own": float(table.mean[i, i])}
+            row |= {"n": _objects(part[part["rater"] == name]), "followed rater": float(table.mean[i, i])}
             row |= {f"on {other}": float(table.mean[i, j]) for j, other in enumerate(table.raters)}
             row[f"on {name}"] = float(np.nanmean(people.mean[i][others]))
             rows.append(row)
-    digits = {c: 3 for row in rows for c in row if c == "own" or c.startswith("on ")}
+    digits = {c: 3 for row in rows for c in row if c == "followed rater" or c.startswith("on ")}
     notes = [
         "Dice after the last interaction, mean over objects; row: whose mask the clicks follow; own: scored on it",
         "in the diagonal's place stands the human ceiling: how well that rater's own mask agrees with the other raters",
         *left_out,
     ]
     if not rows:
-        raise ProtocolError("no trajectory of these runs followed a rater; play them with `follow: [raters]`")
-    return finish(_title("Clicks of one rater, scored on another", runs), rows, digits, {"own": "higher"}, notes, runs)
+        raise ProtocolError("no trajectory of these runs followed a rater; play them with `reference: [raters]`")
+    return build_table(
+        _title("Clicks of one rater, scored on another", runs), rows, digits, {"followed rater": "higher"}, notes, runs
+    )
 
 
-def rater_robustness(runs: Runs, aim: Aim) -> Table:
+def rater_robustness(runs: Runs, threshold: Threshold) -> Table:
     """Return the robustness table once for each rater followed.
 
     Data sets that do not know which rater is the same person in every sample are left out, which a note says.
@@ -118,7 +126,7 @@ def rater_robustness(runs: Runs, aim: Aim) -> Table:
         names += [name for name in part["raters"].iloc[0] if name in played and name not in names]
     frames, table = [], None
     for name in names:
-        table = robustness_table(replace(runs, records=runs.records[runs.records["rater"] == name]), aim)
+        table = robustness_table(replace(runs, records=runs.records[runs.records["rater"] == name]), threshold)
         frame = table.frame.copy()
         frame.insert(list(frame.columns).index("model") + 1, "rater", name)
         frames.append(frame)
@@ -145,7 +153,7 @@ def by_rule(records: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _several(runs: Runs) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
     """Yield the last rounds of each model and user on objects of several raters."""
-    yield from in_order(last_rounds(_records_of_several(runs)))
+    yield from iter_groups(last_rounds(_records_of_several(runs)))
 
 
 def _matrices(part: pd.DataFrame) -> tuple[list[Floats], list[Floats], list[list[str]]]:
@@ -174,9 +182,9 @@ def _of_raters(rounds: pd.DataFrame, clicks: int) -> dict[str, Any]:
     objects = [key for key, _ in part.groupby([*OBJECT, "replicate"], sort=False)]
     samples = [sample for sample, *_ in objects]
     row: dict[str, Any] = {"n": len({key[:2] for key, one in zip(objects, single, strict=True) if one.samples})}
-    row |= {**_spread("own", [s.own for s in single], samples), "others": found.other}
+    row |= {**_spread("followed rater", [s.own for s in single], samples), "other raters": found.other}
     row |= _spread("gap", [s.gap for s in single], samples)
-    row |= {"identified": found.identified, "ceiling": people.other}
+    row |= {"identified": found.identified, "inter-rater": people.other}
     ceilings = {key[:2]: personalisation([matrix]).other for key, matrix in zip(objects, human, strict=True)}
     return row | _to_ceiling(rounds, ceilings, clicks)
 
@@ -196,8 +204,8 @@ def _of_consensus(part: pd.DataFrame) -> dict[str, Any]:
     own = dice_of(part["iou"].to_numpy())
     others, people = (_of_drawing(part, name) for name in ("rater_dice", "followed_dice"))
     samples = part["sample"].tolist()
-    row = {"n": _objects(part), **_spread("own", own, samples), "others": mean_of(others)}
-    return row | _spread("gap", own - others, samples) | {"identified": np.nan, "ceiling": mean_of(people)}
+    row = {"n": _objects(part), **_spread("followed rater", own, samples), "other raters": mean_of(others)}
+    return row | _spread("gap", own - others, samples) | {"identified": np.nan, "inter-rater": mean_of(people)}
 
 
 def _of_drawing(part: pd.DataFrame, column: str) -> Floats:
@@ -247,9 +255,9 @@ def by_click(runs: Runs, dataset: str, users: Sequence[str]) -> pd.DataFrame:
             scored, human, _ = _matrices(part)
             found, people = personalisation(scored), personalisation(human)
             if found.samples:
-                row = dict(zip(PLAYER, key, strict=True)) | {"round": number, "ceiling": people.other}
-                rows.append(row | {"own": found.own, "others": found.other})
-    return pd.DataFrame(rows, columns=[*PLAYER, "round", "own", "others", "ceiling"])
+                row = dict(zip(PLAYER, key, strict=True)) | {"round": number, "inter-rater": people.other}
+                rows.append(row | {"followed rater": found.own, "other raters": found.other})
+    return pd.DataFrame(rows, columns=[*PLAYER, "round", "followed rater", "other raters", "inter-rater"])
 
 
 def _of_known_raters(runs: Runs) -> tuple[Runs, list[str]]:

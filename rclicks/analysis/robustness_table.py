@@ -14,7 +14,7 @@ import pandas as pd
 
 from rclicks.analysis.effort import curves
 from rclicks.analysis.robustness import Played, holm, intervals, measures, paired_test, per_object_noc
-from rclicks.analysis.runs import Aim, Runs, Table, about_truths, finish
+from rclicks.analysis.runs import Runs, Table, Threshold, build_table, multi_reference_note
 from rclicks.errors import ProtocolError
 
 __all__ = ["compare_models", "gather", "robustness_table", "roles"]
@@ -62,14 +62,15 @@ _FIRST = (
 
 
 def roles(header: Mapping[str, Any]) -> dict[str, str]:
-    """Return what each user of a run stands for: "base", "groups", "whole", "people", "like" or ""."""
+    """Return what each user of a run stands for: "base", "groups", "whole", "human", "human-matched" or ""."""
     found = {}
     for spec in header["effective"]["users"]:
         name, options = spec["name"], spec["options"]
         if name == "sampled":
-            role = "like" if options.get("like") else "whole" if options.get("groups", 10) in (1, [0, 1]) else "groups"
+            matched = options.get("match_human_count") or options.get("like")  # its name before 0.1.0
+            role = "human-matched" if matched else "whole" if options.get("groups", 10) in (1, [0, 1]) else "groups"
         else:
-            role = {"robot": "base", "recorded": "people"}.get(name, "")
+            role = {"robot": "base", "recorded": "human"}.get(name, "")
         found[str(spec["label"])] = role
     return found
 
@@ -93,14 +94,14 @@ def gather(runs: Runs, metric: str = "iou") -> tuple[dict[tuple[str, str, str, s
     records = runs.records
     wide = curves(records[records["user"].isin([base[0], *grouped])], runs.clicks, metric)
     first = records[
-        (records["round"] == 1) & records["user"].isin([u for u, r in role.items() if r in ("people", "like")])
+        (records["round"] == 1) & records["user"].isin([u for u, r in role.items() if r in ("human", "human-matched")])
     ]
     found: dict[tuple[str, str, str, str], Played] = {}
-    notes = about_truths(runs)
+    notes = multi_reference_note(runs)
     for key, part in wide.groupby(level=["run", "dataset", "model"], sort=False):
         own = first[(first[["run", "dataset", "model"]] == list(key)).all(axis=1)]
         people, sampled = (
-            _people(own, {u for u, r in role.items() if r == kind}, metric) for kind in ("people", "like")
+            _people(own, {u for u, r in role.items() if r == kind}, metric) for kind in ("human", "human-matched")
         )
         for user in grouped:
             made = _played(part, base[0], user, people, sampled)
@@ -119,9 +120,9 @@ def _played(
     index = part.index.to_frame(index=False)
     values, objects = part.to_numpy(), pd.MultiIndex.from_frame(index[OBJECT])
     by_base = (index["user"] == base).to_numpy()
-    seats = index.loc[index["user"] == user, ["group", "replicate"]].drop_duplicates()
-    groups = sorted(set(seats["group"]), key=lambda name: (len(name), name))
-    replicates = sorted(set(seats["replicate"]))
+    played = index.loc[index["user"] == user, ["group", "replicate"]].drop_duplicates()
+    groups = sorted(set(played["group"]), key=lambda name: (len(name), name))
+    replicates = sorted(set(played["replicate"]))
     if not by_base.any() or not groups:
         return None
     rows = dict(zip(objects[by_base], np.flatnonzero(by_base), strict=True))
@@ -149,7 +150,7 @@ def _people(first: pd.DataFrame, users: set[str], metric: str) -> dict[Any, np.n
     return {key: rows[metric].to_numpy(float) for key, rows in own.groupby(OBJECT, sort=False)}
 
 
-def robustness_table(runs: Runs, aim: Aim) -> Table:
+def robustness_table(runs: Runs, threshold: Threshold) -> Table:
     """Return measures of robustness; under the default protocol with intervals and ratios of means.
 
     Raises
@@ -157,21 +158,21 @@ def robustness_table(runs: Runs, aim: Aim) -> Table:
     ProtocolError
         If the base rule or the groups were not played.
     """
-    found, notes = gather(runs, aim.metric)
-    threshold = THRESHOLD if aim.threshold is None else aim.threshold
+    found, notes = gather(runs, threshold.metric)
+    value = THRESHOLD if threshold.value is None else threshold.value
     compat = runs.protocol["name"] == "compat"
     with_people = any(len(p.people) or len(p.sampled_people) for p in found.values())
     columns = (*_EFFORT, *(() if compat else _RATIOS), *_REST, *(_FIRST if with_people else ()))
     several = len({key[3] for key in found}) > 1
     rows = []
     for (run, dataset, model, user), played in found.items():
-        values = measures(played, threshold, runs.protocol["nof"])
-        spans = {} if compat else intervals(played, threshold)
+        values = measures(played, value, runs.protocol["nof"])
+        spans = {} if compat else intervals(played, value)
         row: dict[str, Any] = {"run": run, "dataset": dataset, "model": model}
         row |= {"user": user} if several else {}
         row["n"] = len(played.base)
         for name, key, factor, _, _ in columns:
-            row[_named(name, aim)] = factor * values[key]
+            row[_named(name, threshold)] = factor * values[key]
             if name in ("Sample NoC", "ΔSB NoC %", "ΔGR NoC %") and key in spans:
                 row[f"{name} CI"] = f"[{spans[key].low:.2f}, {spans[key].high:.2f}]"
         rows.append(row)
@@ -181,23 +182,24 @@ def robustness_table(runs: Runs, aim: Aim) -> Table:
     count, repeats = any_played.groups.shape[:2]
     notes.insert(
         0,
-        f"NoC to {aim.word} {threshold:.2f} with {runs.clicks} clicks; {aim.word} is the area under its curve, x 100; "
+        f"NoC to {threshold.word} {value:.2f} with {runs.clicks} clicks; "
+        f"{threshold.word} is the area under its curve, x 100; "
         f"Sample is the mean over {count} groups (replicates: {repeats}) and ± its deviation over groups",
     )
     notes.insert(1, "ΔSB: groups against the base rule; ΔGR: G1 (unlikely clicks) against the last group; ΔHH: halves")
     if not compat:
         notes.insert(2, "CI: 95 % bootstrap over objects; Δ % are means of ratios, `ratio` columns are ratios of means")
-    digits = {_named(name, aim): decimals for name, _, _, decimals, _ in columns}
-    better = {_named(name, aim): end for name, _, _, _, end in columns if end}
+    digits = {_named(name, threshold): decimals for name, _, _, decimals, _ in columns}
+    better = {_named(name, threshold): end for name, _, _, _, end in columns if end}
     title = f"Robustness to where people click ({runs.header['benchmark']}, protocol {runs.protocol['name']})"
-    return finish(title, rows, digits, better, notes, runs)
+    return build_table(title, rows, digits, better, notes, runs)
 
 
-def _named(column: str, aim: Aim) -> str:
-    return column.replace("IoU", aim.word)
+def _named(column: str, threshold: Threshold) -> str:
+    return column.replace("IoU", threshold.word)
 
 
-def compare_models(runs: Runs, aim: Aim) -> Table:
+def compare_models(runs: Runs, threshold: Threshold) -> Table:
     """Return paired tests between all models of each data set: Sample NoC, and its loss from G10 to G1.
 
     Raises
@@ -205,17 +207,17 @@ def compare_models(runs: Runs, aim: Aim) -> Table:
     ProtocolError
         If the base rule or the groups were not played, or there is one model only.
     """
-    aim.check(runs)
-    found, notes = gather(runs, aim.metric)
-    threshold = THRESHOLD if aim.threshold is None else aim.threshold
-    wide = curves(runs.records[runs.records["user"].isin({k[3] for k in found})], runs.clicks, aim.metric)
+    threshold.check(runs)
+    found, notes = gather(runs, threshold.metric)
+    value = THRESHOLD if threshold.value is None else threshold.value
+    wide = curves(runs.records[runs.records["user"].isin({k[3] for k in found})], runs.clicks, threshold.metric)
     rows = []
     for place, keys in itertools.groupby(
         sorted(found, key=lambda k: (k[0], k[1], k[3])), key=lambda k: (k[0], k[1], k[3])
     ):
         for first, second in itertools.combinations(list(keys), 2):
             pair = _common(wide, first, second)
-            a, b = (per_object_noc(p, threshold) for p in pair)
+            a, b = (per_object_noc(p, value) for p in pair)
             difference, p = paired_test(a, b)
             row: dict[str, Any] = {"run": place[0], "dataset": place[1], "user": place[2]}
             row |= {"model": first[2], "other": second[2], "n": len(a), "NoC": a.mean(), "other NoC": b.mean()}
@@ -225,12 +227,12 @@ def compare_models(runs: Runs, aim: Aim) -> Table:
     for row, adjusted in zip(rows, holm([r["p"] for r in rows]), strict=True):
         row["p (Holm)"] = adjusted
     notes += [
-        f"NoC: Sample NoC to {aim.word} {threshold:.2f}, mean over groups "
+        f"NoC: Sample NoC to {threshold.word} {value:.2f}, mean over groups "
         "and replicates of each object; difference = model - other, good below 0",
         f"p: Wilcoxon's signed-rank test over objects, two-sided; Holm's correction for {len(rows)} tests",
     ]
     digits = {"NoC": 2, "other NoC": 2, "difference": 2, "p": 4, "p (Holm)": 4}
-    return finish(f"Paired tests ({runs.header['benchmark']})", rows, digits, {}, notes, runs)
+    return build_table(f"Paired tests ({runs.header['benchmark']})", rows, digits, {}, notes, runs)
 
 
 def _common(wide: pd.DataFrame, first: tuple[str, ...], second: tuple[str, ...]) -> list[Played]:

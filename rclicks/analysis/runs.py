@@ -18,35 +18,35 @@ from rclicks.registry import Registry
 
 __all__ = [
     "GROUP",
-    "Aim",
     "Runs",
     "Table",
-    "about_truths",
+    "Threshold",
+    "build_table",
     "count_failures",
-    "finish",
-    "in_order",
+    "filter_runs",
+    "iter_groups",
     "last_rounds",
     "load_runs",
-    "narrowed",
+    "multi_reference_note",
 ]
 
 GROUP = ["run", "dataset", "model", "user", "group"]
 
 
 @dataclass(frozen=True)
-class Aim:
+class Threshold:
     """What counts as a good mask where clicks are counted.
 
     Attributes
     ----------
     metric : str
         A stored metric on the truth followed of which more is better and 1 is best.
-    threshold : float or None
+    value : float or None
         None for the preset's own.
     """
 
     metric: str = "iou"
-    threshold: float | None = None
+    value: float | None = None
 
     @property
     def word(self) -> str:
@@ -64,8 +64,8 @@ class Aim:
         stored = [m for m in runs.header["effective"]["metrics"] if m in ROUND and ROUND[m][0].higher_is_better]
         if self.metric not in stored:
             raise ProtocolError(f"clicks cannot be counted by {self.metric!r}; this run allows {', '.join(stored)}")
-        if self.threshold is not None and not 0 < self.threshold <= 1:
-            raise ProtocolError(f"the threshold is {self.threshold}; expected above 0 and at most 1")
+        if self.value is not None and not 0 < self.value <= 1:
+            raise ProtocolError(f"the threshold is {self.value}; expected above 0 and at most 1")
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ def _joined(headers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**headers[0], "users": users, "effective": effective | ({"rater_identity": identity} if identity else {})}
 
 
-def narrowed(runs: Runs, *, models: Sequence[str], datasets: Sequence[str], users: Sequence[str]) -> Runs:
+def filter_runs(runs: Runs, *, models: Sequence[str], datasets: Sequence[str], users: Sequence[str]) -> Runs:
     """Return the part of the runs with these models, data sets and users, as tables call them; () leaves all.
 
     Raises
@@ -194,7 +194,7 @@ def last_rounds(records: pd.DataFrame) -> pd.DataFrame:
     return ordered.drop_duplicates([*GROUP, "sample", "object", "rater", "replicate"], keep="last")
 
 
-def in_order(frame: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+def iter_groups(frame: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
     """Return the records of each run, data set, model, user and group, in natural order: G2 before G10."""
     parts = [(tuple(map(str, key)), part) for key, part in frame.groupby(GROUP, sort=False)]
     return sorted(parts, key=lambda item: (*item[0][:-1], len(item[0][-1]), item[0][-1]))
@@ -211,7 +211,7 @@ def count_failures(runs: Runs, key: Sequence[str]) -> int:
     return int(own.sum())
 
 
-def finish(
+def build_table(
     title: str,
     rows: list[dict[str, Any]],
     digits: dict[str, int],
@@ -230,7 +230,7 @@ def finish(
     return Table(title, frame, digits, better, tuple(notes + warnings_of(runs)))
 
 
-def about_truths(runs: Runs) -> list[str]:
+def multi_reference_note(runs: Runs) -> list[str]:
     """Return what tables must say that take each truth that was followed for an object of its own."""
     records = runs.records
     if "raters" not in records:

@@ -17,7 +17,17 @@ from rclicks.analysis.effort import THRESHOLDS, auc, curves, failures, noc
 from rclicks.analysis.rater_set_table import rater_set_table
 from rclicks.analysis.rater_tables import rater_matrices, rater_robustness, rater_summary
 from rclicks.analysis.robustness_table import robustness_table, roles
-from rclicks.analysis.runs import GROUP, Aim, Runs, Table, about_truths, count_failures, finish, in_order, last_rounds
+from rclicks.analysis.runs import (
+    GROUP,
+    Runs,
+    Table,
+    Threshold,
+    build_table,
+    count_failures,
+    iter_groups,
+    last_rounds,
+    multi_reference_note,
+)
 from rclicks.analysis.volume_table import volume_table
 from rclicks.errors import ProtocolError, UnknownNameError
 from rclicks.metrics.catalogue import ROUND
@@ -25,17 +35,17 @@ from rclicks.metrics.raters.catalogue import RATERS
 
 __all__ = ["IOU", "PRESETS", "make_table"]
 
-IOU = Aim()
+IOU = Threshold()
 
 
-def make_table(runs: Runs, preset: str = "noc", aim: Aim = IOU) -> Table:
+def make_table(runs: Runs, preset: str = "noc", threshold: Threshold = IOU) -> Table:
     """Return the table `preset` of some runs.
 
     Parameters
     ----------
     runs : Runs
     preset : str
-    aim : Aim
+    threshold : Aim
         By what clicks are counted (presets noc and rclicks); by IoU unless told otherwise.
 
     Raises
@@ -47,46 +57,48 @@ def make_table(runs: Runs, preset: str = "noc", aim: Aim = IOU) -> Table:
     """
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
-    if preset not in COUNTING and aim != IOU:
+    if preset not in COUNTING and threshold != IOU:
         raise ProtocolError(f"the preset {preset} counts no clicks, so it takes no metric or threshold")
-    aim.check(runs)
-    return COUNTING[preset](runs, aim) if preset in COUNTING else PRESETS[preset](runs)
+    threshold.check(runs)
+    return COUNTING[preset](runs, threshold) if preset in COUNTING else PRESETS[preset](runs)
 
 
-def _noc(runs: Runs, aim: Aim) -> Table:
+def _noc(runs: Runs, threshold: Threshold) -> Table:
     """NoC and NoF at four thresholds (or the aim's), IoU@k and AUC, for users that click."""
     clicking = _clicking(runs.records)
     skipped = sorted(set(runs.records["user"]) - set(clicking["user"]))
-    single = [u for u, role in roles(runs.header).items() if role in ("people", "like")]
+    single = [u for u, role in roles(runs.header).items() if role in ("human", "human-matched")]
     last = clicking.groupby("user")["round"].max()
     single = [u for u in single if runs.clicks > 1 and last.get(u) == 1]
     clicking = clicking[~clicking["user"].isin(single)]
     if clicking.empty:
         raise ProtocolError("no user of this run clicks, so there is no NoC; try --preset iou")
-    wide = curves(clicking, runs.clicks, aim.metric)
-    thresholds = THRESHOLDS if aim.threshold is None else (aim.threshold,)
+    wide = curves(clicking, runs.clicks, threshold.metric)
+    thresholds = THRESHOLDS if threshold.value is None else (threshold.value,)
     rows = []
-    for key, part in in_order(wide):
+    for key, part in iter_groups(wide):
         ious = part.to_numpy()
         row = dict(zip(GROUP, key, strict=True)) | {"n": len(ious), "failed": count_failures(runs, key)}
         row |= {f"NoC@{round(100 * q)}": noc(ious, q).mean() for q in thresholds}
         row |= {f"NoF@{round(100 * q)}": int(failures(ious, q, runs.protocol["nof"]).sum()) for q in thresholds}
-        row |= {f"{aim.word}@{k}": ious[:, k - 1].mean() for k in _marks(runs.clicks)} | {"AUC": auc(ious).mean()}
+        row |= {f"{threshold.word}@{k}": ious[:, k - 1].mean() for k in _marks(runs.clicks)} | {"AUC": auc(ious).mean()}
         rows.append(row)
-    notes = [f"NoC and NoF by {aim.word} of {runs.clicks} clicks, rule `{runs.protocol['nof']}`; n counts trajectories"]
-    notes += about_truths(runs)
+    notes = [
+        f"NoC and NoF by {threshold.word} of {runs.clicks} clicks, rule `{runs.protocol['nof']}`; n counts trajectories"
+    ]
+    notes += multi_reference_note(runs)
     if single:
         notes.append(f"users that click once are left out ({', '.join(single)}); see the preset rclicks")
     if skipped:
         notes.append(f"users that draw boxes only are left out ({', '.join(skipped)}); see the preset iou")
     digits = {f"NoC@{round(100 * q)}": 2 for q in thresholds}
-    digits |= {f"{aim.word}@{k}": 4 for k in _marks(runs.clicks)} | {"AUC": 4}
+    digits |= {f"{threshold.word}@{k}": 4 for k in _marks(runs.clicks)} | {"AUC": 4}
     better = {
         c: "lower" if c.startswith("No") else "higher"
         for c in (*digits, *(f"NoF@{round(100 * q)}" for q in thresholds))
     }
     title = f"Clicks to a good mask ({runs.header['benchmark']}, protocol {runs.protocol['name']})"
-    return finish(title, rows, digits, better, notes, runs)
+    return build_table(title, rows, digits, better, notes, runs)
 
 
 def _iou(runs: Runs) -> Table:
@@ -95,7 +107,7 @@ def _iou(runs: Runs) -> Table:
     first = runs.records[runs.records["round"] == 1]
     last = last_rounds(runs.records)
     rows = []
-    for key, part in in_order(last):
+    for key, part in iter_groups(last):
         begun = first[(first[GROUP] == list(key)).all(axis=1)]
         row = dict(zip(GROUP, key, strict=True)) | {"n": len(part), "failed": count_failures(runs, key)}
         row |= {f"{m}@1": begun[m].mean() for m in metrics} | {f"{m} final": part[m].mean() for m in metrics}
@@ -107,7 +119,7 @@ def _iou(runs: Runs) -> Table:
     better = {c: end for m, end in ends.items() for c in (f"{m}@1", f"{m} final")}
     what = f"{runs.header['benchmark']}, protocol {runs.protocol['name']}"
     title = f"Overlap after the first and the last interaction ({what})"
-    return finish(title, rows, digits, better, about_truths(runs), runs)
+    return build_table(title, rows, digits, better, multi_reference_note(runs), runs)
 
 
 def _time(runs: Runs) -> Table:
@@ -134,10 +146,10 @@ def _time(runs: Runs) -> Table:
         rows.append(row)
     digits = {f"{w} {s}": 2 for w in ("encode", "decode", "user", "metric") for s in ("median", "p95")}
     digits |= {"encodes/image": 2, "overhead/click": 2, "s/click": 4}
-    return finish(f"Time ({runs.header['benchmark']})", rows, digits, dict.fromkeys(digits, "lower"), notes, runs)
+    return build_table(f"Time ({runs.header['benchmark']})", rows, digits, dict.fromkeys(digits, "lower"), notes, runs)
 
 
-COUNTING: dict[str, Callable[[Runs, Aim], Table]] = {
+COUNTING: dict[str, Callable[[Runs, Threshold], Table]] = {
     "noc": _noc,
     "rclicks": robustness_table,
     "rater-robustness": rater_robustness,

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from rclicks.analysis.effort import area, auc, curves
-from rclicks.analysis.runs import GROUP, Runs, Table, count_failures, finish
+from rclicks.analysis.runs import GROUP, Runs, Table, build_table, count_failures
 from rclicks.errors import ProtocolError
 
 __all__ = ["NSD", "gated", "volume_table"]
@@ -83,7 +83,7 @@ def volume_table(runs: Runs) -> Table:
     better = {c: "lower" if c.startswith(("hd95", "assd", "s/")) else "higher" for c in digits}
     better.pop("volume-error final", None)
     title = f"Volumes ({runs.header['benchmark']}, protocol {runs.protocol['name']})"
-    return finish(title, rows, digits, better, notes, runs)
+    return build_table(title, rows, digits, better, notes, runs)
 
 
 def _curve_columns(metric: str, curve: pd.DataFrame, begin: int, boxed: bool) -> Mapping[str, float]:

@@ -15,7 +15,7 @@ from rich.progress import Progress, TaskID
 
 from rclicks.analysis.runs import Table
 from rclicks.cards import ClickModelCard
-from rclicks.clickability.contract import Ask
+from rclicks.clickability.contract import ClickMapQuery
 from rclicks.clickability.evaluation import SCORES, compare_devices, compare_displays, draw_points, evaluate
 from rclicks.engine.loading import load_click_model, load_dataset, open_dataset
 from rclicks.errors import DataError
@@ -140,7 +140,7 @@ def draw(
     scene = item.load()
     spec = parse(model)
     built = load_click_model(registry, spec)
-    (found,) = built.maps(built.prepare(scene.image), [Ask(scene.mask, scene.error)])
+    (found,) = built.maps(built.prepare(scene.image), [ClickMapQuery(scene.mask, scene.error)])
     weights = np.cumsum((found * np.asarray(scene.error, float)).ravel())
     if not weights[-1] > 0:
         raise DataError(f"{item.dataset}, {key}: click model {spec.label} has no mass on the error")

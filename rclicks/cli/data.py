@@ -20,7 +20,7 @@ from rclicks.metrics.raters.overlap import RATER_POLICIES
 from rclicks.registry import Registry
 from rclicks.specs import parse
 
-__all__ = ["ceilings", "prepare", "who_drew"]
+__all__ = ["agreement_table", "prepare", "rater_presence"]
 
 
 def prepare(
@@ -41,7 +41,7 @@ def prepare(
     return done
 
 
-def who_drew(name: str, *, data_root: Path | None, plugins: Sequence[Path]) -> Table:
+def rater_presence(name: str, *, data_root: Path | None, plugins: Sequence[Path]) -> Table:
     """Count for each rater of a data set in how many samples they drew, drew nothing, or have no file.
 
     Raises
@@ -75,7 +75,7 @@ def who_drew(name: str, *, data_root: Path | None, plugins: Sequence[Path]) -> T
     return Table(f"Raters of {data.card.name}", pd.DataFrame(rows), notes=notes)
 
 
-def ceilings(
+def agreement_table(
     names: Sequence[str], *, policy: str, staple: bool, data_root: Path | None, plugins: Sequence[Path]
 ) -> Table:
     """Measure how well the raters of data sets agree with each other and with their consensus.

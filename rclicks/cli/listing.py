@@ -163,7 +163,7 @@ def _show_run(path: Path, as_json: bool, console: Console) -> None:
 
     header = load_run(path)
     units = load_units(path)
-    blank = int(units.groupby(["dataset", "sample"])["blank"].max().sum()) if "blank" in units else 0
+    empty = int(units.groupby(["dataset", "sample"])["blank"].max().sum()) if "blank" in units else 0
     failed = load_failures(path)
     if as_json:
         print(json.dumps(header | {"failures": failed.to_dict("records")}, indent=2, default=str))
@@ -176,8 +176,8 @@ def _show_run(path: Path, as_json: bool, console: Console) -> None:
     console.print(grid)
     for note in [*header["notes"], *(f"left out: {m['kind']} {m['name']}: {m['reason']}" for m in header["missing"])]:
         console.print(Text.assemble(("note: ", "yellow"), note))
-    if blank:
-        console.print(f"{blank} truths could not be followed: a rater drew nothing, or raters agree on nothing")
+    if empty:
+        console.print(f"{empty} truths could not be followed: a rater drew nothing, or raters agree on nothing")
     console.print(f"{len(failed)} failures" if len(failed) else "no failures")
     for row in failed.astype(object).where(failed.notna(), "").to_dict("records"):
         where = "/".join(str(row[c]) for c in ("model", "dataset", "sample", "object", "user") if row[c] != "")
@@ -217,7 +217,7 @@ def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
         *facts,
         (
             "compute",
-            f"seed {effective['seed']}, {effective['lanes']} lane(s), {effective['threads']} thread(s), "
+            f"seed {effective['seed']}, {effective['lanes']} batch size, {effective['threads']} thread(s), "
             f"{last['workers']} worker(s) on {', '.join(machine['devices'])}; {machine['processor']}",
         ),
         ("source", f"git {source['revision']}{dirty}" if source else "installed package"),

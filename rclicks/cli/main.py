@@ -10,8 +10,6 @@ import typer
 
 from rclicks.cli.demo import demo
 from rclicks.cli.options import (
-    AimMetric,
-    AimThreshold,
     Names,
     OnlyDatasets,
     OnlyModels,
@@ -20,12 +18,14 @@ from rclicks.cli.options import (
     RunFolders,
     TableFile,
     TableFormat,
-    put_out,
+    ThresholdMetric,
+    ThresholdValue,
+    emit_table,
 )
+from rclicks.cli.specs import split_specs
 from rclicks.cli.subcommands import clicks_app, data_app, supervoxels
 from rclicks.cli.train import EPILOG as TRAIN_EPILOG
 from rclicks.cli.train import train
-from rclicks.cli.words import split_specs
 from rclicks.errors import RclicksError
 
 __all__ = ["app", "main"]
@@ -101,9 +101,11 @@ def run(
     models: Names = None,
     datasets: Names = None,
     users: Names = None,
-    follow: Annotated[
+    reference: Annotated[
         list[str] | None,
-        typer.Option(help="Whom to follow of several raters: raters (each), majority, union, intersection, staple."),
+        typer.Option(
+            help="Reference masks with several raters: raters (each), majority, union, intersection or staple."
+        ),
     ] = None,
     metrics: Annotated[list[str] | None, typer.Option(help="Round metrics, separated by commas.")] = None,
     protocol: Annotated[str | None, typer.Option(help="default or compat")] = None,
@@ -112,7 +114,7 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
     workers: Annotated[int, typer.Option(help="Processes; records do not depend on it.")] = 1,
     devices: Annotated[str, typer.Option(help="Separated by commas, such as cuda:0,cuda:1.")] = "cpu",
-    lanes: Annotated[
+    batch_size: Annotated[
         int | None, typer.Option(help="Canonical batch of networks (default: 1 on a CPU, 16 otherwise).")
     ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads a worker; part of the run's identity.")] = 1,
@@ -141,7 +143,7 @@ def run(
         "models": split_specs(models),
         "datasets": split_specs(datasets),
         "users": split_specs(users),
-        "follow": split_specs(follow),
+        "reference": split_specs(reference),
         "metrics": split_specs(metrics),
         "protocol": protocol,
         "clicks": clicks,
@@ -154,7 +156,7 @@ def run(
             changes,
             plan_options={
                 "devices": tuple(d.strip() for d in devices.split(",")),
-                "lanes": lanes,
+                "lanes": batch_size,
                 "threads": threads,
                 "data_root": data_root,
                 "skip_missing": skip_missing,
@@ -187,23 +189,23 @@ def table(
     models: OnlyModels = None,
     datasets: OnlyDatasets = None,
     users: OnlyUsers = None,
-    metric: AimMetric = "iou",
-    at: AimThreshold = None,
+    metric: ThresholdMetric = "iou",
+    threshold: ThresholdValue = None,
     kind: TableFormat = None,
     out: TableFile = None,
     mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols in one table.")] = False,
 ) -> None:
     """Make a table from the records of one or more runs."""
-    from rclicks.analysis.runs import Aim, load_runs, narrowed
+    from rclicks.analysis.runs import Threshold, filter_runs, load_runs
     from rclicks.analysis.tables import make_table
 
-    found = narrowed(
+    found = filter_runs(
         load_runs(runs, mix=mix),
         models=split_specs(models) or (),
         datasets=split_specs(datasets) or (),
         users=split_specs(users) or (),
     )
-    put_out(make_table(found, preset, Aim(metric, at)), kind, out)
+    emit_table(make_table(found, preset, Threshold(metric, threshold)), kind, out)
 
 
 @app.command()
@@ -212,23 +214,23 @@ def compare(
     models: OnlyModels = None,
     datasets: OnlyDatasets = None,
     users: OnlyUsers = None,
-    metric: AimMetric = "iou",
-    at: AimThreshold = None,
+    metric: ThresholdMetric = "iou",
+    threshold: ThresholdValue = None,
     kind: TableFormat = None,
     out: TableFile = None,
     mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
 ) -> None:
     """Test models against each other, object by object, on their clicks in all groups."""
     from rclicks.analysis.robustness_table import compare_models
-    from rclicks.analysis.runs import Aim, load_runs, narrowed
+    from rclicks.analysis.runs import Threshold, filter_runs, load_runs
 
-    found = narrowed(
+    found = filter_runs(
         load_runs(runs, mix=mix),
         models=split_specs(models) or (),
         datasets=split_specs(datasets) or (),
         users=split_specs(users) or (),
     )
-    put_out(compare_models(found, Aim(metric, at)), kind, out)
+    emit_table(compare_models(found, Threshold(metric, threshold)), kind, out)
 
 
 @app.command("import")
@@ -260,7 +262,7 @@ def reproduce(
 
     tables, agree = rebuild(what, reference, runs or [])
     for made in tables:
-        put_out(made, kind, None)
+        emit_table(made, kind, None)
     if not agree:
         raise typer.Exit(9)
 

@@ -9,8 +9,6 @@ from typing import Annotated, Any
 import typer
 
 __all__ = [
-    "AimMetric",
-    "AimThreshold",
     "DataRoot",
     "Names",
     "OnlyDatasets",
@@ -20,7 +18,9 @@ __all__ = [
     "RunFolders",
     "TableFile",
     "TableFormat",
-    "put_out",
+    "ThresholdMetric",
+    "ThresholdValue",
+    "emit_table",
 ]
 
 Plugins = Annotated[
@@ -38,9 +38,11 @@ TableFormat = Annotated[
 ]
 TableFile = Annotated[Path | None, typer.Option("--out", "-o", help="Write to a file instead.")]
 RunFolders = Annotated[list[Path], typer.Argument(help="Run folders.")]
-AimMetric = Annotated[str, typer.Option("--metric", help="Round metric by which clicks are counted, such as dice.")]
-AimThreshold = Annotated[
-    float | None, typer.Option("--at", help="What counts as good (default: 0.9; noc: four of them).")
+ThresholdMetric = Annotated[
+    str, typer.Option("--metric", help="Round metric by which clicks are counted, such as dice.")
+]
+ThresholdValue = Annotated[
+    float | None, typer.Option("--threshold", help="What counts as good (default: 0.9; noc: four of them).")
 ]
 OnlyModels = Annotated[list[str] | None, typer.Option("--models", help="Only these models, as the table calls them.")]
 OnlyDatasets = Annotated[list[str] | None, typer.Option("--datasets", help="Only these data sets.")]
@@ -48,7 +50,7 @@ OnlyUsers = Annotated[list[str] | None, typer.Option("--users", help="Only these
 DataRoot = Annotated[Path | None, typer.Option("--data-root", help="Folder that holds the data sets' folders.")]
 
 
-def put_out(made: Any, kind: str | None, out: Path | None) -> None:
+def emit_table(made: Any, kind: str | None, out: Path | None) -> None:
     """Print a table, or write it to a file."""
     from rclicks.records.store import write_atomically
     from rclicks.reports.formats import render

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rclicks.cli.options import DataRoot, Plugins, TableFile, TableFormat, put_out
-from rclicks.cli.words import split_specs
+from rclicks.cli.options import DataRoot, Plugins, TableFile, TableFormat, emit_table
+from rclicks.cli.specs import split_specs
 
 __all__ = ["clicks_app", "data_app", "supervoxels"]
 
@@ -54,7 +54,7 @@ def clicks_score(
         protocol=protocol,
         plugins=plugins or [],
     )
-    put_out(made, kind, out)
+    emit_table(made, kind, out)
 
 
 @clicks_app.command("devices")
@@ -70,7 +70,7 @@ def clicks_devices(
     from rclicks.cli.clicks import devices
 
     made = devices(clicks, split_specs(datasets) or [], masks=masks, data_root=data_root, protocol=protocol)
-    put_out(made, kind, None)
+    emit_table(made, kind, None)
 
 
 @clicks_app.command("displays")
@@ -83,7 +83,7 @@ def clicks_displays(
     """Compare clicks under each way of showing the target with those of people who read its description."""
     from rclicks.cli.clicks import displays
 
-    put_out(displays(clicks, root, dataset=dataset), kind, None)
+    emit_table(displays(clicks, root, dataset=dataset), kind, None)
 
 
 @clicks_app.command("draw")
@@ -145,12 +145,12 @@ def data_raters(
     plugins: Plugins = None,
 ) -> None:
     """Say how often each rater of a data set drew, drew nothing, or has no file."""
-    from rclicks.cli.data import who_drew
+    from rclicks.cli.data import rater_presence
 
-    put_out(who_drew(dataset, data_root=data_root, plugins=plugins or []), kind, out)
+    emit_table(rater_presence(dataset, data_root=data_root, plugins=plugins or []), kind, out)
 
 
-@data_app.command("ceiling")
+@data_app.command("agreement")
 def data_ceiling(
     datasets: Annotated[list[str], typer.Argument(help="Data sets of several raters.")],
     raters: Annotated[str, typer.Option(help="present, nonempty or all.")] = "present",
@@ -161,10 +161,10 @@ def data_ceiling(
     plugins: Plugins = None,
 ) -> None:
     """Say how well people agree with each other: what no model needs to exceed."""
-    from rclicks.cli.data import ceilings
+    from rclicks.cli.data import agreement_table
 
-    made = ceilings(datasets, policy=raters, staple=staple, data_root=data_root, plugins=plugins or [])
-    put_out(made, kind, out)
+    made = agreement_table(datasets, policy=raters, staple=staple, data_root=data_root, plugins=plugins or [])
+    emit_table(made, kind, out)
 
 
 def supervoxels(
@@ -211,6 +211,6 @@ def supervoxels(
         force=force,
         say=lambda line: typer.echo(line, err=True),
     )
-    put_out(done.table, kind, table)
+    emit_table(done.table, kind, table)
     if done.failed:
         raise typer.Exit(9)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from rclicks.cli.options import DataRoot, Plugins
-from rclicks.cli.words import split_specs
+from rclicks.cli.specs import split_specs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from rclicks.options import Option
     from rclicks.protocol import Protocol as Rules
 
-__all__ = ["Ask", "ClickMap", "ClickModel", "ClickModelModule"]
+__all__ = ["ClickMap", "ClickMapQuery", "ClickModel", "ClickModelModule"]
 
 ClickMap = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
+class ClickMapQuery:
     """What a map is asked for.
 
     Attributes
@@ -58,7 +58,7 @@ class ClickModel(ABC):
         return None
 
     @abstractmethod
-    def maps(self, prepared: Any, asks: Sequence[Ask]) -> list[ClickMap]:
+    def maps(self, prepared: Any, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
         """Return one map an ask, each (H, W), finite and not negative.
 
         Maps are not normalised and may be positive outside the error; whoever samples from them multiplies by the
@@ -68,7 +68,7 @@ class ClickModel(ABC):
         ----------
         prepared
             What `prepare` returned for the image.
-        asks : sequence of Ask
+        queries : sequence of Ask
             Of one image, all (H, W).
         """
 

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import ClickModelCard
-from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.clickability.contract import ClickMap, ClickMapQuery, ClickModel
 from rclicks.errors import WeightsError
 from rclicks.models.weights import checkpoint_id
 from rclicks.options import Option
@@ -191,10 +191,10 @@ class CueModel(ClickModel):
     def __init__(self, card: ClickModelCard, weights: NDArray[np.float64], identity: str = "none") -> None:
         self.card, self.weights, self.checkpoint_id = card, weights, identity
 
-    def maps(self, prepared: Any, asks: Sequence[Ask]) -> list[ClickMap]:
+    def maps(self, prepared: Any, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
         """Return one (H, W) float32 density an ask: of sum 1 and 0 outside the error; all 0 if that is empty."""
-        found = [cues(ask.error) for ask in asks]
-        return [c.density(c.scores(self.weights), a.error.shape) for c, a in zip(found, asks, strict=True)]
+        found = [cues(query.error) for query in queries]
+        return [c.density(c.scores(self.weights), a.error.shape) for c, a in zip(found, queries, strict=True)]
 
 
 def load(

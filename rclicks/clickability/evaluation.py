@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.clickability.contract import ClickMap, ClickMapQuery, ClickModel
 from rclicks.errors import DataError, PluginError, ProtocolError
 from rclicks.human_clicks.items import ClickItem, Scene
 from rclicks.metrics.clicks import ks2d, nss, pde, pl1, wasserstein
@@ -85,7 +85,7 @@ def evaluate(
             raise DataError(f"{item.dataset}, {item.key}: nobody clicked on this item")
         if image != (item.dataset, item.sample):
             prepared, image = model.prepare(scene.image), (item.dataset, item.sample)
-        (found,) = model.maps(prepared, [Ask(scene.mask, scene.error)])
+        (found,) = model.maps(prepared, [ClickMapQuery(scene.mask, scene.error)])
         _check(found, item, scene, model.card.name)
         row = {"dataset": item.dataset, "key": item.key, "kind": item.kind, "clicks": len(item.points)}
         rows.append(row | _scores(found, item, _box_of(scene, item), sets, seed, stream, model.card.name))

@@ -1,9 +1,9 @@
 """Click maps on demand: batched, never computed twice for the first round of an object, and counted.
 
-One `MapSource` serves all users of a worker that ask the same click model. It keeps what the model prepared for the
-present image, and the maps of first-round errors (error equal to the object), which all groups, replicates and users
-share; in volumes, whose objects are played one after the other, those of the present object. Maps of later rounds are
-answered in one batch and forgotten.
+One `ClickMapProvider` serves all users of a worker that use the same click model. It keeps what the model prepared for
+the present image, and the maps of first-round errors (error equal to the object), which all groups, replicates and
+users share. In volumes, whose objects are played one after the other, it keeps the maps of the present object only.
+Maps of later rounds are computed in one batch and not kept.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import ClickModelCard
-from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.clickability.contract import ClickMap, ClickMapQuery, ClickModel
 from rclicks.sample import Sample
 
-__all__ = ["Counts", "MapSource"]
+__all__ = ["ClickMapProvider", "Counts"]
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Counts:
     seconds: float = 0.0
 
 
-class MapSource:
+class ClickMapProvider:
     """Answers asks by one click model.
 
     Parameters
@@ -54,7 +54,7 @@ class MapSource:
         Returns the click model; called at the first ask.
     identity : dict
         Name, options and weights, for provenance.
-    lanes : int
+    batch_size : int
         Canonical batch of a network: every call has as many asks, the last padded with copies, because the last bits
         of a network's output depend on the batch size.
     card : ClickModelCard
@@ -65,12 +65,12 @@ class MapSource:
         self,
         build: Callable[[], ClickModel],
         identity: dict[str, Any],
-        lanes: int = 1,
+        batch_size: int = 1,
         *,
         card: ClickModelCard,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._build, self.identity, self._lanes, self.card, self._clock = build, identity, lanes, card, clock
+        self._build, self.identity, self._batch_size, self.card, self._clock = build, identity, batch_size, card, clock
         self.counts = Counts()
         self._sample: Sample | None = None
         self._prepared: Any = None
@@ -81,7 +81,7 @@ class MapSource:
         """The click model, built at first use."""
         return self._build()
 
-    def maps(self, sample: Sample, asks: Sequence[Ask]) -> list[ClickMap]:
+    def maps(self, sample: Sample, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
         """Return one map an ask; equal asks share one map, so nobody may write into it.
 
         Raises
@@ -94,11 +94,13 @@ class MapSource:
             self._first.clear()
             self._prepared = self.model.prepare(sample.image)  # type: ignore[arg-type]
             self._sample = sample
-        keys = [_key(ask) for ask in asks]
-        wanted = {k: ask for k, ask in zip(keys, asks, strict=True) if k not in self._first}
+        keys = [_key(query) for query in queries]
+        wanted = {k: query for k, query in zip(keys, queries, strict=True) if k not in self._first}
         found = dict(zip(wanted, self._compute(list(wanted.values())), strict=True))
         first = {
-            k: found[k] for k, ask in wanted.items() if ask.error is ask.mask or np.array_equal(ask.error, ask.mask)
+            k: found[k]
+            for k, query in wanted.items()
+            if query.error is query.mask or np.array_equal(query.error, query.mask)
         }
         if len(sample.shape) == 3:  # a map is as large as a volume: keep that of the present object alone
             self._first = first or self._first
@@ -109,33 +111,33 @@ class MapSource:
         self.counts.seconds += self._clock() - start
         return [self._first[k] if k in self._first else found[k] for k in keys]
 
-    def _compute(self, asks: list[Ask]) -> list[ClickMap]:
-        lanes = self._lanes if self.model.card.batched else max(1, len(asks))
+    def _compute(self, queries: list[ClickMapQuery]) -> list[ClickMap]:
+        batch_size = self._batch_size if self.model.card.batched else max(1, len(queries))
         found: list[ClickMap] = []
-        for begin in range(0, len(asks), lanes):
-            batch = asks[begin : begin + lanes]
-            padded = batch + [batch[-1]] * (lanes - len(batch)) if self.model.card.batched else batch
+        for begin in range(0, len(queries), batch_size):
+            batch = queries[begin : begin + batch_size]
+            padded = batch + [batch[-1]] * (batch_size - len(batch)) if self.model.card.batched else batch
             answers = self.model.maps(self._prepared, padded)
             self.counts.calls += 1
             if len(answers) != len(padded):
                 raise ValueError(f"click model {self.model.card.name} got {len(padded)} asks, answered {len(answers)}")
-            for ask, answer in zip(batch, answers, strict=False):
-                found.append(_checked(answer, ask, self.model.card.name))
+            for query, answer in zip(batch, answers, strict=False):
+                found.append(_checked(answer, query, self.model.card.name))
         return found
 
 
-def _key(ask: Ask) -> bytes:
+def _key(query: ClickMapQuery) -> bytes:
     digest = blake2b(digest_size=16)
-    for part in (ask.mask, ask.error):
+    for part in (query.mask, query.error):
         array: NDArray[Any] = np.packbits(part) if part.dtype == np.bool_ else np.ascontiguousarray(part)
         digest.update(f"{part.dtype}{part.shape}".encode())
         digest.update(array.tobytes())
     return digest.digest()
 
 
-def _checked(answer: ClickMap, ask: Ask, name: str) -> ClickMap:
-    if answer.shape != ask.error.shape:
-        raise ValueError(f"click model {name} answered a map of shape {answer.shape}, expected {ask.error.shape}")
+def _checked(answer: ClickMap, query: ClickMapQuery, name: str) -> ClickMap:
+    if answer.shape != query.error.shape:
+        raise ValueError(f"click model {name} answered a map of shape {answer.shape}, expected {query.error.shape}")
     low, total = float(answer.min()), float(answer.sum(dtype=np.float64))
     if low < 0 or not np.isfinite(total):
         raise ValueError(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import Checkpoint, ClickModelCard
-from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.clickability.contract import ClickMap, ClickMapQuery, ClickModel
 from rclicks.clickability.letterbox import Letterbox, cover
 from rclicks.clickability.segnext import one_by_one
 from rclicks.errors import DataError
@@ -138,7 +138,7 @@ class Saliency(ClickModel):
         """Return the image: what the network sees depends on the error."""
         return image
 
-    def maps(self, prepared: NDArray[np.uint8], asks: Sequence[Ask]) -> list[ClickMap]:
+    def maps(self, prepared: NDArray[np.uint8], queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
         """Return one (H, W) float32 map an ask: 0 outside the error, with sum 1.
 
         If saliency is 0 on all of the error, the map is the error itself.
@@ -150,14 +150,14 @@ class Saliency(ClickModel):
         OutOfMemory
         """
         if not self.together:
-            return one_by_one(lambda ask: self._batch(prepared, [ask])[0], asks)
-        return self._batch(prepared, asks)
+            return one_by_one(lambda query: self._batch(prepared, [query])[0], queries)
+        return self._batch(prepared, queries)
 
-    def _batch(self, image: NDArray[np.uint8], asks: Sequence[Ask]) -> list[ClickMap]:
-        frames = [frame_of(ask.error) for ask in asks]
-        crops = [self._crop(image, ask.error, frame) for ask, frame in zip(asks, frames, strict=True)]
+    def _batch(self, image: NDArray[np.uint8], queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
+        frames = [frame_of(query.error) for query in queries]
+        crops = [self._crop(image, query.error, frame) for query, frame in zip(queries, frames, strict=True)]
         saliency = self._saliency([Letterbox.of(c.shape[:2], BOX).put(c, FILL) for c in crops])
-        return [_pasted(s, ask.error, frame) for s, ask, frame in zip(saliency, asks, frames, strict=True)]
+        return [_pasted(s, query.error, frame) for s, query, frame in zip(saliency, queries, frames, strict=True)]
 
     def _crop(self, image: NDArray[np.uint8], error: NDArray[Any], frame: Frame) -> NDArray[np.uint8]:
         return cut_out(image[frame], error[frame]) if self.card.variant == "cutout" else image[frame]

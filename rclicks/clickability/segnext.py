@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import Checkpoint, ClickModelCard
-from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.clickability.contract import ClickMap, ClickMapQuery, ClickModel
 from rclicks.clickability.letterbox import Letterbox
 from rclicks.errors import PluginError, ProtocolError
 from rclicks.models.devices import translate_memory_errors
@@ -136,16 +136,16 @@ def network_image(image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.
     return np.ascontiguousarray(letterbox.put(normalised).transpose(2, 0, 1))
 
 
-def one_by_one(answer: Callable[[Ask], ClickMap], asks: Sequence[Ask]) -> list[ClickMap]:
+def one_by_one(answer: Callable[[ClickMapQuery], ClickMap], queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
     """Return the answer to each ask, found alone; the same ask twice in the list is answered once.
 
     This is how to run these networks on a CPU: on one thread, a batch of ten takes 1.2 (TranSalNet) to 1.8 times
     (SegNeXt) as long as ten single passes. Copies that only fill up a batch need no work, and no map depends on its
     neighbours in the batch.
     """
-    distinct = {id(ask): ask for ask in asks}
-    found = {key: answer(ask) for key, ask in distinct.items()}
-    return [found[id(ask)] for ask in asks]
+    distinct = {id(query): query for query in queries}
+    found = {key: answer(query) for key, query in distinct.items()}
+    return [found[id(query)] for query in queries]
 
 
 class Clickability(ClickModel):
@@ -186,7 +186,7 @@ class Clickability(ClickModel):
         with translate_memory_errors():
             return Prepared(letterbox, torch.from_numpy(network_image(image, letterbox))[None].to(self.device))
 
-    def maps(self, prepared: Prepared, asks: Sequence[Ask]) -> list[ClickMap]:
+    def maps(self, prepared: Prepared, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
         """Return one (H, W) float32 map an ask, in [0, 1].
 
         Raises
@@ -194,19 +194,19 @@ class Clickability(ClickModel):
         OutOfMemory
         """
         if not self.together:
-            return one_by_one(lambda ask: self._batch(prepared, [ask])[0], asks)
-        return self._batch(prepared, asks)
+            return one_by_one(lambda query: self._batch(prepared, [query])[0], queries)
+        return self._batch(prepared, queries)
 
-    def _batch(self, prepared: Prepared, asks: Sequence[Ask]) -> list[ClickMap]:
-        return [self._of_image(boxed, prepared.letterbox) for boxed in self._boxed(prepared, asks)]
+    def _batch(self, prepared: Prepared, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
+        return [self._of_image(boxed, prepared.letterbox) for boxed in self._boxed(prepared, queries)]
 
-    def _boxed(self, prepared: Prepared, asks: Sequence[Ask]) -> NDArray[np.float32]:
+    def _boxed(self, prepared: Prepared, queries: Sequence[ClickMapQuery]) -> NDArray[np.float32]:
         """Return (B, 416, 416) maps of the network's square, each scaled to [0, 1]."""
         import torch
 
         from rclicks.clickability.networks.segnext import min_max
 
-        masks = [[prepared.letterbox.put(np.asarray(m, np.float32)) for m in (a.mask, a.error)] for a in asks]
+        masks = [[prepared.letterbox.put(np.asarray(m, np.float32)) for m in (a.mask, a.error)] for a in queries]
         with translate_memory_errors(), torch.inference_mode(), network_precision("float32", self.device):
             found = self.network(prepared.image, torch.from_numpy(np.array(masks)).to(self.device))
             boxed: NDArray[np.float32] = min_max(found, EPSILON)[:, 0].float().cpu().numpy()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from rclicks.cards import ClickModelCard
-from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.clickability.contract import ClickMap, ClickMapQuery, ClickModel
 from rclicks.metrics.depth import depth_map
 from rclicks.metrics.target import bounding_box
 from rclicks.protocol import Protocol
@@ -103,9 +103,9 @@ class Uniform(ClickModel):
     def __init__(self, card: ClickModelCard) -> None:
         self.card = card
 
-    def maps(self, prepared: Any, asks: Sequence[Ask]) -> list[ClickMap]:
+    def maps(self, prepared: Any, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
         """Return each error divided by its maximum, as float32."""
-        return [np.asarray(a.error / max(float(a.error.max()), 1e-9), np.float32) for a in asks]
+        return [np.asarray(a.error / max(float(a.error.max()), 1e-9), np.float32) for a in queries]
 
 
 class DistanceTransform(ClickModel):
@@ -114,9 +114,9 @@ class DistanceTransform(ClickModel):
     def __init__(self, card: ClickModelCard, border_is_outside: bool) -> None:
         self.card, self._outside = card, border_is_outside
 
-    def maps(self, prepared: Any, asks: Sequence[Ask]) -> list[ClickMap]:
+    def maps(self, prepared: Any, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
         """Return `distance_map` of each error."""
-        return [distance_map(a.error, border_is_outside=self._outside, spacing=a.spacing) for a in asks]
+        return [distance_map(a.error, border_is_outside=self._outside, spacing=a.spacing) for a in queries]
 
 
 def load(

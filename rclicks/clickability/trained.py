@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.cards import Checkpoint, ClickModelCard
-from rclicks.clickability.contract import Ask, ClickMap, ClickModel
+from rclicks.clickability.contract import ClickMap, ClickMapQuery, ClickModel
 from rclicks.clickability.embedded import WEIGHTS, Cues, cues, read_weights
 from rclicks.clickability.letterbox import Letterbox
 from rclicks.clickability.segnext import Prepared, network_image
@@ -131,7 +131,7 @@ class Trained(ClickModel):
         with translate_memory_errors():
             return Prepared(letterbox, torch.from_numpy(network_image(image, letterbox))[None].to(self.device))
 
-    def maps(self, prepared: Prepared, asks: Sequence[Ask]) -> list[ClickMap]:
+    def maps(self, prepared: Prepared, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
         """Return one (H, W) float32 density an ask: its sum is 1 and it is 0 outside the error; all 0 if that is empty.
 
         Raises
@@ -141,17 +141,17 @@ class Trained(ClickModel):
         import torch
 
         put = prepared.letterbox.put
-        found = [cues(ask.error) for ask in asks]
-        masks = np.array([[put(np.asarray(m, np.float32)) for m in (a.mask, a.error)] for a in asks])
-        priors = [prior_map(c, self.cue_weights, a.error.shape) for c, a in zip(found, asks, strict=True)]
+        found = [cues(query.error) for query in queries]
+        masks = np.array([[put(np.asarray(m, np.float32)) for m in (a.mask, a.error)] for a in queries])
+        priors = [prior_map(c, self.cue_weights, a.error.shape) for c, a in zip(found, queries, strict=True)]
         boxed = np.array([[put(prior)] for prior in priors])
         with translate_memory_errors(), torch.inference_mode(), network_precision("float32", self.device):
             given = (torch.from_numpy(x).to(self.device) for x in (masks, boxed))
             residuals = scores(self.network, prepared.image, *given)[:, 0].float().cpu().numpy()
         maps: list[ClickMap] = []
-        for pixels, residual, ask in zip(found, residuals, asks, strict=True):
+        for pixels, residual, query in zip(found, residuals, queries, strict=True):
             added = prepared.letterbox.take(residual)[pixels.rows, pixels.columns]
-            maps.append(pixels.density(pixels.scores(self.cue_weights) + added, ask.error.shape))
+            maps.append(pixels.density(pixels.scores(self.cue_weights) + added, query.error.shape))
         return maps
 
 

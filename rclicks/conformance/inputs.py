@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rclicks.cards import ModelCard
-from rclicks.engine.lanes import LanePool
+from rclicks.engine.batching import BatchRunner
 from rclicks.interaction import Box, Click, Interaction
 from rclicks.models.contract import Model, State
 from rclicks.sample import Sample, Target
@@ -42,9 +42,11 @@ def volume() -> Sample:
     return Sample("conformance", "ellipsoid", image, (Target("1", (first,)), Target("2", (second,))), (2.0, 1.0, 1.0))
 
 
-def play_rounds(model: Model, embedding: Any, rounds: list[list[Interaction]], lanes: int = 1) -> list[list[State]]:
+def play_rounds(
+    model: Model, embedding: Any, rounds: list[list[Interaction]], batch_size: int = 1
+) -> list[list[State]]:
     """Play one list of interactions a lane in lock-step; return the states of every round."""
-    pool = LanePool(model, embedding, lanes)
+    pool = BatchRunner(model, embedding, batch_size)
     states = [State() for _ in rounds]
     history = []
     for k in range(max(map(len, rounds))):

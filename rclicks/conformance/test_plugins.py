@@ -20,7 +20,7 @@ import pytest
 
 from rclicks.benchmark import load_benchmark
 from rclicks.cards import Card, ClickModelCard, DatasetCard, ModelCard, UserCard
-from rclicks.clickability.contract import Ask, ClickModel
+from rclicks.clickability.contract import ClickMapQuery, ClickModel
 from rclicks.config import load_config
 from rclicks.conformance.inputs import map_of, play_rounds, prompts_of, sample_of
 from rclicks.data.contract import Dataset
@@ -29,7 +29,7 @@ from rclicks.engine.loading import load_click_model, load_dataset, load_model, l
 from rclicks.errors import DataError, MissingPackageError, PluginError, ProtocolError, WeightsError
 from rclicks.hooks import engine_arguments, hooks_of, option_names
 from rclicks.interaction import KINDS, Box, Interaction, check_inside
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.models.contract import Model
 from rclicks.models.weights import SYNTHETIC
 from rclicks.protocol import Protocol
@@ -179,11 +179,11 @@ class TestModel:
         sample = sample_of(card.dims)
         image = sample.image.copy()
         embedding = model.embed(sample.blind())
-        lanes = prompts_of(card)
-        history = play_rounds(model, embedding, lanes, lanes=2)
+        prompts = prompts_of(card)
+        history = play_rounds(model, embedding, prompts, batch_size=2)
         for k, states in enumerate(history):
-            for lane, state in zip(lanes, states, strict=True):
-                assert state.interactions == tuple(lane[: k + 1])
+            for slot, state in zip(prompts, states, strict=True):
+                assert state.interactions == tuple(slot[: k + 1])
                 assert state.mask is not None
                 assert state.mask.dtype == np.bool_
                 assert state.mask.shape == sample.shape
@@ -209,9 +209,9 @@ class TestModel:
                     assert 0 <= few.min() <= few.max() <= 1
         assert np.array_equal(sample.image, image), "the image was changed"
         # Neither the order of the lanes nor their company matters, and playing again gives the same.
-        swapped = play_rounds(model, embedding, lanes[::-1], lanes=2)
-        alone = play_rounds(model, embedding, lanes[:1], lanes=2)
-        again = play_rounds(_ready(entry), _ready(entry).embed(sample.blind()), lanes, lanes=2)
+        swapped = play_rounds(model, embedding, prompts[::-1], batch_size=2)
+        alone = play_rounds(model, embedding, prompts[:1], batch_size=2)
+        again = play_rounds(_ready(entry), _ready(entry).embed(sample.blind()), prompts, batch_size=2)
         for k, states in enumerate(history):
             for i, state in enumerate(states):
                 assert np.array_equal(map_of(again[k][i]), map_of(state))
@@ -331,17 +331,17 @@ class TestUser:
             )
         user = load_user(REGISTRY, Spec(entry.name, options), Protocol.named(protocol))
         for sample, target in [(s, t) for dims in user.dims for s in [sample_of(dims)] for t in s.targets]:
-            facts = TargetFacts(target.masks[0], target.ignore, sample.spacing)
-            for seat in user.seats(sample, target):
+            reference = TargetReference(target.masks[0], target.ignore, sample.spacing)
+            for trajectory in user.trajectories(sample, target):
                 made: list[list[Interaction | None]] = []
                 for _ in range(2):
                     history: tuple[Interaction, ...] = ()
                     prediction = np.zeros(sample.shape, bool)
                     answers: list[Interaction | None] = []
                     while len(history) < 6:
-                        rng = keyed_rng(1, target.id, seat.group, seat.replicate, len(history))
+                        rng = keyed_rng(1, target.id, trajectory.group, trajectory.replicate, len(history))
                         before = prediction.copy()
-                        answer = user.next(View(sample, target, facts, prediction, history, seat, rng))
+                        answer = user.next(View(sample, target, reference, prediction, history, trajectory, rng))
                         assert np.array_equal(before, prediction), "the prediction was changed"
                         answers.append(answer)
                         if answer is None:
@@ -349,7 +349,7 @@ class TestUser:
                         assert answer.kind in {*card.prompts, "click"}
                         check_inside(answer, sample.shape)
                         history = (*history, answer)
-                        prediction = np.roll(facts.mask, len(history), axis=-1)
+                        prediction = np.roll(reference.mask, len(history), axis=-1)
                     made.append(answers)
                 assert made[0] == made[1], "the same random numbers must give the same interactions"
 
@@ -397,16 +397,16 @@ class TestClickModel:
         half[: len(half) // 2] = False
         beside[:, 40:] = False
         point[tuple(np.argwhere(mask)[7])] = True
-        asks = [Ask(mask, error) for error in (mask, half, beside, point)]
-        before = [a.error.copy() for a in asks]
+        queries = [ClickMapQuery(mask, error) for error in (mask, half, beside, point)]
+        before = [a.error.copy() for a in queries]
         prepared = model.prepare(image)
-        together = model.maps(prepared, asks)
-        for ask, error, found in zip(asks, before, together, strict=True):
+        together = model.maps(prepared, queries)
+        for query, error, found in zip(queries, before, together, strict=True):
             assert found.shape == mask.shape
             assert np.isfinite(found).all()
             assert found.min() >= 0
-            assert np.array_equal(ask.error, error), "the error was changed"
-        (alone,), (again,) = (model.maps(prepared, asks[1:2]) for _ in range(2))
+            assert np.array_equal(query.error, error), "the error was changed"
+        (alone,), (again,) = (model.maps(prepared, queries[1:2]) for _ in range(2))
         assert np.array_equal(alone, again), "the same question must have the same answer"
         assert np.allclose(alone, together[1], atol=1e-3 * float(alone.max())), "company matters"
 

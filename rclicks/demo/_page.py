@@ -19,7 +19,7 @@ from rclicks.demo.session import Session
 from rclicks.errors import RclicksError
 from rclicks.interaction import Click
 from rclicks.metrics.overlap import dice
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.sample import Mask, Sample
 
 __all__ = ["LAUNCH", "build"]
@@ -239,7 +239,7 @@ def _status(
     return f"{session.sample.dataset}/{session.sample.id}, {height} x {width}, {session.model}: {', '.join(words)}"
 
 
-def _tiles(bench: Bench, session: Session, drew: dict[str, TargetFacts], mask: Mask) -> list[Any]:
+def _tiles(bench: Bench, session: Session, drew: dict[str, TargetReference], mask: Mask) -> list[Any]:
     """Return a picture a rater who drew something, with what the prediction has in common with it."""
     image = np.asarray(session.sample.image)
     return [
@@ -251,25 +251,25 @@ def _tiles(bench: Bench, session: Session, drew: dict[str, TargetFacts], mask: M
     ]
 
 
-def _answers(session: Session, drew: dict[str, TargetFacts], candidates: dict[str, Mask]) -> list[Any]:
+def _answers(session: Session, drew: dict[str, TargetReference], candidates: dict[str, Mask]) -> list[Any]:
     image = np.asarray(session.sample.image)
     made = []
     for name, mask in candidates.items():
         words = f"{name}, {np.count_nonzero(mask)} pixels"
         if drew and mask.any():
-            scores = {rater: dice(facts, mask) for rater, facts in drew.items()}
+            scores = {rater: dice(reference, mask) for rater, reference in drew.items()}
             nearest = max(scores, key=scores.__getitem__)
             words = f"{name}: {nearest} {scores[nearest]:.3f}"
         made.append((canvas(image, mask, (), scale_of(image.shape)), words))
     return made
 
 
-def _table(session: Session, drew: dict[str, TargetFacts], answers: dict[str, Mask]) -> Any:
+def _table(session: Session, drew: dict[str, TargetReference], answers: dict[str, Mask]) -> Any:
     """Return the table of all answers and raters, unless the tiles say it all."""
     if not drew or len(drew) + len(answers) < 3:  # one rater and one answer
         return gr.update(visible=False)
     ignore = session.target.ignore if session.target else None
-    found = agreement(answers, {rater: facts.mask for rater, facts in drew.items()}, ignore)
+    found = agreement(answers, {rater: reference.mask for rater, reference in drew.items()}, ignore)
     return gr.update(value={"headers": list(found.header), "data": [list(r) for r in found.rows]}, visible=True)
 
 
@@ -277,18 +277,18 @@ def _led(bench: Bench, session: Session) -> list[Any]:
     """Return a picture a rater: what the model answers after as many clicks, had they followed that rater."""
     image = np.asarray(session.sample.image)
     made = []
-    for rater, facts in session.drew().items():
+    for rater, reference in session.drew().items():
         played = bench.led(session, rater, len(session.clicks))
         mask = bench.masks(played)[-1]
-        words = f"{rater}: Dice {dice(facts, mask):.3f} after {len(played.clicks)}"
-        made.append((_larger(compare(image, facts.mask, mask)), words))
+        words = f"{rater}: Dice {dice(reference, mask):.3f} after {len(played.clicks)}"
+        made.append((_larger(compare(image, reference.mask, mask)), words))
     return made
 
 
-def _curve(drew: dict[str, TargetFacts], predictions: list[Mask]) -> pd.DataFrame:
+def _curve(drew: dict[str, TargetReference], predictions: list[Mask]) -> pd.DataFrame:
     rows = [
-        (count, dice(facts, mask), rater)
-        for rater, facts in drew.items()
+        (count, dice(reference, mask), rater)
+        for rater, reference in drew.items()
         for count, mask in enumerate(predictions)
         if count
     ]

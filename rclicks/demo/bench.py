@@ -18,7 +18,7 @@ import numpy as np
 from rclicks.cards import ModelCard
 from rclicks.demo.agreement import distinct
 from rclicks.demo.session import Session
-from rclicks.engine.lanes import LanePool
+from rclicks.engine.batching import BatchRunner
 from rclicks.engine.loading import find_weights, load_model
 from rclicks.errors import PluginError, ProtocolError, RunError, WeightsError
 from rclicks.metrics.catalogue import score
@@ -214,8 +214,8 @@ class Bench:
 
     def _play(self, model: Model, session: Session, count: int, before: State) -> State:
         """Return the state after the first `count` clicks, from that of one click less."""
-        pool = LanePool(model, self._embed(model, session), 1, shape=session.sample.shape)
+        pool = BatchRunner(model, self._embed(model, session), 1, shape=session.sample.shape)
         (decoded,) = pool.decode([replace(before, interactions=session.clicks[:count])])
-        if decoded.trouble:
-            raise RunError(f"{session.model} returned {decoded.trouble} after click {count}")
+        if decoded.error is not None:
+            raise RunError(f"{session.model} returned {decoded.error} after click {count}")
         return decoded.state

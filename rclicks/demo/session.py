@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from rclicks.errors import DataError, ProtocolError
 from rclicks.interaction import Click, check_inside
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.sample import Mask, Sample, Target
 from rclicks.users.robot import next_click
 
@@ -113,7 +113,7 @@ class Session:
         """Forget all clicks."""
         return replace(self, clicks=(), undone=())
 
-    def facts(self, rater: str) -> TargetFacts:
+    def reference(self, rater: str) -> TargetReference:
         """Return a rater's mask of the object, as metrics and users want it.
 
         Raises
@@ -127,12 +127,12 @@ class Session:
             raise DataError(
                 f"nobody named {rater!r} drew {self.sample.id}; its raters are {', '.join(self.target.raters)}"
             )
-        return TargetFacts(self.target.mask(rater), self.target.ignore, self.sample.spacing)
+        return TargetReference(self.target.mask(rater), self.target.ignore, self.sample.spacing)
 
-    def drew(self) -> dict[str, TargetFacts]:
+    def drew(self) -> dict[str, TargetReference]:
         """Return the masks of the raters who drew something, by rater; {} without a reference."""
-        found = {} if self.target is None else {rater: self.facts(rater) for rater in self.target.raters}
-        return {rater: facts for rater, facts in found.items() if facts.window is not None}
+        found = {} if self.target is None else {rater: self.reference(rater) for rater in self.target.raters}
+        return {rater: reference for rater, reference in found.items() if reference.window is not None}
 
     def suggest(self, rater: str, mask: Mask) -> Click | None:
         """Return the click of the base rule: the centre of the largest error; None if no error pixel is left.
@@ -149,7 +149,7 @@ class Session:
         DataError
             If there is no reference, or not of that rater.
         """
-        return next_click(self.facts(rater), mask, [c.point for c in self.clicks])
+        return next_click(self.reference(rater), mask, [c.point for c in self.clicks])
 
     def log(self) -> str:
         """Return the clicks as CSV in the plain layout, which the user `recorded` plays back."""

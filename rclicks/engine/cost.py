@@ -55,7 +55,7 @@ def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = 
         seen = indices[::step]
         exact &= step == 1
         dataset = load_dataset(registry, spec, plan.roots[spec.label], plan.benchmark.protocol)
-        seats = dict.fromkeys(users, 0)
+        trajectories = dict.fromkeys(users, 0)
         readable = 0
         for index in seen:
             try:
@@ -65,12 +65,12 @@ def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = 
                 unreadable.append(f"{spec.label}/{dataset.ids[index]}: {error}")
                 continue
             readable += 1
-            seats = {label: n + counted[label] for label, n in seats.items()}
+            trajectories = {label: n + counted[label] for label, n in trajectories.items()}
         for unit in units if readable else ():
-            total += sum(seats[label] for label in plan.players[unit.model]) / readable
-            predictions += sum(seats[label] * rounds[label] for label in plan.players[unit.model]) / readable
+            total += sum(trajectories[label] for label in plan.players[unit.model]) / readable
+            predictions += sum(trajectories[label] * rounds[label] for label in plan.players[unit.model]) / readable
     return Cost(round(total), round(predictions), exact and not unreadable, (*unreadable,))
 
 
 def _seats(user: User, sample: Sample) -> int:
-    return sum(len(user.seats(sample, t)) * sum(bool(m.any()) for m in t.masks) for t in sample.targets)
+    return sum(len(user.trajectories(sample, t)) * sum(bool(m.any()) for m in t.masks) for t in sample.targets)

@@ -18,35 +18,35 @@ from typing import Any
 
 import numpy as np
 
-from rclicks.engine.lanes import Decoded, LanePool
-from rclicks.engine.raters import AnswerError, Ballot, Jury, followed, panel_of
-from rclicks.errors import ProtocolError, RclicksError
+from rclicks.engine.batching import BatchRunner, Decoded
+from rclicks.engine.raters import MultiRaterScorer, RaterScorer, followed, rater_masks
+from rclicks.errors import InvalidPrediction, ProtocolError, RclicksError
 from rclicks.interaction import Click, Drawing, Interaction, check_inside, corners_of
 from rclicks.metrics.catalogue import score
 from rclicks.metrics.raters.catalogue import RATERS
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.models.contract import Model, State
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask, Sample, Target
 from rclicks.seeds import keyed_rng
-from rclicks.users.contract import Seat, User, View
+from rclicks.users.contract import TrajectorySpec, User, View
 
-__all__ = ["Episode", "Rules", "play"]
+__all__ = ["Episode", "EpisodeConfig", "play"]
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Rules:
+class EpisodeConfig:
     """What an episode needs to know beside model, sample and users."""
 
     model: str
     protocol: Protocol
     metrics: tuple[str, ...]
     seed: int
-    lanes: int
+    batch_size: int
     unit: str
-    follow: tuple[str, ...] = ("raters",)
+    reference: tuple[str, ...] = ("raters",)
     dataset: str = ""  # the data set's label in records; the sample's own name if empty
     keep: Callable[[Row, Mask], None] | None = None  # is given each trajectory's key columns and last mask
 
@@ -64,7 +64,7 @@ class Episode:
         Seconds of the one encoding.
     decode_calls : int
         Network calls.
-    blank : int
+    empty_references : int
         Truths that nobody can click at, because a rater drew nothing or raters agree on nothing, in objects that others
         drew.
     """
@@ -73,18 +73,18 @@ class Episode:
     failures: list[Row] = field(default_factory=list)
     encode_s: float = 0.0
     decode_calls: int = 0
-    blank: int = 0
+    empty_references: int = 0
 
 
 @dataclass
 class _Trajectory:
     target: Target
     rater: str
-    facts: TargetFacts
-    jury: Jury | None
-    ballot: Ballot | None
+    reference: TargetReference
+    rater_scorer: RaterScorer | None
+    multi_rater_scorer: MultiRaterScorer | None
     user: str
-    seat: Seat
+    spec: TrajectorySpec
     state: State = field(default_factory=State)
     rows: list[Row] = field(default_factory=list)
     live: bool = True
@@ -94,8 +94,8 @@ class _Trajectory:
             "object": self.target.id,
             "rater": self.rater,
             "user": self.user,
-            "group": self.seat.group,
-            "replicate": self.seat.replicate,
+            "group": self.spec.group,
+            "replicate": self.spec.replicate,
         }
 
 
@@ -103,7 +103,7 @@ def play(
     model: Model,
     sample: Sample,
     users: Sequence[tuple[str, User]],
-    rules: Rules,
+    config: EpisodeConfig,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Episode:
     """Play every user on every object and rater of `sample`.
@@ -117,49 +117,49 @@ def play(
     """
     episode = Episode()
     base = {
-        "model": rules.model,
+        "model": config.model,
         "checkpoint": model.checkpoint_id,
-        "dataset": rules.dataset or sample.dataset,
+        "dataset": config.dataset or sample.dataset,
         "sample": sample.id,
-        "protocol": rules.protocol.hash,
-        "unit": rules.unit,
+        "protocol": config.protocol.hash,
+        "unit": config.unit,
     }
-    trajectories = _trajectories(sample, users, rules, episode, base)
-    width = None if len(sample.shape) == 2 else rules.lanes if model.batched and not model.card.stateful else 1
-    pool: LanePool | None = None
+    trajectories = _trajectories(sample, users, config, episode, base)
+    width = None if len(sample.shape) == 2 else config.batch_size if model.batched and not model.card.stateful else 1
+    runner: BatchRunner | None = None
     by_label = dict(users)
     while wave := list(islice(trajectories, width)):
-        if pool is None:
+        if runner is None:
             start = clock()
             embedding = model.embed(sample.blind())
             model.synchronise()
             episode.encode_s = clock() - start
-            pool = LanePool(model, embedding, rules.lanes, clock, sample.shape)
-        for _ in range(rules.protocol.clicks):
+            runner = BatchRunner(model, embedding, config.batch_size, clock, sample.shape)
+        for _ in range(config.protocol.clicks):
             live = [t for t in wave if t.live]
             if not live:
                 break
-            acting = _act(live, by_label, sample, rules, episode, base, clock)
-            decoded = pool.decode([t.state for t, _, _ in acting])
+            acting = _act(live, by_label, sample, config, episode, base, clock)
+            decoded = runner.decode([t.state for t, _, _ in acting])
             for (trajectory, interaction, user_s), result in zip(acting, decoded, strict=True):
-                _settle(trajectory, interaction, user_s, result, pool, rules, episode, base, clock)
+                _settle(trajectory, interaction, user_s, result, runner, config, episode, base, clock)
             del decoded  # the masks of the last round are not to outlive their trajectories
         for trajectory in wave:
             episode.rows += [base | trajectory.key() | row for row in trajectory.rows]
-            if rules.keep is not None and trajectory.rows and trajectory.state.mask is not None:
-                rules.keep(base | trajectory.key(), trajectory.state.mask)
+            if config.keep is not None and trajectory.rows and trajectory.state.mask is not None:
+                config.keep(base | trajectory.key(), trajectory.state.mask)
         del wave, live
-    episode.decode_calls = 0 if pool is None else pool.calls
+    episode.decode_calls = 0 if runner is None else runner.calls
     for row in episode.rows:
         row["encode_s"] = episode.encode_s / len(episode.rows)
     return episode
 
 
 def _trajectories(
-    sample: Sample, users: Sequence[tuple[str, User]], rules: Rules, episode: Episode, base: Row
+    sample: Sample, users: Sequence[tuple[str, User]], config: EpisodeConfig, episode: Episode, base: Row
 ) -> Iterator[_Trajectory]:
     """Yield the trajectories object by object; the measures of an object are made when its first one is wanted."""
-    of_raters = [name for name in rules.metrics if name in RATERS]
+    of_raters = [name for name in config.metrics if name in RATERS]
     for target in sample.targets:
         if any(mask.shape != sample.shape for mask in target.masks):
             shapes = ", ".join(str(mask.shape) for mask in target.masks)
@@ -167,34 +167,37 @@ def _trajectories(
                 f"object {target.id} of {sample.dataset}/{sample.id} has masks of shape {shapes}, "
                 f"the image {sample.shape}"
             )
-        panel = panel_of(target, sample.spacing) if len(target.raters) > 1 else None
-        ballot = Ballot(of_raters, target, sample.spacing) if panel and of_raters else None
-        for rater, mask in followed(target, rules.follow, (rules.seed, rules.dataset or sample.dataset, sample.id)):
-            facts = TargetFacts(mask, target.ignore, sample.spacing)
-            jury = None if panel is None else Jury(panel, mask)
+        raters = rater_masks(target, sample.spacing) if len(target.raters) > 1 else None
+        multi_rater_scorer = MultiRaterScorer(of_raters, target, sample.spacing) if raters and of_raters else None
+        for rater, mask in followed(
+            target, config.reference, (config.seed, config.dataset or sample.dataset, sample.id)
+        ):
+            reference = TargetReference(mask, target.ignore, sample.spacing)
+            rater_scorer = None if raters is None else RaterScorer(raters, mask)
             where = {"object": target.id, "rater": rater}
-            if facts.window is None and any(drawn.window is not None for _, drawn in panel or ()):
-                episode.blank += 1  # an answer of that rater's, which scores as such, and no fault in the data
+            if reference.window is None and any(drawn.window is not None for _, drawn in raters or ()):
+                # An empty mask is that rater's answer; it is scored like any other and is no fault in the data.
+                episode.empty_references += 1
                 continue
-            if facts.window is None:
+            if reference.window is None:
                 message = f"object {target.id} of rater {rater} has no pixel, so there is nothing to segment"
                 episode.failures.append(base | where | {"error": "EmptyTarget", "message": message})
                 continue
             for label, user in users:
                 try:
-                    seats = user.seats(sample, target)
+                    specs = user.trajectories(sample, target)
                 except (RclicksError, ValueError, LookupError) as error:
                     episode.failures.append(base | where | {"user": label} | describe(error))
                     continue
-                for seat in seats:
-                    yield _Trajectory(target, rater, facts, jury, ballot, label, seat)
+                for spec in specs:
+                    yield _Trajectory(target, rater, reference, rater_scorer, multi_rater_scorer, label, spec)
 
 
 def _act(
     live: Sequence[_Trajectory],
     users: dict[str, User],
     sample: Sample,
-    rules: Rules,
+    config: EpisodeConfig,
     episode: Episode,
     base: Row,
     clock: Callable[[], float],
@@ -206,7 +209,7 @@ def _act(
         if not own:
             continue
         start = clock()
-        answers = _answers(user, own, sample, rules, episode, base)
+        answers = _answers(user, own, sample, config, episode, base)
         share = (clock() - start) / len(own)
         for t, interaction in zip(own, answers, strict=True):
             if interaction is None:
@@ -221,7 +224,7 @@ def _act(
 def _fits(interaction: Interaction, t: _Trajectory, episode: Episode, base: Row) -> bool:
     """Tell whether an interaction lies in the image; if not, its trajectory fails."""
     try:
-        check_inside(interaction, t.facts.mask.shape)
+        check_inside(interaction, t.reference.mask.shape)
     except ProtocolError as error:
         _fail(t, episode, base, describe(error))
         return False
@@ -229,11 +232,11 @@ def _fits(interaction: Interaction, t: _Trajectory, episode: Episode, base: Row)
 
 
 def _answers(
-    user: User, own: Sequence[_Trajectory], sample: Sample, rules: Rules, episode: Episode, base: Row
+    user: User, own: Sequence[_Trajectory], sample: Sample, config: EpisodeConfig, episode: Episode, base: Row
 ) -> list[Interaction | None]:
     """Ask for all answers at once; if that fails, one by one, so that only the trajectories at fault fail."""
     try:
-        answers = user.next_batch([_view(t, sample, rules) for t in own])
+        answers = user.next_batch([_view(t, sample, config) for t in own])
         if len(answers) != len(own):
             raise ValueError(f"user {own[0].user} got {len(own)} views and gave {len(answers)} answers")
         return answers
@@ -241,18 +244,18 @@ def _answers(
         answers = []
     for t in own:
         try:
-            answers += user.next_batch([_view(t, sample, rules)])[:1] or [None]
+            answers += user.next_batch([_view(t, sample, config)])[:1] or [None]
         except (RclicksError, ValueError, LookupError, ArithmeticError) as error:
             _fail(t, episode, base, describe(error))
             answers.append(None)
     return answers
 
 
-def _view(t: _Trajectory, sample: Sample, rules: Rules) -> View:
-    names = (rules.dataset or sample.dataset, sample.id, t.target.id, t.rater, t.user, t.seat.group, t.seat.replicate)
-    mask = np.zeros(t.facts.mask.shape, bool) if t.state.mask is None else t.state.mask
-    rng = keyed_rng(rules.seed, *names, len(t.state.interactions) + 1)
-    return View(sample, t.target, t.facts, mask, t.state.interactions, t.seat, rng)
+def _view(t: _Trajectory, sample: Sample, config: EpisodeConfig) -> View:
+    names = (config.dataset or sample.dataset, sample.id, t.target.id, t.rater, t.user, t.spec.group, t.spec.replicate)
+    mask = np.zeros(t.reference.mask.shape, bool) if t.state.mask is None else t.state.mask
+    rng = keyed_rng(config.seed, *names, len(t.state.interactions) + 1)
+    return View(sample, t.target, t.reference, mask, t.state.interactions, t.spec, rng)
 
 
 def _settle(
@@ -260,8 +263,8 @@ def _settle(
     interaction: Interaction,
     user_s: float,
     result: Decoded,
-    pool: LanePool,
-    rules: Rules,
+    runner: BatchRunner,
+    config: EpisodeConfig,
     episode: Episode,
     base: Row,
     clock: Callable[[], float],
@@ -269,14 +272,14 @@ def _settle(
     """Check and score one prediction and write its row."""
     state, start = result.state, clock()
     try:
-        scores = _scores(t, result, pool, rules)
-    except AnswerError as error:
-        message = f"{rules.model} returned {error} in round {len(state.interactions)}"
-        _fail(t, episode, base, {"error": "BadPrediction", "message": message})
+        scores = _scores(t, result, runner, config)
+    except InvalidPrediction as error:
+        message = f"{config.model} returned {error} in round {len(state.interactions)}"
+        _fail(t, episode, base, {"error": "InvalidPrediction", "message": message})
         return
     metric_s = clock() - start
     t.state = state
-    untrained = interaction.kind not in pool.model.card.prompts
+    untrained = interaction.kind not in runner.model.card.prompts
     t.rows.append(
         {
             "round": len(state.interactions),
@@ -287,33 +290,33 @@ def _settle(
             "decode_s": result.seconds,
             "user_s": user_s,
             "metric_s": metric_s,
-            "lanes": result.lanes,
+            "lanes": result.batch_size,
             "flags": f"untrained-prompt:{interaction.kind}" if untrained else "",
         }
     )
-    stop = rules.protocol.stop_iou
-    if stop is not None and scores.get("iou", 0.0) >= stop and len(t.rows) >= rules.protocol.min_clicks:
+    stop = config.protocol.stop_iou
+    if stop is not None and scores.get("iou", 0.0) >= stop and len(t.rows) >= config.protocol.min_clicks:
         t.live = False
 
 
-def _scores(t: _Trajectory, result: Decoded, pool: LanePool, rules: Rules) -> Row:
+def _scores(t: _Trajectory, result: Decoded, runner: BatchRunner, config: EpisodeConfig) -> Row:
     """Return the scores of a prediction: on the truth followed, on each rater, on all raters together.
 
     Raises
     ------
-    AnswerError
+    InvalidPrediction
         If it cannot be scored.
     """
     state = result.state
-    if result.trouble:
-        raise AnswerError(result.trouble)
+    if result.error is not None:
+        raise result.error
     assert state.mask is not None  # noqa: S101 - it was checked
-    own = tuple(name for name in rules.metrics if name not in RATERS)
-    found: Row = {**score(own, t.facts, state.mask, rules.protocol)}
-    if t.jury is not None:
-        found |= t.jury.verdict(state.mask)
-    if t.ballot is not None:
-        found |= t.ballot.verdict(pool.model, pool.embedding, state)
+    own = tuple(name for name in config.metrics if name not in RATERS)
+    found: Row = {**score(own, t.reference, state.mask, config.protocol)}
+    if t.rater_scorer is not None:
+        found |= t.rater_scorer.score(state.mask)
+    if t.multi_rater_scorer is not None:
+        found |= t.multi_rater_scorer.score(runner.model, runner.embedding, state)
     return found
 
 

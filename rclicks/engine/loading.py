@@ -9,7 +9,7 @@ from typing import Any
 
 from rclicks.cards import ClickModelCard, DatasetCard, ModelCard, UserCard
 from rclicks.clickability.contract import ClickModel
-from rclicks.clickability.provider import MapSource
+from rclicks.clickability.provider import ClickMapProvider
 from rclicks.config import load_config
 from rclicks.data.contract import Dataset
 from rclicks.data.roots import resolve, resolve_file
@@ -132,15 +132,15 @@ class ClickModelPool:
     registry : Registry
     protocol : Protocol
     device : str
-    lanes : int
+    batch_size : int
         Canonical batch of networks.
     """
 
-    def __init__(self, registry: Registry, protocol: Protocol, device: str = "cpu", lanes: int = 1) -> None:
-        self._registry, self._protocol, self._device, self._lanes = registry, protocol, device, lanes
-        self._sources: dict[tuple[str, str | None], MapSource] = {}
+    def __init__(self, registry: Registry, protocol: Protocol, device: str = "cpu", batch_size: int = 1) -> None:
+        self._registry, self._protocol, self._device, self._batch_size = registry, protocol, device, batch_size
+        self._sources: dict[tuple[str, str | None], ClickMapProvider] = {}
 
-    def __call__(self, name: str, checkpoint: str | None = None) -> MapSource:
+    def __call__(self, name: str, checkpoint: str | None = None) -> ClickMapProvider:
         """Return the source of maps of the click model that `name` (with options) means.
 
         Raises
@@ -157,11 +157,11 @@ class ClickModelPool:
             facts = {"name": spec.label, "weights": checkpoint_of(self._registry, spec, "click-model")}
             card = self._registry.find("click-model", spec.name).card
             assert isinstance(card, ClickModelCard)  # noqa: S101 - the registry's own promise
-            self._sources[key] = MapSource(lambda: self._build(spec), facts, self._lanes, card=card)
+            self._sources[key] = ClickMapProvider(lambda: self._build(spec), facts, self._batch_size, card=card)
         return self._sources[key]
 
     @property
-    def sources(self) -> tuple[MapSource, ...]:
+    def sources(self) -> tuple[ClickMapProvider, ...]:
         """All sources handed out so far."""
         return tuple(self._sources.values())
 

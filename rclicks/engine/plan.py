@@ -130,7 +130,7 @@ class Plan:
     files : dict of user label -> dict of option -> where the file lies that it names
     plugins : tuple of Path
     devices : tuple of str
-    lanes, threads : int
+    batch_size, threads : int
         Canonical lane count of batched models; CPU threads a worker.
     units : tuple of Unit
     dims : int
@@ -151,7 +151,7 @@ class Plan:
     files: dict[str, dict[str, str]]
     plugins: tuple[Path, ...]
     devices: tuple[str, ...]
-    lanes: int
+    batch_size: int
     threads: int
     units: tuple[Unit, ...]
     dims: int = 2
@@ -172,11 +172,11 @@ class Plan:
                 "version": __version__,
                 "schema": SCHEMA_VERSION,
                 "users": [asdict(s) | self.users[s.label] for s in self.benchmark.users],
-                "follow": self.benchmark.follow,
+                "follow": self.benchmark.reference,
                 "metrics": self.benchmark.metrics,
                 "protocol": self.benchmark.protocol.hash,
                 "seed": self.benchmark.seed,
-                "lanes": self.lanes,
+                "lanes": self.batch_size,
                 "threads": self.threads,
                 "device": _kind(self.devices),
             }
@@ -198,7 +198,7 @@ def make_plan(
     *,
     data_root: Path | None = None,
     devices: Sequence[str] = ("cpu",),
-    lanes: int | None = None,
+    batch_size: int | None = None,
     threads: int = 1,
     skip_missing: bool | None = None,
     keep_masks: bool = False,
@@ -216,8 +216,8 @@ def make_plan(
     ProtocolError
         If nothing is left to run, or what the caller named cannot be played with the rest.
     """
-    if (lanes is not None and lanes < 1) or threads < 1:
-        raise ProtocolError(f"lanes is {lanes} and threads is {threads}; expected 1 or more")
+    if (batch_size is not None and batch_size < 1) or threads < 1:
+        raise ProtocolError(f"lanes is {batch_size} and threads is {threads}; expected 1 or more")
     _kind(devices)
     left_out = _LeftOut(skip_missing, benchmark)
     notes: list[str] = []
@@ -279,7 +279,7 @@ def make_plan(
     if not runnable.models or not runnable.datasets:
         reasons = "\n".join(f"  {m.kind} {m.name}: {m.short}" for m in left_out.found)
         raise ProtocolError(f"nothing is left to run:\n{reasons}")
-    wanted = lanes or (GPU_LANES if any(d != "cpu" for d in devices) else CPU_LANES)
+    wanted = batch_size or (GPU_LANES if any(d != "cpu" for d in devices) else CPU_LANES)
     plan = Plan(
         benchmark=runnable,
         players=players,
@@ -289,7 +289,7 @@ def make_plan(
         files={label: files[label] for label in users if files[label]},
         plugins=registry.plugins,
         devices=tuple(devices),
-        lanes=wanted,
+        batch_size=wanted,
         threads=threads,
         units=(),
         dims=dims,
@@ -385,11 +385,11 @@ def _units(plan: Plan, samples: dict[str, Sequence[str]]) -> list[Unit]:
                     "dataset": asdict(dataset),
                     "sample": sample,
                     "users": users,
-                    "follow": plan.benchmark.follow,
+                    "follow": plan.benchmark.reference,
                     "metrics": plan.benchmark.metrics,
                     "protocol": plan.benchmark.protocol.hash,
                     "seed": plan.benchmark.seed,
-                    "lanes": plan.lanes,
+                    "lanes": plan.batch_size,
                     "threads": plan.threads,
                     "device": _kind(plan.devices),
                 }

@@ -1,7 +1,7 @@
-"""Scoring on several raters: whom a trajectory follows, what each rater says to a prediction, what all say together.
+"""Several raters: the reference masks that trajectories follow, and the scores of a prediction on all raters.
 
-`followed` lists the truths of an object, `Jury` scores a prediction on every single rater, and `Ballot` computes the
-measures that need all raters at once, of the answer or of the set of answers that a model gives.
+`followed` lists the reference masks of an object. `RaterScorer` scores a prediction on every single rater.
+`MultiRaterScorer` computes the metrics that need all raters at once, for one prediction or for a set of predictions.
 """
 
 from __future__ import annotations
@@ -12,27 +12,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rclicks.errors import DataError
+from rclicks.errors import DataError, InvalidPrediction
 from rclicks.metrics.overlap import dice, iou
 from rclicks.metrics.raters.catalogue import RATERS
 from rclicks.metrics.raters.consensus import RULES, consensus
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.models.contract import Model, State
 from rclicks.sample import Mask, Target
 
 if TYPE_CHECKING:
     from rclicks.metrics.raters.scores import Prediction
 
-__all__ = ["AnswerError", "Ballot", "Jury", "Panel", "followed", "panel_of", "prediction_of"]
+__all__ = [
+    "MultiRaterScorer",
+    "RaterMasks",
+    "RaterScorer",
+    "followed",
+    "prediction_of",
+    "rater_masks",
+]
 
 
-def followed(target: Target, follow: Sequence[str], key: tuple[object, ...]) -> Iterator[tuple[str, Mask]]:
+def followed(target: Target, reference: Sequence[str], key: tuple[object, ...]) -> Iterator[tuple[str, Mask]]:
     """Yield (name, mask) of each truth that trajectories follow: raters, or what they agree on.
 
     Parameters
     ----------
     target : Target
-    follow : sequence of str
+    reference : sequence of str
         "raters" for each rater, or consensus rules; of one rater all rules are that rater's mask, which comes once.
     key : (seed, data set, sample)
         Of the lots that the rule "majority-random" draws.
@@ -47,11 +54,11 @@ def followed(target: Target, follow: Sequence[str], key: tuple[object, ...]) -> 
         return
     if same := sorted({"raters", *RULES} & {*target.raters}):
         raise DataError(
-            f"object {target.id} has a rater named {', '.join(same)}, as a rule of `follow` is; give the rater another "
-            "name (of a folder of masks, the folder's or the file's)"
+            f"object {target.id} has a rater named {', '.join(same)}, which is a rule of `reference`; give the rater "
+            "another name (in a folder of masks: rename the rater's folder or file)"
         )
     seed, *names = key
-    for rule in follow:
+    for rule in reference:
         if rule == "raters":
             yield from zip(target.raters, target.masks, strict=True)
         else:
@@ -68,51 +75,47 @@ def _agreed(target: Target, rule: str, seed: int, names: Sequence[object]) -> Ma
     return found
 
 
-Panel = tuple[tuple[str, TargetFacts], ...]
+RaterMasks = tuple[tuple[str, TargetReference], ...]
 
 
-def panel_of(target: Target, spacing: Sequence[float]) -> Panel:
+def rater_masks(target: Target, spacing: Sequence[float]) -> RaterMasks:
     """Return name and mask of each rater; one who drew nothing has an empty mask."""
-    masks = (TargetFacts(mask, target.ignore, spacing) for mask in target.masks)
+    masks = (TargetReference(mask, target.ignore, spacing) for mask in target.masks)
     return tuple(zip(target.raters, masks, strict=True))
 
 
-class Jury:
+class RaterScorer:
     """All raters of an object, beside the truth that a trajectory follows.
 
     Parameters
     ----------
-    panel : Panel
-        See `panel_of`.
+    raters : Panel
+        See `rater_masks`.
     truth : bool array
         The mask followed: a rater's, or a consensus.
     """
 
-    def __init__(self, panel: Panel, truth: Mask) -> None:
-        self._panel = panel
+    def __init__(self, raters: RaterMasks, truth: Mask) -> None:
+        self._raters = raters
         self._same = {
-            "raters": [name for name, _ in panel],
-            "rater_area": [f.area for _, f in panel],
-            "followed_dice": [dice(f, truth) for _, f in panel],
+            "raters": [name for name, _ in raters],
+            "rater_area": [f.area for _, f in raters],
+            "followed_dice": [dice(f, truth) for _, f in raters],
         }
 
-    def verdict(self, prediction: Mask) -> dict[str, Any]:
+    def score(self, prediction: Mask) -> dict[str, Any]:
         """Return the columns of a round: the scores of a prediction on each rater, and of the followed truth.
 
         Two empty masks agree (1), one empty mask shares nothing (0), under every protocol.
         """
         scores = {
-            "rater_iou": [iou(f, prediction) for _, f in self._panel],
-            "rater_dice": [dice(f, prediction) for _, f in self._panel],
+            "rater_iou": [iou(f, prediction) for _, f in self._raters],
+            "rater_dice": [dice(f, prediction) for _, f in self._raters],
         }
         return self._same | scores
 
 
-class AnswerError(ValueError):
-    """A model's set of answers is not what its contract says."""
-
-
-class Ballot:
+class MultiRaterScorer:
     """The measures of one object; what its raters agree on is found once, when it is first asked for.
 
     Parameters
@@ -126,18 +129,20 @@ class Ballot:
     """
 
     def __init__(self, names: Sequence[str], target: Target, spacing: Sequence[float]) -> None:
-        from rclicks.metrics.raters.scores import RaterFacts  # it needs SciPy's statistics, which are slow to import
+        from rclicks.metrics.raters.scores import (
+            RaterReference,  # it needs SciPy's statistics, which are slow to import
+        )
 
         self._names = tuple(names)
         self._of_sets = any(RATERS[name].level == "set" for name in names)
-        self._facts = RaterFacts(target.masks, target.ignore, spacing)
+        self._facts = RaterReference(target.masks, target.ignore, spacing)
 
-    def verdict(self, model: Model, embedding: Any, state: State) -> dict[str, Any]:
+    def score(self, model: Model, embedding: Any, state: State) -> dict[str, Any]:
         """Return the columns of a round; a model is asked for its set only if a measure needs one.
 
         Raises
         ------
-        AnswerError
+        InvalidPrediction
             If what the model answers is no set of probability maps.
         """
         from rclicks.metrics.raters.scores import score_raters
@@ -161,7 +166,7 @@ def prediction_of(state: State, samples: NDArray[np.float32] | None, threshold: 
 
     Raises
     ------
-    AnswerError
+    InvalidPrediction
         If the samples are none, of another shape, or not in [0, 1].
     """
     from rclicks.metrics.raters.scores import Prediction
@@ -178,7 +183,7 @@ def prediction_of(state: State, samples: NDArray[np.float32] | None, threshold: 
 def _checked(maps: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     if maps.shape[1:] != shape or not len(maps) or maps.dtype.kind != "f":
         sides = ", ".join(map(str, shape))
-        raise AnswerError(f"samples of {maps.dtype} {maps.shape}, expected float (M, {sides}), M at least 1")
+        raise InvalidPrediction(f"samples of {maps.dtype} {maps.shape}, expected float (M, {sides}), M at least 1")
     if not (maps.min() >= 0 and maps.max() <= 1):
-        raise AnswerError(f"probabilities in {maps.min()}..{maps.max()}, expected 0..1")
+        raise InvalidPrediction(f"probabilities in {maps.min()}..{maps.max()}, expected 0..1")
     return maps

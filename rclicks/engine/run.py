@@ -151,7 +151,7 @@ def _header(plan: Plan, workers: int, arguments: Mapping[str, Any], before: Mapp
         "identity": plan.identity,
         "effective": study
         | {
-            "lanes": plan.lanes,
+            "lanes": plan.batch_size,
             "threads": plan.threads,
             "devices": list(plan.devices),
             "rater_identity": old.get("rater_identity", {}) | plan.rater_identity,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rclicks.data.contract import Dataset
-from rclicks.engine.episode import Episode, Rules, describe, play
+from rclicks.engine.episode import Episode, EpisodeConfig, describe, play
 from rclicks.engine.loading import ClickModelPool, load_dataset, load_model, load_user
 from rclicks.engine.masks import save_mask
 from rclicks.engine.plan import Plan, Unit
@@ -94,7 +94,7 @@ class Worker:
         self.plan, self.store, self.device, self.clock, self.orphaned = plan, store, device, clock, orphaned
         self.registry = Registry.discover(plan.plugins)
         protocol = plan.benchmark.protocol
-        self._click_models = ClickModelPool(self.registry, protocol, device, plan.lanes)
+        self._click_models = ClickModelPool(self.registry, protocol, device, plan.batch_size)
         self._users: dict[str, User] = {
             s.label: load_user(self.registry, s, protocol, self._click_models) for s in plan.user_specs
         }
@@ -169,7 +169,7 @@ class Worker:
             "load_s": loading,
             "wall_s": seconds - loading,
             "clicks": len(episode.rows),
-            "blank": episode.blank,
+            "blank": episode.empty_references,
             "cold": self._cold,
         }
         self._cold = False
@@ -182,14 +182,14 @@ class Worker:
     def _play(self, unit: Unit, model: Model, sample: Sample) -> Episode:
         users = [(label, self._users[label]) for label in self.plan.players[unit.model]]
         benchmark = self.plan.benchmark
-        rules = Rules(
+        rules = EpisodeConfig(
             unit.model,
             benchmark.protocol,
             benchmark.metrics,
             benchmark.seed,
-            self.plan.lanes,
+            self.plan.batch_size,
             unit.key,
-            benchmark.follow,
+            benchmark.reference,
             unit.dataset,  # its label, so that two folders of images are not taken for one
             (lambda key, mask: save_mask(self.store.masks, key, mask, sample)) if self.plan.keep_masks else None,
         )

@@ -29,7 +29,7 @@ from rclicks.errors import DataError, MissingDataError
 from rclicks.interaction import Click
 from rclicks.sample import Sample, Target
 
-__all__ = ["PLAIN", "RCLICKS", "People", "read_table", "scale_points"]
+__all__ = ["PLAIN", "RCLICKS", "HumanClicks", "read_table", "scale_points"]
 
 PLAIN = ("dataset", "sample", "object", "user", "round", "y", "x", "positive")
 RCLICKS = (
@@ -175,7 +175,7 @@ def _numbers(frame: pd.DataFrame, column: str, file: Path, *, whole: bool = True
     return np.rint(numbers.to_numpy(np.float64)).astype(np.int64)
 
 
-class People:
+class HumanClicks:
     """The trajectories of real people, by object.
 
     Parameters

@@ -1,7 +1,7 @@
 """Boundary IoU: how well the outline of a predicted mask agrees with that of a target, ignored pixels left out.
 
 >>> truth = np.zeros((100, 100), bool); truth[20:60, 20:60] = True
->>> boundary_iou(TargetFacts(truth), np.roll(truth, 1, axis=1))  # 370 / 518 pixels of bands 3 pixels wide
+>>> boundary_iou(TargetReference(truth), np.roll(truth, 1, axis=1))  # 370 / 518 pixels of bands 3 pixels wide
 0.7142857142857143
 """
 
@@ -9,39 +9,41 @@ from __future__ import annotations
 
 import numpy as np
 
-from rclicks.metrics.target import TargetFacts, Window, band_width, boundary_band, bounding_box, widen
+from rclicks.metrics.target import TargetReference, Window, band_width, boundary_band, bounding_box, widen
 from rclicks.sample import Mask
 
 __all__ = ["boundary_iou"]
 
 
-def boundary_iou(facts: TargetFacts, prediction: Mask, *, ratio: float = 0.02, empty: float = 1.0) -> float:
+def boundary_iou(reference: TargetReference, prediction: Mask, *, ratio: float = 0.02, empty: float = 1.0) -> float:
     """Return the IoU of the two boundary bands (Cheng et al., Boundary IoU, CVPR 2021).
 
     The band of a mask is the mask minus its erosion by ``max(1, round(ratio * diagonal))`` pixels, the outside of the
     image counting as background. Ignored pixels are dropped when counting, after the bands were taken.
 
     >>> truth = np.zeros((8, 8), bool); truth[2:6, 2:6] = True
-    >>> boundary_iou(TargetFacts(truth), truth)
+    >>> boundary_iou(TargetReference(truth), truth)
     1.0
     """
-    if prediction.shape != facts.mask.shape or prediction.ndim != 2:
-        raise ValueError(f"prediction has shape {prediction.shape}, the target {facts.mask.shape}; expected one (H, W)")
-    width = band_width(facts.mask.shape, ratio)
+    if prediction.shape != reference.mask.shape or prediction.ndim != 2:
+        raise ValueError(
+            f"prediction has shape {prediction.shape}, the target {reference.mask.shape}; expected one (H, W)"
+        )
+    width = band_width(reference.mask.shape, ratio)
     own = bounding_box(prediction)
-    window = widen(facts.window, own)
+    window = widen(reference.window, own)
     if window is None:
         return empty
-    target_band = np.zeros(facts.mask[window].shape, bool)
-    if facts.window is not None:
-        target_band[_within(facts.window, window)] = facts.band(width)
+    target_band = np.zeros(reference.mask[window].shape, bool)
+    if reference.window is not None:
+        target_band[_within(reference.window, window)] = reference.band(width)
     predicted_band = np.zeros_like(target_band)
     if own is not None:
         predicted_band[_within(own, window)] = boundary_band(prediction, own, width)
     either = target_band | predicted_band
     both = target_band & predicted_band
-    if facts.ignore is not None:
-        valid = ~facts.ignore[window]
+    if reference.ignore is not None:
+        valid = ~reference.ignore[window]
         either &= valid
         both &= valid
     union = int(np.count_nonzero(either))

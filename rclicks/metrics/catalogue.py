@@ -14,11 +14,11 @@ from functools import cached_property
 from rclicks.errors import UnknownNameError
 from rclicks.metrics import boundary, overlap
 from rclicks.metrics.surface import SurfacePair
-from rclicks.metrics.target import TargetFacts, bounding_box, widen
+from rclicks.metrics.target import TargetReference, bounding_box, widen
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask
 
-__all__ = ["DEFAULTS", "DERIVED", "ROUND", "MetricCard", "Verdict", "score"]
+__all__ = ["DEFAULTS", "DERIVED", "ROUND", "Comparison", "MetricCard", "score"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +33,18 @@ class MetricCard:
     source: str = ""
 
 
-class Verdict:
+class Comparison:
     """One prediction beside its target, with what several metrics share.
 
     Parameters
     ----------
-    facts : TargetFacts
+    reference : TargetReference
     prediction : bool array of the target's shape
     protocol : Protocol
     """
 
-    def __init__(self, facts: TargetFacts, prediction: Mask, protocol: Protocol) -> None:
-        self.facts, self.prediction, self.protocol = facts, prediction, protocol
+    def __init__(self, reference: TargetReference, prediction: Mask, protocol: Protocol) -> None:
+        self.reference, self.prediction, self.protocol = reference, prediction, protocol
         self.empty = 1.0 if protocol.empty_union == "one" else math.nan
 
     @cached_property
@@ -58,14 +58,14 @@ class Verdict:
         return self._surfaces("voxel")
 
     def _surfaces(self, definition: str) -> SurfacePair:
-        window = widen(self.facts.window, bounding_box(self.prediction)) or (slice(0, 1),) * self.prediction.ndim
-        truth, guess = self.facts.mask[window], self.prediction[window]
-        if self.facts.ignore is not None:
-            guess = guess & ~self.facts.ignore[window]
-        return SurfacePair.of(truth, guess, self.facts.spacing, definition)
+        window = widen(self.reference.window, bounding_box(self.prediction)) or (slice(0, 1),) * self.prediction.ndim
+        truth, guess = self.reference.mask[window], self.prediction[window]
+        if self.reference.ignore is not None:
+            guess = guess & ~self.reference.ignore[window]
+        return SurfacePair.of(truth, guess, self.reference.spacing, definition)
 
 
-Function = Callable[[Verdict], float]
+Function = Callable[[Comparison], float]
 
 _BOTH = (2, 3)
 _NIKOLOV = "Nikolov et al. 2021"
@@ -74,17 +74,17 @@ _TAHA = "Taha and Hanbury 2015"
 ROUND: dict[str, tuple[MetricCard, Function]] = {
     "iou": (
         MetricCard(name="iou", level="round", dims=_BOTH, summary="intersection over union, ignored pixels left out"),
-        lambda v: overlap.iou(v.facts, v.prediction, empty=v.empty),
+        lambda v: overlap.iou(v.reference, v.prediction, empty=v.empty),
     ),
     "biou": (
         MetricCard(
             name="biou", level="round", summary="boundary IoU, band of 2 % of the diagonal", source="Cheng et al. 2021"
         ),
-        lambda v: boundary.boundary_iou(v.facts, v.prediction, ratio=v.protocol.boundary_ratio, empty=v.empty),
+        lambda v: boundary.boundary_iou(v.reference, v.prediction, ratio=v.protocol.boundary_ratio, empty=v.empty),
     ),
     "dice": (
         MetricCard(name="dice", level="round", dims=_BOTH, summary="Dice coefficient", source="Dice 1945"),
-        lambda v: overlap.dice(v.facts, v.prediction, empty=v.empty),
+        lambda v: overlap.dice(v.reference, v.prediction, empty=v.empty),
     ),
     "nsd-surfel": (
         MetricCard(
@@ -169,7 +169,7 @@ ROUND: dict[str, tuple[MetricCard, Function]] = {
             higher_is_better=None,
             summary="volume (area) of the prediction against the target's, relative: -1 nothing, 0 equal, 1 twice",
         ),
-        lambda v: overlap.volume_error(v.facts, v.prediction),
+        lambda v: overlap.volume_error(v.reference, v.prediction),
     ),
 }
 
@@ -291,7 +291,7 @@ DERIVED: dict[str, MetricCard] = {
 }
 
 
-def score(names: tuple[str, ...], facts: TargetFacts, prediction: Mask, protocol: Protocol) -> dict[str, float]:
+def score(names: tuple[str, ...], reference: TargetReference, prediction: Mask, protocol: Protocol) -> dict[str, float]:
     """Return the round metrics `names` of a prediction.
 
     Raises
@@ -302,5 +302,5 @@ def score(names: tuple[str, ...], facts: TargetFacts, prediction: Mask, protocol
     for name in names:
         if name not in ROUND:
             raise UnknownNameError("metric", name, ROUND)
-    verdict = Verdict(facts, prediction, protocol)
-    return {name: ROUND[name][1](verdict) for name in names}
+    comparison = Comparison(reference, prediction, protocol)
+    return {name: ROUND[name][1](comparison) for name in names}

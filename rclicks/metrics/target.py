@@ -1,6 +1,6 @@
 """What does not change while a target is being segmented, computed once.
 
-A `TargetFacts` is shared by all users, groups and replicates that follow the same rater of the same object, so that
+A `TargetReference` is shared by all users, groups and replicates that follow the same rater of the same object, so that
 the target's box, area and boundary band are found once an object and not once a click.
 """
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rclicks.sample import Mask
 
-__all__ = ["TargetFacts", "Window", "band_width", "boundary_band", "bounding_box", "widen"]
+__all__ = ["TargetReference", "Window", "band_width", "boundary_band", "bounding_box", "widen"]
 
 Window = tuple[slice, ...]
 
@@ -65,7 +65,7 @@ def boundary_band(mask: Mask, window: Window, width: int) -> Mask:
     return np.asarray((distance <= width) & mask[window])
 
 
-class TargetFacts:
+class TargetReference:
     """One rater's mask of one object with its cached measures.
 
     Parameters

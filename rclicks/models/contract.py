@@ -127,7 +127,7 @@ class Model(ABC):
         """
         return None
 
-    def lane_key(self, embedding: Any, state: State) -> Hashable:
+    def batch_key(self, embedding: Any, state: State) -> Hashable:
         """Return a key such that states of equal keys can run in one network call of one shape.
 
         The engine only batches states of equal keys, and pads each batch to the canonical lane count.

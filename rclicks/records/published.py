@@ -41,7 +41,11 @@ _USERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Base": ("robot", "robot", {}),
     "Trajectory": ("groups", "sampled", {"model": "published", "groups": 10}),
     "User": ("people", "recorded", {"file": "published"}),
-    "SamplingUsersCount": ("people-sampled", "sampled", {"model": "published", "groups": 1, "like": "published"}),
+    "SamplingUsersCount": (
+        "people-sampled",
+        "sampled",
+        {"model": "published", "groups": 1, "match_human_count": "published"},
+    ),
 }
 
 

@@ -109,7 +109,9 @@ def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
     role = roles(runs.header)
     pooled = [u for u, r in role.items() if r in ("groups", "people")]
     once = {
-        u for u, r in role.items() if r in ("people", "like") and records.loc[records["user"] == u, "round"].max() == 1
+        u
+        for u, r in role.items()
+        if r in ("human", "human-matched") and records.loc[records["user"] == u, "round"].max() == 1
     }
     replicates = records["group"] + "/" + records["replicate"].astype(str)
     names = {"group": records["group"].where(~records["user"].isin(pooled), "")}

@@ -39,7 +39,7 @@ def rater_figure(runs: Runs, dataset: str) -> Figure:
     base = [user for user, role in roles(runs.header).items() if role == "base"]
     found = by_click(runs, dataset, base)
     if found.empty:
-        raise ProtocolError(f"no rater of {dataset} was followed by the base rule; play it with `follow: [raters]`")
+        raise ProtocolError(f"no rater of {dataset} was followed by the base rule; play it with `reference: [raters]`")
     figure = NewFigure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.add_subplot()
     entries = []
@@ -48,15 +48,15 @@ def rater_figure(runs: Runs, dataset: str) -> Figure:
     for i, (key, rows) in enumerate(found.groupby(names, sort=False)):
         label = " ".join(str(word) for name, word in zip(names, key, strict=True) if name in varying)
         look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-        for name, style in (("own", "-"), ("others", "--")):
+        for name, style in (("followed rater", "-"), ("other raters", "--")):
             wide = rows.pivot_table(index="sample", columns="round", values=name)
             x, mean = wide.columns.to_numpy(), wide.mean().to_numpy()
             axes.plot(x, mean, linestyle=style, linewidth=1.6, markersize=3.6, **look)
-            if name == "own":
+            if name == "followed rater":
                 axes.fill_between(x, *bootstrap_band(wide.to_numpy()), color=look["color"], alpha=0.14, linewidth=0)
         entries.append(Line2D([], [], linewidth=1.6, markersize=3.6, label=label, **look))
     dress(axes, runs.clicks, "dice")
-    ceiling = float(found.groupby("sample")["ceiling"].mean().mean())
+    ceiling = float(found.groupby("sample")["inter-rater"].mean().mean())
     axes.axhline(ceiling, color=INK, alpha=0.6, linewidth=1.2, zorder=1)
     axes.text(0.55, ceiling, "raters with each other", fontsize=8, color=INK, ha="left", va="bottom")
     axes.set_ylim(bottom=0.0)

@@ -59,16 +59,16 @@ _DISPENSABLE = (
     r"NoC@85",
     r"(biou|dice) final",
     r"IoU@1",
-    r"own / ceiling|reached",
+    r"followed / inter-rater|reached",
     r"better|undefined",
-    r"(own|gap) CI",
+    r"(followed rater|gap) CI",
     r"failed",
     r"n|images",
     r"samples",
     r"95 % CI",
 )
 _SHORTEST_NAME = 20
-_SAID = {"dataset": "data set", "follow": "following"}
+_SAID = {"dataset": "data set", "reference": "reference"}
 
 
 def print_table(table: Table, console: Console) -> None:
@@ -78,7 +78,7 @@ def print_table(table: Table, console: Console) -> None:
     terminal is too narrow the least important columns are left out and named. Names may fold, numbers never.
     """
     frame = rounded(table)
-    same = [c for c in ("run", "dataset", "user", "group", "follow") if c in frame and frame[c].nunique() == 1]
+    same = [c for c in ("run", "dataset", "user", "group", "reference") if c in frame and frame[c].nunique() == 1]
     words = "".join(f", {_SAID.get(c, c)} {frame[c].iloc[0]}" for c in same)
     frame = frame.drop(columns=same)
     gone: list[str] = []

@@ -29,7 +29,7 @@ from rclicks.models.weights import read_checkpoint
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Progress", "Result", "Settings", "Task", "train"]
+__all__ = ["Progress", "Result", "Settings", "TrainingTask", "train"]
 
 LAST, BEST, LOG, SETTINGS = "last.pth", "best.pth", "log.csv", "settings.json"
 
@@ -108,7 +108,7 @@ class Result:
     stopped_early: bool
 
 
-class Task(ABC):
+class TrainingTask(ABC):
     """What is trained: data, network, loss, validation.
 
     Attributes
@@ -159,7 +159,7 @@ class Task(ABC):
 
 
 def train(
-    task: Task,
+    task: TrainingTask,
     settings: Settings,
     folder: Path,
     *,
@@ -199,7 +199,7 @@ def train(
     rows: list[dict[str, float]] = list(state.get("rows", []))
     best, best_epoch = float(state.get("best", -np.inf)), int(state.get("best_epoch", -1))
     steps = task.size // settings.batch
-    stopped = _tired(rows, best_epoch, settings)
+    stopped = _should_stop(rows, best_epoch, settings)
     for epoch in range(len(rows), settings.epochs):
         if stopped:
             break
@@ -215,15 +215,15 @@ def train(
         _save(folder / LAST, _state(task, rows, best, best_epoch))
         _log(folder, rows)
         report(Progress(epoch, settings.epochs, steps, steps, loss, rows[-1]))
-        stopped = _tired(rows, best_epoch, settings)
+        stopped = _should_stop(rows, best_epoch, settings)
     return Result(folder / BEST, best_epoch, len(rows), tuple(rows), stopped and len(rows) < settings.epochs)
 
 
-def _tired(rows: Sequence[Mapping[str, float]], best_epoch: int, settings: Settings) -> bool:
+def _should_stop(rows: Sequence[Mapping[str, float]], best_epoch: int, settings: Settings) -> bool:
     return settings.patience is not None and len(rows) - 1 - best_epoch >= settings.patience
 
 
-def _epoch(task: Task, settings: Settings, epoch: int, steps: int, report: Callable[[Progress], None]) -> float:
+def _epoch(task: TrainingTask, settings: Settings, epoch: int, steps: int, report: Callable[[Progress], None]) -> float:
     """Train one epoch and return its mean loss."""
     import torch
 
@@ -245,7 +245,7 @@ def _epoch(task: Task, settings: Settings, epoch: int, steps: int, report: Calla
     return total / steps
 
 
-def _batches(task: Task, settings: Settings, epoch: int, order: list[int]) -> Iterator[list[Any]]:
+def _batches(task: TrainingTask, settings: Settings, epoch: int, order: list[int]) -> Iterator[list[Any]]:
     """Yield batches whose items threads prepare ahead, in order."""
 
     def make(index: int) -> Any:
@@ -288,7 +288,7 @@ def _open(folder: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any
     return {}
 
 
-def _state(task: Task, rows: list[dict[str, float]], best: float, best_epoch: int) -> dict[str, Any]:
+def _state(task: TrainingTask, rows: list[dict[str, float]], best: float, best_epoch: int) -> dict[str, Any]:
     return {
         "network": task.network.state_dict(),
         "optimizer": task.optimizer.state_dict(),
@@ -298,7 +298,7 @@ def _state(task: Task, rows: list[dict[str, float]], best: float, best_epoch: in
     }
 
 
-def _restore(task: Task, state: Mapping[str, Any], file: Path) -> None:
+def _restore(task: TrainingTask, state: Mapping[str, Any], file: Path) -> None:
     try:
         task.network.load_state_dict(state["network"])
         task.optimizer.load_state_dict(state["optimizer"])

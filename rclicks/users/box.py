@@ -17,7 +17,7 @@ from rclicks.errors import ProtocolError
 from rclicks.interaction import Box, Interaction, clicks_of
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target
-from rclicks.users.contract import Seat, User, View
+from rclicks.users.contract import TrajectorySpec, User, View
 from rclicks.users.robot import next_click, steps_of
 
 __all__ = ["CARDS", "BoxUser", "jittered_box", "load"]
@@ -72,22 +72,22 @@ class BoxUser(User):
         """A box, and clicks if there are to be any."""
         return ("box", "click") if self._clicks else ("box",)
 
-    def seats(self, sample: Sample, target: Target) -> Sequence[Seat]:
+    def trajectories(self, sample: Sample, target: Target) -> Sequence[TrajectorySpec]:
         """Return one seat a jitter and replicate; a tight box needs only one replicate."""
-        return [Seat(f"j{j}", k) for j in self._jitters for k in range(self._replicates if j else 1)]
+        return [TrajectorySpec(f"j{j}", k) for j in self._jitters for k in range(self._replicates if j else 1)]
 
     def next(self, view: View) -> Interaction | None:
         """Return the box in the first round, then clicks of the base rule, then stop."""
         if not view.history:
-            window = view.facts.window
+            window = view.reference.window
             if window is None:
                 return None
-            return jittered_box(window, view.facts.mask.shape, int(view.seat.group[1:]), view.rng)
+            return jittered_box(window, view.reference.mask.shape, int(view.trajectory.group[1:]), view.rng)
         clicks = clicks_of(view.history)
         if len(clicks) >= self._clicks:
             return None
-        steps = steps_of(view.facts, self._protocol)
-        return next_click(view.facts, view.prediction, [c.point for c in clicks], steps)
+        steps = steps_of(view.reference, self._protocol)
+        return next_click(view.reference, view.prediction, [c.point for c in clicks], steps)
 
 
 def load(

@@ -26,7 +26,7 @@ from scipy import ndimage
 
 from rclicks.interaction import Click
 from rclicks.metrics.depth import deepest
-from rclicks.metrics.target import TargetFacts, bounding_box, widen
+from rclicks.metrics.target import TargetReference, bounding_box, widen
 from rclicks.sample import Mask
 
 __all__ = [
@@ -90,12 +90,12 @@ class Errors:
     truth: Mask
 
     @property
-    def missed(self) -> Mask:
+    def false_negatives(self) -> Mask:
         """Truth that is not predicted (a new array)."""
         return self.error & self.truth
 
     @property
-    def wrong(self) -> Mask:
+    def false_positives(self) -> Mask:
         """Prediction that is not true (a new array)."""
         return self.error & ~self.truth
 
@@ -114,15 +114,15 @@ class Errors:
         return Errors(self.low, error, self.truth)
 
 
-def errors_of(facts: TargetFacts, prediction: Mask) -> Errors | None:
+def errors_of(reference: TargetReference, prediction: Mask) -> Errors | None:
     """Return the errors of a prediction, or None if there are none."""
-    window = widen(facts.window, bounding_box(prediction))
+    window = widen(reference.window, bounding_box(prediction))
     if window is None:
         return None
-    truth = facts.mask[window]
+    truth = reference.mask[window]
     error = truth ^ prediction[window]
-    if facts.ignore is not None:
-        error &= ~facts.ignore[window]
+    if reference.ignore is not None:
+        error &= ~reference.ignore[window]
     found = Errors(tuple(side.start for side in window), error, truth)
     return found if found.any else None
 
@@ -189,15 +189,17 @@ def largest_error(errors: Errors, reach: int | None = None) -> Component | None:
     Missed and wrong voxels that touch are two pieces. Of equals the missed one is taken. All voxels of a volume have
     one size, so that the most voxels are the most cubic millimetres as well.
     """
-    missed = largest_component(errors.missed, reach)
-    size = 0 if missed is None else missed.size
+    false_negatives = largest_component(errors.false_negatives, reach)
+    size = 0 if false_negatives is None else false_negatives.size
     # A mask with no more voxels than the piece found already cannot have a larger one.
-    wrong = largest_component(errors.wrong, reach) if np.count_nonzero(errors.wrong) > size else None
-    best = wrong if wrong is not None and wrong.size > size else missed
+    false_positives = (
+        largest_component(errors.false_positives, reach) if np.count_nonzero(errors.false_positives) > size else None
+    )
+    best = false_positives if false_positives is not None and false_positives.size > size else false_negatives
     if best is None:
         return None
     low = tuple(a + b for a, b in zip(best.low, errors.low, strict=True))
-    return Component(low, best.mask, positive=best is missed)
+    return Component(low, best.mask, positive=best is false_negatives)
 
 
 def challenge_click(errors: Errors, limit: int = PUBLISHED_LIMIT) -> Click | None:

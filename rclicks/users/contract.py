@@ -18,15 +18,15 @@ from rclicks.interaction import Interaction
 from rclicks.sample import Mask, Sample, Target
 
 if TYPE_CHECKING:
-    from rclicks.clickability.provider import MapSource
-    from rclicks.metrics.target import TargetFacts
+    from rclicks.clickability.provider import ClickMapProvider
+    from rclicks.metrics.target import TargetReference
     from rclicks.protocol import Protocol as Rules
 
-__all__ = ["Seat", "User", "UserModule", "View"]
+__all__ = ["TrajectorySpec", "User", "UserModule", "View"]
 
 
 @dataclass(frozen=True)
-class Seat:
+class TrajectorySpec:
     """One trajectory that a user wants to play on a target.
 
     Attributes
@@ -50,23 +50,23 @@ class View:
     sample : Sample
         The image with all its targets.
     target : Target
-    facts : TargetFacts
+    reference : TargetReference
         The followed rater's mask with cached crops; `facts.mask` is (H, W) or (Z, H, W) bool, `facts.ignore` bool or
         None, `facts.spacing` the voxel size in mm.
     prediction : bool array of the target's shape
         All False before the first interaction.
     history : tuple of Interaction
-    seat : Seat
+    trajectory : Seat
     rng : numpy.random.Generator
         Keyed by (seed, data set, sample, object, rater, user, group, replicate, round); fresh each round.
     """
 
     sample: Sample
     target: Target
-    facts: TargetFacts
+    reference: TargetReference
     prediction: Mask
     history: tuple[Interaction, ...]
-    seat: Seat
+    trajectory: TrajectorySpec
     rng: np.random.Generator
 
     @property
@@ -83,7 +83,7 @@ class User(ABC):
     card : UserCard
     options : mapping of str to value
         As passed and by default; empty by default.
-    source : MapSource or None
+    source : ClickMapProvider or None
         The click model that it asks.
     rounds : int or None
         Most interactions of a trajectory; None for the protocol's whole budget.
@@ -91,7 +91,7 @@ class User(ABC):
 
     card: UserCard
     options: Mapping[str, object] = MappingProxyType({})
-    source: MapSource | None = None
+    source: ClickMapProvider | None = None
     rounds: int | None = None
 
     @property
@@ -108,9 +108,9 @@ class User(ABC):
         """Return what decides the clicks beside the options: digests of files, weights of a click model."""
         return {}
 
-    def seats(self, sample: Sample, target: Target) -> Sequence[Seat]:
+    def trajectories(self, sample: Sample, target: Target) -> Sequence[TrajectorySpec]:
         """Return the trajectories to play on `target`; one by default."""
-        return (Seat(),)
+        return (TrajectorySpec(),)
 
     @abstractmethod
     def next(self, view: View) -> Interaction | None:
@@ -140,7 +140,7 @@ class UserModule(Protocol):
         *,
         protocol: Rules,
         checkpoint: str | None = None,
-        click_models: Callable[[str, str | None], MapSource] | None = None,
+        click_models: Callable[[str, str | None], ClickMapProvider] | None = None,
         **options: Any,
     ) -> User:
         """Build a user. Called in the planning process and once in each worker process.
@@ -154,7 +154,7 @@ class UserModule(Protocol):
         checkpoint : str
             Passed on request, and only if the spec has one: weights of the click model that the user asks. The engine
             refuses a checkpoint for a user that does not name the parameter.
-        click_models : callable (name, checkpoint) -> MapSource
+        click_models : callable (name, checkpoint) -> ClickMapProvider
             Passed on request. Through it all users of a worker share click models and their maps.
         **options
             Options of the spec.

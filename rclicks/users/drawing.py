@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from rclicks.interaction import Box, Drawing, Lasso, Scribble
-from rclicks.metrics.target import TargetFacts, bounding_box
+from rclicks.metrics.target import TargetReference, bounding_box
 from rclicks.sample import Mask
 from rclicks.users.box import jittered_box
 from rclicks.users.components import Component, Errors, label, largest_component
@@ -172,7 +172,7 @@ def warped(line: NDArray[np.int64], amplitude: float, rng: np.random.Generator) 
     return np.concatenate([corners[:1], *pieces])
 
 
-def lasso(piece: Component, facts: TargetFacts, *, axis: int | None = 0, dilation: int = 1) -> Lasso:
+def lasso(piece: Component, reference: TargetReference, *, axis: int | None = 0, dilation: int = 1) -> Lasso:
     """Draw around a piece of the error, in the slice where it is largest, and fill the outline.
 
     Parameters
@@ -180,14 +180,14 @@ def lasso(piece: Component, facts: TargetFacts, *, axis: int | None = 0, dilatio
     piece : Component
         Missed voxels: the lasso is positive and goes around the object's parts in the slice that the piece touches.
         Wrong voxels: it is negative and goes around the piece, and no voxel of the object is in it.
-    facts : TargetFacts
+    reference : TargetReference
     axis : int or None
         See `best_slice`.
     dilation : int
         How far a positive lasso stays outside of the object, in voxels.
     """
-    across, at = best_slice(piece, facts.spacing, axis)
-    truth = _plane(facts.mask, across, at)
+    across, at = best_slice(piece, reference.spacing, axis)
+    truth = _plane(reference.mask, across, at)
     section = np.zeros_like(truth)
     window = tuple(
         slice(i, i + n) for a, (i, n) in enumerate(zip(piece.low, piece.mask.shape, strict=True)) if a != across

@@ -1,8 +1,8 @@
 """Clicks on random error voxels of a volume, uniform as in SAM-Med3D or weighted by depth as in DeepEdit.
 
->>> from rclicks.metrics.target import TargetFacts
+>>> from rclicks.metrics.target import TargetReference
 >>> from rclicks.users.components import errors_of
->>> facts = TargetFacts(np.ones((1, 1, 2), bool))
+>>> facts = TargetReference(np.ones((1, 1, 2), bool))
 >>> errors = errors_of(facts, np.array([[[True, False]]]))
 >>> uniform_click(errors, np.random.default_rng(0))
 Click(point=(0, 0, 1), positive=True)
@@ -31,9 +31,11 @@ def distance_weighted_click(errors: Errors, rng: np.random.Generator) -> Click:
     The sign is that with more error voxels (positive if equal). D is the chessboard distance in voxels to the nearest
     voxel that is not an error of that sign, as in DeepEdit; here the outside of the volume is none either.
     """
-    missed, wrong = errors.missed, errors.wrong
-    depth = _chessboard_depth(missed if np.count_nonzero(missed) >= np.count_nonzero(wrong) else wrong)
-    del missed, wrong
+    false_negatives, false_positives = errors.false_negatives, errors.false_positives
+    depth = _chessboard_depth(
+        false_negatives if np.count_nonzero(false_negatives) >= np.count_nonzero(false_positives) else false_positives
+    )
+    del false_negatives, false_positives
     counts = np.sum([np.bincount(plane.reshape(-1), minlength=int(depth.max()) + 1) for plane in depth], axis=0)
     level = np.arange(len(counts))
     mass = np.cumsum(counts * (np.exp(level - level[-1]) - np.exp(-level[-1])))  # scaled: exp(D) may overflow

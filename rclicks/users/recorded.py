@@ -12,11 +12,11 @@ from typing import Any
 
 from rclicks.cards import UserCard
 from rclicks.errors import DataError, ProtocolError
-from rclicks.human_clicks.tables import People
+from rclicks.human_clicks.tables import HumanClicks
 from rclicks.interaction import Interaction
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target
-from rclicks.users.contract import Seat, User, View
+from rclicks.users.contract import TrajectorySpec, User, View
 
 __all__ = ["CARDS", "Recorded", "load"]
 
@@ -33,17 +33,17 @@ CARDS = (
 class Recorded(User):
     """Plays back what people did."""
 
-    def __init__(self, card: UserCard, people: People) -> None:
-        self.card, self.people = card, people
-        self.options = {"file": str(people.file)}
+    def __init__(self, card: UserCard, human_clicks: HumanClicks) -> None:
+        self.card, self.human_clicks = card, human_clicks
+        self.options = {"file": str(human_clicks.file)}
 
     def identity(self) -> dict[str, Any]:
         """Return the digest of the file, so that an edited file is another plan."""
-        return {"sha256": self.people.digest}
+        return {"sha256": self.human_clicks.digest}
 
-    def seats(self, sample: Sample, target: Target) -> Sequence[Seat]:
+    def trajectories(self, sample: Sample, target: Target) -> Sequence[TrajectorySpec]:
         """Return one seat a person who clicked on this object; none if nobody did."""
-        return [Seat(person) for person in self.people.of(sample, target)]
+        return [TrajectorySpec(person) for person in self.human_clicks.of(sample, target)]
 
     def next(self, view: View) -> Interaction | None:
         """Return the person's next click, or None after the last.
@@ -53,14 +53,14 @@ class Recorded(User):
         DataError
             If the click lies outside the image.
         """
-        clicks = self.people.of(view.sample, view.target)[view.seat.group]
+        clicks = self.human_clicks.of(view.sample, view.target)[view.trajectory.group]
         if len(view.history) >= len(clicks):
             return None
         click = clicks[len(view.history)]
-        height, width = view.facts.mask.shape
+        height, width = view.reference.mask.shape
         if not (0 <= click.point[0] < height and 0 <= click.point[1] < width):
             raise DataError(
-                f"{self.people.file}: click {len(view.history) + 1} of user {view.seat.group!r} on "
+                f"{self.human_clicks.file}: click {len(view.history) + 1} of user {view.trajectory.group!r} on "
                 f"{view.sample.dataset}/{view.sample.id}/{view.target.id} is at y, x = {click.point}, outside the "
                 f"{height} x {width} image"
             )
@@ -79,4 +79,4 @@ def load(card: UserCard, *, protocol: Protocol, file: str | Path | None = None) 
     """
     if file is None:
         raise ProtocolError("user recorded needs a file: recorded:file=clicks.csv")
-    return Recorded(card, People(Path(file).expanduser()))
+    return Recorded(card, HumanClicks(Path(file).expanduser()))

@@ -10,7 +10,7 @@ The exact transform is dear, so in images it is only taken around the few pixels
 within 2 % of the truth: Borgefors 1986) leaves as candidates; the result is bit-equal to the full-frame rule.
 
 >>> truth = np.zeros((9, 9), bool); truth[2:7, 2:7] = True
->>> next_click(TargetFacts(truth), np.zeros((9, 9), bool))
+>>> next_click(TargetReference(truth), np.zeros((9, 9), bool))
 Click(point=(4, 4), positive=True)
 """
 
@@ -27,7 +27,7 @@ from scipy import ndimage
 from rclicks.cards import UserCard
 from rclicks.interaction import Click, Interaction, clicks_of
 from rclicks.metrics.depth import deepest
-from rclicks.metrics.target import TargetFacts, bounding_box, widen
+from rclicks.metrics.target import TargetReference, bounding_box, widen
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask
 from rclicks.users.contract import User, View
@@ -101,10 +101,10 @@ def deepest_voxel(
     return depth, tuple(int(c) for c in np.add(at, corner))
 
 
-def steps_of(facts: TargetFacts, protocol: Protocol) -> tuple[float, ...]:
+def steps_of(reference: TargetReference, protocol: Protocol) -> tuple[float, ...]:
     """Return the voxel size that distances are measured with: in mm, or 1 along each axis; always 1 in images."""
-    volume = facts.mask.ndim == 3 and protocol.distances == "mm"
-    return facts.spacing if volume else (1.0,) * facts.mask.ndim
+    volume = reference.mask.ndim == 3 and protocol.distances == "mm"
+    return reference.spacing if volume else (1.0,) * reference.mask.ndim
 
 
 def _first_maximum(framed: NDArray[np.uint8], candidates: Mask) -> tuple[int, Point]:
@@ -123,13 +123,13 @@ def _first_maximum(framed: NDArray[np.uint8], candidates: Mask) -> tuple[int, Po
 
 
 def next_click(
-    facts: TargetFacts, prediction: Mask, clicked: Iterable[Point] = (), steps: Sequence[float] | None = None
+    reference: TargetReference, prediction: Mask, clicked: Iterable[Point] = (), steps: Sequence[float] | None = None
 ) -> Click | None:
     """Return the next click of the base rule, or None if there is no error pixel left to click.
 
     Parameters
     ----------
-    facts : TargetFacts
+    reference : TargetReference
     prediction : (H, W) or (Z, H, W) bool array
     clicked : iterable of (row, column) or (z, row, column)
         Pixels clicked before, of either sign.
@@ -137,29 +137,29 @@ def next_click(
         Volumes only: size of a voxel along each axis; 1 each if left out. See `steps_of`.
     """
     clicked = list(clicked)
-    window = widen(facts.window, bounding_box(prediction))
+    window = widen(reference.window, bounding_box(prediction))
     if window is None:
         return None
-    truth, guess = facts.mask[window], prediction[window]
-    missed, wrong = truth & ~guess, guess & ~truth
-    if facts.ignore is not None:
-        wrong &= ~facts.ignore[window]
+    truth, guess = reference.mask[window], prediction[window]
+    false_negatives, false_positives = truth & ~guess, guess & ~truth
+    if reference.ignore is not None:
+        false_positives &= ~reference.ignore[window]
     corner = tuple(side.start for side in window)
     inside = [tuple(c - first for c, first in zip(point, corner, strict=True)) for point in clicked]
-    depth_missed: float
-    depth_wrong: float
+    depth_negatives: float
+    depth_positives: float
     if truth.ndim == 3:
         steps = steps or (1.0, 1.0, 1.0)
-        depth_missed, at_missed = deepest_voxel(missed, inside, steps)
-        depth_wrong, at_wrong = deepest_voxel(wrong, inside, steps)
-    elif np.count_nonzero(missed) >= np.count_nonzero(wrong):
-        depth_missed, at_missed = deepest_pixel(missed, inside)
-        depth_wrong, at_wrong = deepest_pixel(wrong, inside, floor=depth_missed)
+        depth_negatives, at_negatives = deepest_voxel(false_negatives, inside, steps)
+        depth_positives, at_positives = deepest_voxel(false_positives, inside, steps)
+    elif np.count_nonzero(false_negatives) >= np.count_nonzero(false_positives):
+        depth_negatives, at_negatives = deepest_pixel(false_negatives, inside)
+        depth_positives, at_positives = deepest_pixel(false_positives, inside, floor=depth_negatives)
     else:
-        depth_wrong, at_wrong = deepest_pixel(wrong, inside)
-        depth_missed, at_missed = deepest_pixel(missed, inside, floor=depth_wrong)
-    positive = depth_missed > depth_wrong
-    at = at_missed if positive else at_wrong
+        depth_positives, at_positives = deepest_pixel(false_positives, inside)
+        depth_negatives, at_negatives = deepest_pixel(false_negatives, inside, floor=depth_positives)
+    positive = depth_negatives > depth_positives
+    at = at_negatives if positive else at_positives
     return None if at is None else Click(tuple(c + first for c, first in zip(at, corner, strict=True)), positive)
 
 
@@ -174,9 +174,9 @@ class Robot(User):
     def next(self, view: View) -> Interaction | None:
         """Return the next click; with nothing left to click, stop (default) or click the origin negatively (compat)."""
         clicked = [c.point for c in clicks_of(view.history)]
-        click = next_click(view.facts, view.prediction, clicked, steps_of(view.facts, self._protocol))
+        click = next_click(view.reference, view.prediction, clicked, steps_of(view.reference, self._protocol))
         if click is None and self._protocol.perfect_mask == "click-origin":
-            return Click((0,) * view.facts.mask.ndim, positive=False)
+            return Click((0,) * view.reference.mask.ndim, positive=False)
         return click
 
 

@@ -21,16 +21,16 @@ from typing import Protocol as Interface
 import numpy as np
 
 from rclicks.cards import UserCard
-from rclicks.clickability.contract import Ask, ClickMap
+from rclicks.clickability.contract import ClickMap, ClickMapQuery
 from rclicks.clickability.groups import Bounds, MassOrder, bounds_of, group_names, published_draw, published_slice
-from rclicks.clickability.provider import MapSource
+from rclicks.clickability.provider import ClickMapProvider
 from rclicks.errors import ProtocolError
-from rclicks.human_clicks.tables import People
+from rclicks.human_clicks.tables import HumanClicks
 from rclicks.interaction import Click, Interaction, clicks_of
 from rclicks.metrics.target import Window, bounding_box
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask, Sample, Target
-from rclicks.users.contract import Seat, User, View
+from rclicks.users.contract import TrajectorySpec, User, View
 from rclicks.users.robot import next_click, steps_of
 
 __all__ = ["CARDS", "Sampled", "load"]
@@ -46,7 +46,7 @@ CARDS = (
             "checkpoint": None,
             "groups": 10,
             "replicates": 1,
-            "like": None,
+            "match_human_count": None,
             "rounds": None,
         },
         files=("like",),
@@ -61,7 +61,7 @@ PUBLISHED_SEED = 42  # published code reseeds NumPy's global generator with it b
 class ClickModels(Interface):
     """Whoever hands out click models by name, so that users share them."""
 
-    def __call__(self, name: str, checkpoint: str | None) -> MapSource:
+    def __call__(self, name: str, checkpoint: str | None) -> ClickMapProvider:
         """Return the source of maps of a registered click model."""
 
 
@@ -87,33 +87,33 @@ class Sampled(User):
 
     Parameters
     ----------
-    source : MapSource
+    source : ClickMapProvider
     groups : int or sequence of float
         1 draws from the whole map; n > 1 plays n equal slices of its mass; a list gives the bounds.
     replicates : int
         Trajectories of each group, with fresh random numbers.
-    like : People or None
+    match_human_count : People or None
         Play as many trajectories as there were people who clicked on the object, instead of `replicates`.
     rounds : int or None
-        Stop after as many clicks; None plays the whole budget (with `like`: 1).
+        Stop after as many clicks; None plays the whole budget (with `match_human_count`: 1).
     """
 
     def __init__(
         self,
         card: UserCard,
         protocol: Protocol,
-        source: MapSource,
+        source: ClickMapProvider,
         groups: int | Sequence[float],
         replicates: int,
-        like: People | None,
+        match_human_count: HumanClicks | None,
         rounds: int | None,
     ) -> None:
-        self.card, self._protocol, self._like = card, protocol, like
-        self.source: MapSource = source
+        self.card, self._protocol, self._match_human_count = card, protocol, match_human_count
+        self.source: ClickMapProvider = source
         self._bounds = bounds_of(groups)
         self._names = group_names(len(self._bounds)) if len(self._bounds) > 1 else ("",)
         self._replicates = replicates
-        self.rounds: int = rounds if rounds is not None else 1 if like is not None else protocol.clicks
+        self.rounds: int = rounds if rounds is not None else 1 if match_human_count is not None else protocol.clicks
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -122,12 +122,14 @@ class Sampled(User):
 
     def identity(self) -> dict[str, Any]:
         """Return the click model with its weights, and the digest of the file whose people are counted."""
-        return {"click_model": self.source.identity} | ({} if self._like is None else {"like": self._like.digest})
+        return {"click_model": self.source.identity} | (
+            {} if self._match_human_count is None else {"match_human_count": self._match_human_count.digest}
+        )
 
-    def seats(self, sample: Sample, target: Target) -> Sequence[Seat]:
+    def trajectories(self, sample: Sample, target: Target) -> Sequence[TrajectorySpec]:
         """Return one seat a group and replicate (or person counted)."""
-        count = self._replicates if self._like is None else self._people(sample, target)
-        return [Seat(name, replicate) for name in self._names for replicate in range(count)]
+        count = self._replicates if self._match_human_count is None else self._people(sample, target)
+        return [TrajectorySpec(name, replicate) for name in self._names for replicate in range(count)]
 
     def next(self, view: View) -> Interaction | None:
         """Return the next click; see `next_batch`."""
@@ -145,7 +147,7 @@ class Sampled(User):
         orders: dict[tuple[int, int], MassOrder] = {}
         clicks: dict[int, Click] = {}
         for d, found in zip(asked, maps, strict=True):
-            bounds = self._bounds[self._names.index(d.view.seat.group)]
+            bounds = self._bounds[self._names.index(d.view.trajectory.group)]
             at = self._draw_published(d, found, bounds) if published else self._draw(d, found, bounds, orders)
             clicks[id(d)] = d.base if at is None else Click(at, d.base.positive)
         return [clicks[id(d)] if isinstance(d, _Draw) else d for d in draws]
@@ -155,21 +157,21 @@ class Sampled(User):
         if len(view.history) >= self.rounds:
             return None
         clicked = tuple(c.point for c in clicks_of(view.history))
-        base = next_click(view.facts, view.prediction, clicked, steps_of(view.facts, self._protocol))
+        base = next_click(view.reference, view.prediction, clicked, steps_of(view.reference, self._protocol))
         if base is None:
-            origin = Click((0,) * view.facts.mask.ndim, positive=False)
+            origin = Click((0,) * view.reference.mask.ndim, positive=False)
             return origin if self._protocol.perfect_mask == "click-origin" else None
         if not view.history and not view.prediction.any():
-            return _Draw(view, base, view.facts.mask, clicked)
-        error = view.facts.mask & ~view.prediction if base.positive else view.prediction & ~view.facts.mask
-        if not base.positive and view.facts.ignore is not None:
-            error &= ~view.facts.ignore
+            return _Draw(view, base, view.reference.mask, clicked)
+        error = view.reference.mask & ~view.prediction if base.positive else view.prediction & ~view.reference.mask
+        if not base.positive and view.reference.ignore is not None:
+            error &= ~view.reference.ignore
         return _Draw(view, base, error, clicked)
 
-    def _ask(self, d: _Draw) -> Ask:
+    def _ask(self, d: _Draw) -> ClickMapQuery:
         """Ask for a whole map, or in a volume for the window of the error if that makes no difference."""
         window = d.window if self._cut(d) else ...
-        return Ask(d.view.facts.mask[window], d.error[window], steps_of(d.view.facts, self._protocol))
+        return ClickMapQuery(d.view.reference.mask[window], d.error[window], steps_of(d.view.reference, self._protocol))
 
     def _cut(self, d: _Draw) -> bool:
         return self.source.card.local and d.error.ndim == 3 and self._protocol.map_border == "outside"
@@ -213,16 +215,16 @@ class Sampled(User):
         if self._protocol.draws == "keyed":
             return float(view.rng.random())
         places = [t.id for t in view.sample.targets].index(view.target.id)
-        if self._like is None:
-            place, seed = places * self.rounds + len(view.history), PUBLISHED_SEED + view.seat.replicate
+        if self._match_human_count is None:
+            place, seed = places * self.rounds + len(view.history), PUBLISHED_SEED + view.trajectory.replicate
         else:
             before = sum(self._people(view.sample, t) for t in view.sample.targets[:places])
-            place, seed = before + view.seat.replicate, PUBLISHED_SEED
+            place, seed = before + view.trajectory.replicate, PUBLISHED_SEED
         return float(np.random.RandomState(seed).random_sample(place + 1)[-1])  # the published generator
 
     def _people(self, sample: Sample, target: Target) -> int:
-        assert self._like is not None  # noqa: S101 - only asked then
-        return len(self._like.of(sample, target))
+        assert self._match_human_count is not None  # noqa: S101 - only asked then
+        return len(self._match_human_count.of(sample, target))
 
 
 def load(
@@ -234,7 +236,7 @@ def load(
     checkpoint: str | None = None,
     groups: int | Sequence[float] = 10,
     replicates: int = 1,
-    like: str | Path | None = None,
+    match_human_count: str | Path | None = None,
     rounds: int | None = None,
 ) -> Sampled:
     """Return a user that samples from a click model.
@@ -244,14 +246,14 @@ def load(
     ProtocolError
         If groups, replicates or rounds make no sense.
     DataError
-        If the click file `like` cannot be read.
+        If the click file `match_human_count` cannot be read.
     UnknownNameError, WeightsError
         If there is no such click model or its weights are missing.
     """
     for name, value in (("replicates", replicates), ("rounds", 1 if rounds is None else rounds)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ProtocolError(f"user sampled: {name} is {value!r}; expected a whole number, at least 1")
-    if like is not None and replicates != 1:
-        raise ProtocolError("user sampled: `like` sets the number of trajectories; leave out `replicates`")
-    people = None if like is None else People(Path(like).expanduser())
-    return Sampled(card, protocol, click_models(model, checkpoint), groups, replicates, people, rounds)
+    if match_human_count is not None and replicates != 1:
+        raise ProtocolError("user sampled: `match_human_count` sets the number of trajectories; leave out `replicates`")
+    human_clicks = None if match_human_count is None else HumanClicks(Path(match_human_count).expanduser())
+    return Sampled(card, protocol, click_models(model, checkpoint), groups, replicates, human_clicks, rounds)

@@ -17,7 +17,7 @@ from rclicks.interaction import Box, Interaction, clicks_of
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target
 from rclicks.users.components import Errors, challenge_click, corrected_click, errors_of, largest_error
-from rclicks.users.contract import Seat, User, View
+from rclicks.users.contract import TrajectorySpec, User, View
 from rclicks.users.drawing import key_slices, lasso, middle_slice_box, scribble, slice_box, worst_slice
 from rclicks.users.random_clicks import distance_weighted_click, uniform_click
 
@@ -97,15 +97,15 @@ class _Corrector(User):
     ) -> None:
         self.card, self.options, self.rounds, self._replicates = card, options, rounds, replicates
 
-    def seats(self, sample: Sample, target: Target) -> Sequence[Seat]:
+    def trajectories(self, sample: Sample, target: Target) -> Sequence[TrajectorySpec]:
         """Return one seat a replicate."""
-        return [Seat(replicate=k) for k in range(self._replicates)]
+        return [TrajectorySpec(replicate=k) for k in range(self._replicates)]
 
     def next(self, view: View) -> Interaction | None:
         """Return the next interaction; None if nothing is wrong or all rounds were played."""
         if self.rounds is not None and len(view.history) >= self.rounds:
             return None
-        errors = errors_of(view.facts, view.prediction)
+        errors = errors_of(view.reference, view.prediction)
         return None if errors is None else self.act(view, errors)
 
     @abstractmethod
@@ -153,10 +153,10 @@ class MedSegFM(_Corrector):
         Under "challenge" a click may repeat an earlier one; under "corrected" it never does.
         """
         if self._box and not view.history:
-            return middle_slice_box(view.facts.mask, self._growth, view.rng)
+            return middle_slice_box(view.reference.mask, self._growth, view.rng)
         if self._rule == "challenge":
             return challenge_click(errors)
-        return corrected_click(errors, view.facts.spacing, [c.point for c in clicks_of(view.history)])
+        return corrected_click(errors, view.reference.spacing, [c.point for c in clicks_of(view.history)])
 
 
 class RandomError(_Corrector):
@@ -191,7 +191,7 @@ class SliceBox(_Corrector):
 
     def act(self, view: View, errors: Errors) -> Interaction | None:
         """Return the box in the next slice, or None if no slice with an error and a section of the object is left."""
-        truth, axis = view.facts.mask, self._axis
+        truth, axis = view.reference.mask, self._axis
         taken = {i.low[axis] for i in view.history if isinstance(i, Box) and i.low[axis] == i.high[axis]}
         keys = [at for at in key_slices(truth, axis, self._keys) if at not in taken] if self._keys else []
         at = keys[0] if keys else worst_slice(errors, truth, axis, taken)
@@ -220,7 +220,7 @@ class ScribbleUser(_Corrector):
         if piece is None:
             return None
         return scribble(
-            piece, view.facts.spacing, axis=self._axis, thickness=self._thickness, warp=self._warp, rng=view.rng
+            piece, view.reference.spacing, axis=self._axis, thickness=self._thickness, warp=self._warp, rng=view.rng
         )
 
 
@@ -234,7 +234,7 @@ class LassoUser(_Corrector):
     def act(self, view: View, errors: Errors) -> Interaction | None:
         """Return the lasso."""
         piece = largest_error(errors)
-        return None if piece is None else lasso(piece, view.facts, axis=self._axis, dilation=self._dilation)
+        return None if piece is None else lasso(piece, view.reference, axis=self._axis, dilation=self._dilation)
 
 
 def load(card: UserCard, *, protocol: Protocol, **options: object) -> User:

@@ -314,10 +314,10 @@ def test_states_keep_the_contract(case: tuple[Any, Any, list[State]]) -> None:
 def test_order_and_company_do_not_matter(case: tuple[Any, Any, list[State]]) -> None:
     played, encoded, states = case
     other = State((Click((50, 60)),))
-    lane = State(CLICKS, states[1].mask, states[1].probability, states[1].memory)
-    for lanes in ([lane], [lane, other], [other, lane], [other, other, lane, lane]):
-        for given, found in zip(lanes, played.segment(encoded, lanes), strict=True):
-            if given is lane:
+    slot = State(CLICKS, states[1].mask, states[1].probability, states[1].memory)
+    for slots in ([slot], [slot, other], [other, slot], [other, other, slot, slot]):
+        for given, found in zip(slots, played.segment(encoded, slots), strict=True):
+            if given is slot:
                 assert np.array_equal(found.probability, states[2].probability)
 
 

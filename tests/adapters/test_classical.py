@@ -16,13 +16,13 @@ from rclicks.engine.loading import load_dataset
 from rclicks.errors import DataError, ProtocolError, WeightsError
 from rclicks.interaction import Box, Click
 from rclicks.metrics.overlap import iou
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.models.contract import Model, State
 from rclicks.models.seeded.colours import ColourModel, colour_bins, neighbours
 from rclicks.models.seeded.image import (
-    Canvas,
-    stamp,
-    tidy,
+    WorkingImage,
+    enforce_seeds,
+    rasterize_clicks,
 )
 from rclicks.registry import Registry, load_module
 from rclicks.sample import Sample
@@ -226,12 +226,12 @@ def test_what_cannot_be_used_is_refused(name: str) -> None:
 def test_random_walker_solves_the_system_of_scikit_image() -> None:
     image = support.rng_image(4, 60, 80)
     model = make("random-walker", long_side=80, connected=False, floor=1e-9)
-    canvas = model.embed(Sample("test", "one", image))
-    seeds = model.seeds(canvas, [Click((30, 40)), Click((10, 10), positive=False)], [])
-    ours = model.solve(canvas, seeds, State())
+    working = model.embed(Sample("test", "one", image))
+    seeds = model.seeds(working, [Click((30, 40)), Click((10, 10), positive=False)], [])
+    ours = model.solve(working, seeds, State())
     # scikit-image: exp(-beta / (10 sd sqrt(channels)) * |d|^2); choose beta so that the factors agree.
-    mean = np.concatenate([step.contrast.ravel() for step in neighbours(canvas.lab, diagonal=False)]).mean()
-    data = canvas.lab.astype(np.float64)
+    mean = np.concatenate([step.contrast.ravel() for step in neighbours(working.lab, diagonal=False)]).mean()
+    data = working.lab.astype(np.float64)
     beta = model.options["beta"] / mean * 10 * data.std() * np.sqrt(3)
     labels = np.where(seeds == 1, 1, np.where(seeds == -1, 2, 0))
     theirs = random_walker(data, labels, beta=beta, mode="bf", return_full_prob=True, channel_axis=-1)[0]
@@ -257,13 +257,13 @@ def test_graph_cut_finds_the_least_energy() -> None:
     """On 3x4 pixels every labelling can be tried."""
     image = support.rng_image(2, 3, 4)
     model = make("graph-cut", long_side=32, radius=0, frame="never", smoothness=0.7, connected=False)
-    canvas = model.embed(Sample("test", "one", image))
-    seeds = model.seeds(canvas, [Click((0, 0)), Click((2, 3), positive=False)], [])
-    found = model.solve(canvas, seeds, State()).ravel() > 0.5
-    bins, options = colour_bins(canvas.lab, model.options["bins"]), model.options
+    working = model.embed(Sample("test", "one", image))
+    seeds = model.seeds(working, [Click((0, 0)), Click((2, 3), positive=False)], [])
+    found = model.solve(working, seeds, State()).ravel() > 0.5
+    bins, options = colour_bins(working.lab, model.options["bins"]), model.options
     odds = ColourModel.learn(bins, options["bins"], seeds == 1, seeds == -1, options["width"], options["floor"])
     gain = odds.log_odds(bins).ravel()
-    steps = neighbours(canvas.lab)
+    steps = neighbours(working.lab)
     mean = np.mean([step.contrast.mean() for step in steps])
     index = np.arange(12).reshape(3, 4)
     links = [
@@ -283,34 +283,34 @@ def test_graph_cut_finds_the_least_energy() -> None:
 
 
 def test_stamp_gives_shared_pixels_to_the_nearest_click() -> None:
-    row = stamp([Click((0, 2)), Click((0, 5), positive=False)], (1, 9), radius=3)
+    row = rasterize_clicks([Click((0, 2)), Click((0, 5), positive=False)], (1, 9), radius=3)
     assert row[0].tolist() == [1, 1, 1, 1, -1, -1, -1, -1, -1]
-    again = stamp([Click((0, 4)), Click((0, 4), positive=False)], (1, 9), radius=1)
+    again = rasterize_clicks([Click((0, 4)), Click((0, 4), positive=False)], (1, 9), radius=1)
     assert again[0].tolist() == [0, 0, 0, -1, -1, -1, 0, 0, 0]
-    assert stamp([Click((99, 199))], (10, 20), 0, full=(100, 200))[9, 19] == 1
+    assert rasterize_clicks([Click((99, 199))], (10, 20), 0, full=(100, 200))[9, 19] == 1
 
 
 def test_tidy_obeys_clicks_that_the_answer_does_not() -> None:
     clicks = [Click((2, 2)), Click((2, 7), positive=False)]
-    disks = stamp(clicks, (5, 10), 1)
+    disks = rasterize_clicks(clicks, (5, 10), 1)
     assert (disks != 0).sum() == 10
     for value in (0.0, 1.0):
-        mask, probability = tidy(np.full((5, 10), value, np.float32), clicks, 1, connected=False)
+        mask, probability = enforce_seeds(np.full((5, 10), value, np.float32), clicks, 1, connected=False)
         np.testing.assert_array_equal(probability, np.where(disks == 0, value, disks == 1))
         np.testing.assert_array_equal(mask, probability > 0.5)
 
 
 def test_tidy_leaves_half_where_it_drops() -> None:
     probability = np.array([[0.9, 0.9, 0.2, 0.8]], np.float32)
-    mask, after = tidy(probability, [Click((0, 0))], 0, connected=True)
+    mask, after = enforce_seeds(probability, [Click((0, 0))], 0, connected=True)
     assert mask.tolist() == [[True, True, False, False]]
     np.testing.assert_array_equal(after, np.array([[1, 0.9, 0.2, 0.5]], np.float32))
 
 
 def test_canvas_keeps_small_images_and_shrinks_large_ones() -> None:
     image = support.rng_image(1, 50, 100)
-    assert Canvas.of(image, 100).image is image
-    assert Canvas.of(image, 40).shape == (20, 40)
+    assert WorkingImage.of(image, 100).image is image
+    assert WorkingImage.of(image, 40).shape == (20, 40)
 
 
 def test_neighbour_graph_is_that_of_a_full_list() -> None:
@@ -329,7 +329,7 @@ def test_neighbour_graph_is_that_of_a_full_list() -> None:
 def clicks_needed(model: Model, sample: Sample, goal: float = 0.9, budget: int = 20) -> int | None:
     """Play the base rule until IoU >= goal; None if that is never reached."""
     target = sample.targets[0]
-    facts = TargetFacts(target.masks[0], target.ignore)
+    facts = TargetReference(target.masks[0], target.ignore)
     embedding, state = model.embed(sample.blind()), State(mask=np.zeros(sample.shape, bool))
     for count in range(1, budget + 1):
         click = next_click(facts, state.mask, [i.point for i in state.interactions])

@@ -220,9 +220,9 @@ def test_fast_marching_marches_only_what_is_new(monkeypatch: pytest.MonkeyPatch)
     embedding, marched = model.embed(sample(image)), []
     times = model._times
 
-    def counted(canvas, speed, sources):
+    def counted(working, speed, sources):
         marched.append(int(sources.sum()))
-        return times(canvas, speed, sources)
+        return times(working, speed, sources)
 
     monkeypatch.setattr(model, "_times", counted)
     state = State()
@@ -363,17 +363,17 @@ def test_what_cannot_be_used_is_refused(name: str) -> None:
 def test_random_walker_solves_the_system_of_scikit_image() -> None:
     image = np.random.default_rng(6).normal(size=(11, 12, 13)).astype(np.float32)
     model = make("random-walker-3d", prior=0, beta=0.5, leak=1e-6, tolerance=1e-7)
-    canvas = model.embed(sample(image))
-    seeds = model.seeds(canvas, [Click((5, 6, 6)), Click((3, 3, 3), positive=False)])
-    ours, _ = model.solve(canvas, seeds, State())
+    working = model.embed(sample(image))
+    seeds = model.seeds(working, [Click((5, 6, 6)), Click((3, 3, 3), positive=False)])
+    ours, _ = model.solve(working, seeds, State())
     # scikit-image: exp(-beta / (10 sd) * d^2); choose beta so that the factors agree.
-    data = canvas.values.astype(np.float64)
+    data = working.values.astype(np.float64)
     mean = np.concatenate([np.square(np.diff(data, axis=a)).ravel() for a in range(3)]).mean()
     beta = model.options["beta"] / mean * 10 * data.std()
     labels = np.where(seeds == 1, 1, np.where(seeds < 0, 2, 0))
     theirs = random_walker(data, labels, beta=beta, mode="bf", return_full_prob=True)[0]
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    loose, _ = make("random-walker-3d", prior=0, beta=0.5, leak=1e-6).solve(canvas, seeds, State())
+    loose, _ = make("random-walker-3d", prior=0, beta=0.5, leak=1e-6).solve(working, seeds, State())
     np.testing.assert_allclose(loose, theirs, atol=5e-3)
 
 
@@ -383,12 +383,12 @@ def test_random_walker_solves_its_own_system_in_thick_slices(prior: float) -> No
     spacing = (3.0, 1.0, 1.5)
     image = np.random.default_rng(7).normal(size=(5, 6, 7)).astype(np.float32)
     model = make("random-walker-3d", prior=prior, floor=0.1, tolerance=1e-7, radius=0, frame="never")
-    canvas = model.embed(sample(image, spacing))
-    seeds = model.seeds(canvas, [Click((2, 2, 2)), Click((4, 5, 6), positive=False)])
+    working = model.embed(sample(image, spacing))
+    seeds = model.seeds(working, [Click((2, 2, 2)), Click((4, 5, 6), positive=False)])
     points = np.argwhere(np.ones(image.shape, bool))
     apart = np.abs(points[:, None] - points)
     linked = apart.sum(axis=2) == 1
-    flat = canvas.values.ravel().astype(np.float64)
+    flat = working.values.ravel().astype(np.float64)
     square = np.square(flat[:, None] - flat)
     length = np.linalg.norm(apart * spacing, axis=2)
     weights = np.exp(-3.0 * square / square[linked].mean()) + model.options["leak"]
@@ -410,7 +410,7 @@ def test_random_walker_solves_its_own_system_in_thick_slices(prior: float) -> No
     expected = value.copy()
     right = prior * chance[~known] - system[np.ix_(~known, known)] @ value[known]
     expected[~known] = np.linalg.solve(system[np.ix_(~known, ~known)], right)
-    ours, _ = model.solve(canvas, seeds, State())
+    ours, _ = model.solve(working, seeds, State())
     np.testing.assert_allclose(ours.ravel(), expected, atol=2e-5)
 
 

@@ -73,8 +73,8 @@ def test_litemedsam_pads_scales_and_ignores_its_previous_mask() -> None:
     seen = []
     model.network.image_encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     encoded = model.embed(sample(image))
-    assert (encoded.canvas.scaled, encoded.canvas.side) == ((128, 256), 256)
-    assert encoded.canvas.scale(np.array([[120.0, 60.0]])).tolist() == [[256.0, 128.0]]
+    assert (encoded.geometry.scaled, encoded.geometry.side) == ((128, 256), 256)
+    assert encoded.geometry.scale(np.array([[120.0, 60.0]])).tolist() == [[256.0, 128.0]]
     (given,) = seen
     assert given.shape == (1, 3, 256, 256)
     assert not given[:, :, 128:].any(), "the padding is not zero"
@@ -87,10 +87,10 @@ def test_litemedsam_pads_scales_and_ignores_its_previous_mask() -> None:
         full = torch.nn.functional.interpolate(low[..., :128, :], (60, 120), mode="bilinear", align_corners=False)
     assert np.abs(torch.sigmoid(full)[0, 0].numpy() - state.probability).max() < 1e-5
 
-    lanes = [State((BOX, Click((30, 60)))), State((BOX, Click((30, 60))), state.mask, state.probability, state.memory)]
-    fresh, later = model.segment(encoded, lanes)
+    slots = [State((BOX, Click((30, 60)))), State((BOX, Click((30, 60))), state.mask, state.probability, state.memory)]
+    fresh, later = model.segment(encoded, slots)
     assert np.abs(fresh.probability - later.probability).max() < 1e-6
-    assert model.lane_key(encoded, lanes[1]) == (1, True, False)
+    assert model.batch_key(encoded, slots[1]) == (1, True, False)
     assert not np.array_equal(fresh.probability, state.probability)
     assert len(seen) == 1, "the encoder ran again"
 
@@ -130,7 +130,7 @@ def test_litemedsam_with_its_real_weights_finds_coins_by_boxes_but_not_by_clicks
     encoded = model.embed(sample(image))
 
     def mean_iou(*kinds: str) -> float:
-        lanes = []
+        slots = []
         for truth in truths:
             rows, columns = (np.flatnonzero(truth.any(axis)) for axis in (1, 0))
             places = np.argwhere(truth).mean(0)
@@ -138,8 +138,8 @@ def test_litemedsam_with_its_real_weights_finds_coins_by_boxes_but_not_by_clicks
                 "box": Box((int(rows[0]), int(columns[0])), (int(rows[-1]), int(columns[-1]))),
                 "click": Click((int(places[0]), int(places[1]))),
             }
-            lanes.append(State(tuple(prompts[k] for k in kinds)))
-        masks = [s.mask for s in model.segment(encoded, lanes)]
+            slots.append(State(tuple(prompts[k] for k in kinds)))
+        masks = [s.mask for s in model.segment(encoded, slots)]
         return float(np.mean([(m & t).sum() / (m | t).sum() for m, t in zip(masks, truths, strict=True)]))
 
     # Measured apart from this code, with the package's own network: .945, .931 and .000.

@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rclicks.adapters import nninteractive
-from rclicks.engine.episode import Rules, play
+from rclicks.engine.episode import EpisodeConfig, play
 from rclicks.engine.loading import checkpoint_of, load_model
 from rclicks.errors import DataError, PluginError, ProtocolError, RclicksError, WeightsError
 from rclicks.interaction import Box, Click, Interaction, Lasso, Scribble
@@ -898,7 +898,7 @@ def test_the_engine_plays_it(case: dict[str, Any], model: Model, official_masks:
     protocol = Protocol(clicks=3)
     user = load_user(registry, Spec("robot"), protocol)
     sample = replace(as_sample(case["image"]), targets=(Target("1", (case["target"],)),))
-    rules = Rules("nninteractive", protocol, ("iou", "dice"), 0, 1, "unit")
+    rules = EpisodeConfig("nninteractive", protocol, ("iou", "dice"), 0, 1, "unit")
     episode = play(model, sample, [("robot", user)], rules)
     assert episode.failures == []
     clicks = [Click((row["z"], row["y"], row["x"]), row["positive"]) for row in episode.rows]

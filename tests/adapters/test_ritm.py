@@ -166,8 +166,8 @@ def test_the_adapter_gives_the_golden_predictions(variant: str, tmp_path: Path) 
         for k, (step, (row, column, positive)) in enumerate(zip(case["steps"], case["clicks"], strict=True), 1):
             click = Click((row, column), bool(positive))
             state = State((*state.interactions, click), state.mask, state.probability, state.memory)
-            batch, points = model.inputs(embedding, [model.lane(embedding, state)])
-            assert model.lane_key(embedding, state) == tuple(step["net_input_shape"][2:])
+            batch, points = model.inputs(embedding, [model.slot(embedding, state)])
+            assert model.batch_key(embedding, state) == tuple(step["net_input_shape"][2:])
             assert list(batch.shape) == step["net_input_shape"]
             assert np.abs(points.numpy() - np.array(step["net_points"])).max() < 1e-4
             (state,) = model.segment(embedding, [state])
@@ -182,19 +182,19 @@ def test_the_adapter_gives_the_golden_predictions(variant: str, tmp_path: Path) 
             assert abs(np.count_nonzero(state.mask) - step["n_pixels_above_0.49"]) <= unsure
 
 
-def lanes() -> list[State]:
+def slots() -> list[State]:
     clicks = [[(20, 30, 1), (60, 90, 0)], [(70, 20, 1), (10, 10, 1)], [(50, 100, 1), (20, 30, 0)]]
-    return [State(tuple(Click((r, c), bool(p)) for r, c, p in lane)) for lane in clicks]
+    return [State(tuple(Click((r, c), bool(p)) for r, c, p in slot)) for slot in clicks]
 
 
 @pytest.mark.parametrize("flip", [True, False])
 def test_three_lanes_agree_with_three_single_ones(flip: bool) -> None:
     model = ritm.load(card("h18s"), checkpoint="synthetic", zoom_size=96, skip_clicks=-1, flip=flip)
     embedding = model.embed(Sample("any", "x", rng_image(5, 90, 130)))
-    together = model.segment(embedding, lanes())
+    together = model.segment(embedding, slots())
     again = [State((*s.interactions, Click((40, 64))), s.mask, s.probability, s.memory) for s in together]
-    assert len({model.lane_key(embedding, s) for s in again}) == 1
-    for batch in (lanes(), again):
+    assert len({model.batch_key(embedding, s) for s in again}) == 1
+    for batch in (slots(), again):
         for state, one in zip(batch, model.segment(embedding, batch), strict=True):
             (alone,) = model.segment(embedding, [state])
             assert np.abs(alone.probability - one.probability).max() < 1e-5

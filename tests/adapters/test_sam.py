@@ -82,10 +82,10 @@ def test_golden_logits(case: dict) -> None:
         multi = prompt.get("multi", True)
         points = boxes = None
         if prompt["pts"] is not None:
-            xy = model._tensor(encoded.canvas.scale(np.array([prompt["pts"]])))
+            xy = model._tensor(encoded.geometry.scale(np.array([prompt["pts"]])))
             points = (xy, torch.tensor([prompt["labels"]]))
         if prompt.get("box"):
-            boxes = model._tensor(encoded.canvas.scale(np.array([prompt["box"]]).reshape(1, 2, 2)).reshape(1, 4))
+            boxes = model._tensor(encoded.geometry.scale(np.array([prompt["box"]]).reshape(1, 2, 2)).reshape(1, 4))
         masks = first if prompt["mask"] else None
         with torch.inference_mode():
             sparse, dense = network.prompt_encoder(points=points, boxes=boxes, masks=masks)
@@ -118,13 +118,13 @@ def test_golden_click_sequence(case: dict) -> None:
 @needs_shared
 def test_batched_lanes_equal_single_lanes(case: dict) -> None:
     model, encoded = case["model"], case["encoded"][1]
-    lanes = [State((Click((60 + 20 * i, 80 + 30 * i)), Click((10, 10 + i), False))) for i in range(4)]
-    together = model.segment(encoded, lanes)
-    for lane, state in zip(lanes, together, strict=True):
-        (alone,) = model.segment(encoded, [lane])
+    slots = [State((Click((60 + 20 * i, 80 + 30 * i)), Click((10, 10 + i), False))) for i in range(4)]
+    together = model.segment(encoded, slots)
+    for slot, state in zip(slots, together, strict=True):
+        (alone,) = model.segment(encoded, [slot])
         assert np.abs(alone.probability - state.probability).max() < 1e-4
-        assert lane.memory is None
-        assert lane.mask is None
+        assert slot.memory is None
+        assert slot.mask is None
 
 
 def test_checkpoints_of_the_official_forms_load_strictly(tmp_path: Path) -> None:
@@ -203,8 +203,8 @@ def test_when_previous_logits_are_dropped(interactions: tuple, keep: bool, publi
     for protocol, expected in (("default", keep), ("compat", published)):
         model = SamModel(sam.CARDS[0], torch.nn.Identity(), "cpu", "synthetic", Protocol.named(protocol))
         clicks = sum(i.kind == "click" for i in interactions)
-        assert model.lane_key(None, State(interactions, memory=memory)) == (clicks, BOX in interactions, expected)
-        assert model.lane_key(None, State(interactions)) == (clicks, BOX in interactions, False)
+        assert model.batch_key(None, State(interactions, memory=memory)) == (clicks, BOX in interactions, expected)
+        assert model.batch_key(None, State(interactions)) == (clicks, BOX in interactions, False)
 
 
 @pytest.fixture(scope="module")
@@ -220,11 +220,11 @@ def test_each_lane_takes_its_own_best_mask(mobile: dict) -> None:
     # The golden sequence of MobileSAM cannot tell: there the first of the three masks is always the best.
     model, encoded = mobile["model"], mobile["encoded"]
     network = model.network
-    lanes = [State((Click((10 + 9 * i, 120 - 13 * i)),)) for i in range(8)]
+    slots = [State((Click((10 + 9 * i, 120 - 13 * i)),)) for i in range(8)]
 
     def decode() -> tuple:
         xy = np.array([[[120 - 13 * i, 10 + 9 * i]] for i in range(8)], np.float64)
-        points = (model._tensor(encoded.canvas.scale(xy)), torch.ones(8, 1, dtype=torch.int64))
+        points = (model._tensor(encoded.geometry.scale(xy)), torch.ones(8, 1, dtype=torch.int64))
         sparse, dense = network.prompt_encoder(points=points, boxes=None, masks=None)
         return network.mask_decoder(
             image_embeddings=encoded.features,
@@ -241,15 +241,15 @@ def test_each_lane_takes_its_own_best_mask(mobile: dict) -> None:
             bias[1:] -= decode()[1].mean(0)  # now none of the three is best for all
             low, quality = decode()
         best = quality.argmax(1).tolist()
-        found = [s.memory for s in model.segment(encoded, lanes)]
+        found = [s.memory for s in model.segment(encoded, slots)]
     finally:
         with torch.inference_mode():
             bias.copy_(kept)
     assert len(set(best)) > 1
-    for lane, chosen in enumerate(best):
-        assert np.abs(found[lane] - low[lane, chosen].numpy()).max() < 1e-4
+    for slot, chosen in enumerate(best):
+        assert np.abs(found[slot] - low[slot, chosen].numpy()).max() < 1e-4
         others = [k for k in range(3) if k != chosen]
-        assert all(np.abs(found[lane] - low[lane, k].numpy()).max() > 1e-2 for k in others)
+        assert all(np.abs(found[slot] - low[slot, k].numpy()).max() > 1e-2 for k in others)
 
 
 def test_protocols_boxes_and_masks_with_one_encoding(mobile: dict) -> None:
@@ -279,10 +279,10 @@ def test_protocols_boxes_and_masks_with_one_encoding(mobile: dict) -> None:
     # A box, then a click: each prompt counts, and lanes of unequal keys may share a call in any order.
     boxed = play(model, BOX, PLUS)
     assert not np.array_equal(boxed[1].probability, ours[0].probability)
-    lanes = [State((BOX, PLUS), memory=boxed[0].memory), State((PLUS,)), State((BOX,)), State((PLUS, MINUS))]
-    for lane, state in zip(lanes, model.segment(encoded, lanes), strict=True):
-        (alone,) = model.segment(encoded, [lane])
-        assert state.interactions == lane.interactions
+    slots = [State((BOX, PLUS), memory=boxed[0].memory), State((PLUS,)), State((BOX,)), State((PLUS, MINUS))]
+    for slot, state in zip(slots, model.segment(encoded, slots), strict=True):
+        (alone,) = model.segment(encoded, [slot])
+        assert state.interactions == slot.interactions
         assert np.abs(alone.probability - state.probability).max() < 1e-4
         assert state.memory.shape == (256, 256)
         assert state.memory.dtype == np.float32

@@ -65,15 +65,15 @@ def test_it_equals_the_predictor_of_its_package(played: dict) -> None:
 def test_lanes_equal_single_lanes_in_any_company(played: dict) -> None:
     model, encoded = played["model"], played["encoded"]
     (first,) = model.segment(encoded, [State((PLUS,))])
-    lanes = [State((Click((20 + 20 * i, 30 + 30 * i)), MINUS)) for i in range(4)]
-    lanes += [State((BOX,)), State((PLUS, MINUS), first.mask, first.probability, first.memory), State((BOX, PLUS))]
-    for lane, state in zip(lanes, model.segment(encoded, lanes), strict=True):
-        (alone,) = model.segment(encoded, [lane])
-        assert state.interactions == lane.interactions
+    slots = [State((Click((20 + 20 * i, 30 + 30 * i)), MINUS)) for i in range(4)]
+    slots += [State((BOX,)), State((PLUS, MINUS), first.mask, first.probability, first.memory), State((BOX, PLUS))]
+    for slot, state in zip(slots, model.segment(encoded, slots), strict=True):
+        (alone,) = model.segment(encoded, [slot])
+        assert state.interactions == slot.interactions
         assert np.abs(alone.probability - state.probability).max() < 1e-4
         assert state.memory.shape == (256, 256)
         assert state.memory.dtype == np.float32
-    keys = {model.lane_key(encoded, lane) for lane in lanes}
+    keys = {model.batch_key(encoded, slot) for slot in slots}
     assert keys == {(2, False, False), (0, True, False), (2, False, True), (1, True, False)}
 
 

@@ -164,12 +164,12 @@ def test_few_remembered_frames_cost_time_but_change_nothing(sample: Sample, play
 def test_answers_depend_on_the_interactions_alone(model: Any, played: dict[str, Any]) -> None:
     encoded, history = played["encoded"], played["history"]
     before = pickle.dumps(history[1].memory)
-    lanes = [State(tuple(ROUNDS[:3])), replace(history[1], interactions=tuple(ROUNDS[:3])), State(tuple(ROUNDS[:1]))]
-    for order in (lanes, lanes[::-1]):
+    slots = [State(tuple(ROUNDS[:3])), replace(history[1], interactions=tuple(ROUNDS[:3])), State(tuple(ROUNDS[:1]))]
+    for order in (slots, slots[::-1]):
         answers = model.segment(encoded, order)
-        for lane, answer in zip(order, answers, strict=True):
-            same = history[len(lane.interactions) - 1]
-            assert answer.interactions == lane.interactions
+        for slot, answer in zip(order, answers, strict=True):
+            same = history[len(slot.interactions) - 1]
+            assert answer.interactions == slot.interactions
             assert np.array_equal(answer.probability, same.probability)
             assert np.array_equal(answer.mask, same.mask)
     assert pickle.dumps(history[1].memory) == before, "the memory was changed"

@@ -14,7 +14,7 @@ import rclicks
 from rclicks.analysis.bootstrap import Interval, mean_interval
 from rclicks.analysis.rater_set_table import rater_set_table
 from rclicks.analysis.rater_tables import rater_summary
-from rclicks.analysis.runs import Aim, Runs, load_runs
+from rclicks.analysis.runs import Runs, Threshold, load_runs
 from rclicks.analysis.tables import make_table
 from rclicks.errors import ProtocolError
 from rclicks.metrics.raters.consensus import RULES
@@ -64,7 +64,7 @@ def test_a_sample_counts_once() -> None:
     rows = [{"sample": "a", "rater": r, "ged": v} for r, v in (("ann", 0.1), ("bob", 0.3))]
     rows += [{"sample": "a", "object": "1", "ged": 0.8}, {"sample": "b", "ged": 1.0}, {"sample": "c", "ged": 0.2}]
     ged, union = lines(runs(rows))
-    assert (ged["metric"], ged["better"], ged["follow"]) == ("ged", "lower", "raters")
+    assert (ged["metric"], ged["better"], ged["reference"]) == ("ged", "lower", "raters")
     assert ged["mean"] == pytest.approx((0.4 + 1.0 + 0.2) / 3)
     assert ged["95 % CI"] == by_hand([0.4, 1.0, 0.2])
     assert (ged["samples"], ged["undefined"], ged["M"]) == (3, 0, "4")
@@ -81,7 +81,7 @@ def test_the_last_interaction_counts() -> None:
 def test_kinds_of_truth_groups_and_models_stand_apart() -> None:
     rows = [{"sample": "a", "rater": r, "ged": i / 10} for i, r in enumerate(("ann", "bob", "majority", "staple"))]
     rows += [{"sample": "a", "group": "G1", "ged": 0.7}, {"sample": "a", "model": "other", "ged": 0.9}]
-    found = [(x["model"], x["group"], x["follow"], x["mean"]) for x in lines(runs(rows, ("ged",)))]
+    found = [(x["model"], x["group"], x["reference"], x["mean"]) for x in lines(runs(rows, ("ged",)))]
     assert found == [
         ("m", "", "raters", pytest.approx(0.05)),
         ("m", "", "majority", pytest.approx(0.2)),
@@ -115,9 +115,9 @@ def test_objects_of_one_rater_are_left_out() -> None:
 
 def test_clicks_are_not_counted_by_measures_of_all_raters() -> None:
     played = runs([{"sample": "a"}], ("dice-union", "dice"))
-    Aim("dice").check(played)
+    Threshold("dice").check(played)
     with pytest.raises(ProtocolError, match="clicks cannot be counted by 'dice-union'; this run allows iou, dice"):
-        Aim("dice-union").check(played)
+        Threshold("dice-union").check(played)
     assert "dice-union final" not in make_table(played, "iou").frame
 
 

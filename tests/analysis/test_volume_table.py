@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rclicks.analysis.runs import Aim, Runs
+from rclicks.analysis.runs import Runs, Threshold
 from rclicks.analysis.tables import make_table
 from rclicks.analysis.volume_table import gated, volume_table
 from rclicks.errors import ProtocolError
@@ -72,7 +72,7 @@ def test_the_forced_zero_of_the_challenge() -> None:
 
 def test_clicks_counted_by_dice() -> None:
     played = runs({("a", "1"): [0.5, 0.75, 0.8], ("a", "2"): [0.1, 0.2, 0.3]}, 3)
-    (row,) = make_table(played, "noc", Aim("dice", 0.7)).frame.to_dict("records")
+    (row,) = make_table(played, "noc", Threshold("dice", 0.7)).frame.to_dict("records")
     assert row["NoC@70"] == 2.5
     assert row["NoF@70"] == 1
     assert row["Dice@1"] == pytest.approx(0.3)
@@ -80,11 +80,11 @@ def test_clicks_counted_by_dice() -> None:
     with pytest.raises(
         ProtocolError, match="cannot be counted by 'hd95-surfel'; this run allows iou, dice, nsd-surfel"
     ):
-        make_table(played, "noc", Aim("hd95-surfel"))
+        make_table(played, "noc", Threshold("hd95-surfel"))
     with pytest.raises(ProtocolError, match="the threshold is 70"):
-        make_table(played, "noc", Aim("dice", 70))
+        make_table(played, "noc", Threshold("dice", 70))
     with pytest.raises(ProtocolError, match="counts no clicks"):
-        make_table(played, "volumes", Aim("dice"))
+        make_table(played, "volumes", Threshold("dice"))
 
 
 def test_records_older_than_a_column_are_read(tmp_path: object) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rclicks.cli.words import split_specs
+from rclicks.cli.specs import split_specs
 from support import REPOSITORY
 
 PLUGINS = Path(__file__).parent.parent / "plugins"

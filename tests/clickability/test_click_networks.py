@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from rclicks.cards import ClickModelCard
 from rclicks.clickability import saliency, segnext
-from rclicks.clickability.contract import Ask
+from rclicks.clickability.contract import ClickMapQuery
 from rclicks.clickability.letterbox import Letterbox
 from rclicks.errors import DataError, ProtocolError, WeightsError
 from rclicks.models.weights import synthetic_state
@@ -31,14 +31,14 @@ def fixture(name: str) -> dict[str, np.ndarray]:
         return {key: file[key] for key in file.files}
 
 
-def ellipses(seed: int, h: int, w: int) -> Ask:
+def ellipses(seed: int, h: int, w: int) -> ClickMapQuery:
     """Return the object and error masks of the golden files' README."""
     rng = np.random.default_rng(seed)
     yy, xx = np.mgrid[0:h, 0:w]
     cy, cx = rng.uniform(0.4, 0.6) * h, rng.uniform(0.4, 0.6) * w
     a, b = rng.uniform(0.2, 0.35) * h, rng.uniform(0.2, 0.35) * w
     mask = ((yy - cy) / a) ** 2 + ((xx - cx) / b) ** 2 <= 1
-    return Ask(mask.astype(np.float32), (mask & (xx > cx)).astype(np.float32))
+    return ClickMapQuery(mask.astype(np.float32), (mask & (xx > cx)).astype(np.float32))
 
 
 def fixture_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -180,8 +180,8 @@ def test_options_are_checked() -> None:
 def raw_input(case: dict) -> tuple[torch.Tensor, torch.Tensor]:
     h, w = case["hw"]
     image = (rng_image(case["image_seed"], h, w) / 255 - segnext.MEAN) / segnext.DEVIATION
-    ask = ellipses(case["mask_seed"], h, w)
-    masks = np.stack([ask.mask, ask.error])
+    query = ellipses(case["mask_seed"], h, w)
+    masks = np.stack([query.mask, query.error])
     return torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None], torch.from_numpy(masks)[None]
 
 
@@ -218,8 +218,8 @@ def test_both_published_wrappers_give_the_golden_maps(variant: str) -> None:
     network = small() if variant == "s" else clickability("b")
     model = segnext.Clickability(SEGNEXT[variant], network, antialias=True)
     simulator = segnext.Clickability(SEGNEXT[variant], network, antialias=True, wrapper="simulator")
-    prepared, ask = model.prepare(rng_image(case["image_seed"], h, w)), ellipses(case["mask_seed"], h, w)
-    boxed = model._boxed(prepared, [ask])[0]  # one pass serves both wrappers
+    prepared, query = model.prepare(rng_image(case["image_seed"], h, w)), ellipses(case["mask_seed"], h, w)
+    boxed = model._boxed(prepared, [query])[0]  # one pass serves both wrappers
     same_as_golden(GOLDEN[variant], "apply0.segnext_apply", model._of_image(boxed, prepared.letterbox))
     same_as_golden(GOLDEN[variant], "apply0.clickability_model_call", simulator._of_image(boxed, prepared.letterbox))
 
@@ -238,7 +238,7 @@ def test_the_published_click_model_has_the_outputs_of_the_fixture() -> None:
     for name in ("wide", "tall"):
         prepared = model.prepare(data[f"{name}_image"])
         same_as_fixture(prepared.image[0, :, ::16, ::16].numpy(), data[f"{name}_padded_image_sub16"])
-        found = model.maps(prepared, [Ask(data[f"{name}_mask"], data[f"{name}_error"])])[0]
+        found = model.maps(prepared, [ClickMapQuery(data[f"{name}_mask"], data[f"{name}_error"])])[0]
         same_as_fixture(found[::5, ::5], data[f"{name}_clickmap_sub5"])
 
 
@@ -254,9 +254,9 @@ def test_the_fixtures_largest_image_is_boxed_alike() -> None:
 def test_asks_together_and_alone_give_the_same_maps() -> None:
     together = segnext.Clickability(SEGNEXT["s"], small(), together=True)
     alone = segnext.Clickability(SEGNEXT["s"], small())
-    image, asks = rng_image(5, 90, 130), [ellipses(seed, 90, 130) for seed in (6, 7)]
-    expected = alone.maps(alone.prepare(image), asks)
-    for found, single in zip(together.maps(together.prepare(image), asks), expected, strict=True):
+    image, queries = rng_image(5, 90, 130), [ellipses(seed, 90, 130) for seed in (6, 7)]
+    expected = alone.maps(alone.prepare(image), queries)
+    for found, single in zip(together.maps(together.prepare(image), queries), expected, strict=True):
         np.testing.assert_allclose(found, single, rtol=0, atol=1e-4)
     assert np.abs(expected[0] - expected[1]).max() > 0.05  # the masks count
 
@@ -266,8 +266,8 @@ def test_copies_of_an_ask_cost_nothing_on_the_cpu() -> None:
     passes = []
     hook = small().register_forward_hook(lambda _, inputs, __: passes.append(len(inputs[1])))
     model = segnext.Clickability(SEGNEXT["s"], small())
-    ask = ellipses(6, 40, 50)
-    found = model.maps(model.prepare(rng_image(5, 40, 50)), [ask] * 4)
+    query = ellipses(6, 40, 50)
+    found = model.maps(model.prepare(rng_image(5, 40, 50)), [query] * 4)
     hook.remove()
     assert passes == [1]
     assert len(found) == 4
@@ -280,7 +280,7 @@ def test_click_maps_are_fine_for_odd_sizes_and_errors_of_one_pixel(size: tuple[i
     assert model.checkpoint_id == "synthetic"
     error = np.zeros(size, bool)
     error[-1, size[1] // 2] = True
-    [found] = model.maps(model.prepare(rng_image(1, *size)), [Ask(error, error)])
+    [found] = model.maps(model.prepare(rng_image(1, *size)), [ClickMapQuery(error, error)])
     assert found.shape == size
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
@@ -359,14 +359,14 @@ def test_transalnet_has_the_output_of_the_fixture() -> None:
 def test_the_saliency_click_models_give_the_golden_maps(variant: str, case: int) -> None:
     facts = golden(TRANSALNET)["saliency_model"][case]
     h, w = facts["hw"]
-    ask = ellipses(facts["mask_seed"], h, w)
-    rows, columns = saliency.frame_of(ask.error)
+    query = ellipses(facts["mask_seed"], h, w)
+    rows, columns = saliency.frame_of(query.error)
     assert [rows.start, rows.stop - 1, columns.start, columns.stop - 1] == facts["frame_rmin_rmax_cmin_cmax"]
     model = saliency.Saliency(SALIENCY[variant], transalnet())
-    [found] = model.maps(model.prepare(rng_image(facts["image_seed"], h, w)), [ask])
+    [found] = model.maps(model.prepare(rng_image(facts["image_seed"], h, w)), [query])
     same_as_golden(TRANSALNET, facts["tag"], found * 1e4)
     assert float(found.sum(dtype=np.float64)) == pytest.approx(1, abs=1e-6)
-    assert not found[ask.error == 0].any()
+    assert not found[query.error == 0].any()
 
 
 @needs_shared
@@ -374,15 +374,15 @@ def test_saliency_maps_together_are_those_alone_also_at_borders_and_for_one_pixe
     size = (37, 61)
     pixel, border = np.zeros(size, bool), np.zeros(size, bool)
     pixel[20, 60], border[:, :2] = True, True
-    asks = [Ask(error, error) for error in (pixel, border)]
+    queries = [ClickMapQuery(error, error) for error in (pixel, border)]
     image = rng_image(2, *size)
-    alone = saliency.Saliency(SALIENCY["cutout"], transalnet()).maps(image, asks)
-    together = saliency.Saliency(SALIENCY["cutout"], transalnet(), together=True).maps(image, asks)
-    for ask, single, joint in zip(asks, alone, together, strict=True):
+    alone = saliency.Saliency(SALIENCY["cutout"], transalnet()).maps(image, queries)
+    together = saliency.Saliency(SALIENCY["cutout"], transalnet(), together=True).maps(image, queries)
+    for query, single, joint in zip(queries, alone, together, strict=True):
         # The network's map is rounded to 256 levels, and a value near a step can fall to either side.
         np.testing.assert_allclose(joint, single, rtol=0.02, atol=0)
         assert float(single.sum()) == pytest.approx(1, abs=1e-6)
-        assert not single[~ask.error].any()
+        assert not single[~query.error].any()
     assert alone[0][20, 60] == 1
 
 

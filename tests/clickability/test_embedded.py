@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rclicks.clickability.embedded as embedded
-from rclicks.clickability.contract import Ask
+from rclicks.clickability.contract import ClickMapQuery
 from rclicks.clickability.embedded import CARDS, CUES, WEIGHTS, CueModel, cues, load
 from rclicks.clickability.simple import distance_map
 from rclicks.errors import WeightsError
@@ -41,7 +41,7 @@ def test_a_map_is_a_density_inside_the_error(shape: tuple[int, int], seed: int, 
     error = rng.random(shape) < share
     given_error = error * rng.random(shape) if soft else error
     model = load(CARDS[0])
-    (found,) = model.maps(None, [Ask(error, given_error)])
+    (found,) = model.maps(None, [ClickMapQuery(error, given_error)])
     assert found.shape == shape
     assert (found >= 0).all()
     assert (found[given_error == 0] == 0).all()
@@ -51,7 +51,7 @@ def test_a_map_is_a_density_inside_the_error(shape: tuple[int, int], seed: int, 
 def test_the_density_is_the_formula_of_the_module() -> None:
     error = ellipse(40, 60, 18, 25, 12, 20)
     error[:18, 30:] = False
-    found = load(CARDS[0]).maps(None, [Ask(error, error)])[0]
+    found = load(CARDS[0]).maps(None, [ClickMapQuery(error, error)])[0]
     weights = json.loads(WEIGHTS.read_text())["weights"]
     y, x = np.nonzero(error)
     d = np.stack([y - y.mean(), x - x.mean()])
@@ -69,7 +69,7 @@ def test_the_density_is_the_formula_of_the_module() -> None:
 
 def test_people_click_near_the_middle_and_above_it() -> None:
     error = ellipse(101, 101, 50, 50, 40, 30)
-    found = load(CARDS[0]).maps(None, [Ask(error, error)])[0]
+    found = load(CARDS[0]).maps(None, [ClickMapQuery(error, error)])[0]
     assert found[50, 50] > 20 * found[12, 50]
     assert found[30, 50] > found[70, 50]
     np.testing.assert_allclose(found, found[:, ::-1], rtol=1e-3, atol=1e-9)
@@ -79,21 +79,21 @@ def test_size_does_not_matter() -> None:
     small = ellipse(100, 140, 45, 60, 30, 40)
     large = np.kron(small, np.ones((4, 4), bool))
     model = load(CARDS[0])
-    coarse, fine = (model.maps(None, [Ask(m, m)])[0] for m in (small, large))
+    coarse, fine = (model.maps(None, [ClickMapQuery(m, m)])[0] for m in (small, large))
     pooled = fine.reshape(100, 4, 140, 4).sum((1, 3))
     assert np.abs(pooled - coarse).sum() < 0.03
 
 
 def test_a_soft_error_weighs_the_density() -> None:
     error = np.random.default_rng(0).random((20, 20)).astype(np.float32)
-    found = CueModel(CARDS[0], np.zeros(5)).maps(None, [Ask(error > 0, error)])[0]
+    found = CueModel(CARDS[0], np.zeros(5)).maps(None, [ClickMapQuery(error > 0, error)])[0]
     np.testing.assert_allclose(found, error / error.sum(), rtol=1e-5)
 
 
 def test_one_pixel_takes_all() -> None:
     error = np.zeros((5, 7), bool)
     error[4, 6] = True
-    assert load(CARDS[0]).maps(None, [Ask(error, error)])[0][4, 6] == 1
+    assert load(CARDS[0]).maps(None, [ClickMapQuery(error, error)])[0][4, 6] == 1
 
 
 def test_the_file_is_small_and_says_where_it_comes_from() -> None:
@@ -169,7 +169,7 @@ def test_an_own_file_is_used_and_named(tmp_path: Path) -> None:
     file.write_text(json.dumps({"format": embedded.FORMAT, "weights": dict.fromkeys(CUES, 0)}))
     model = load(CARDS[0], checkpoint=str(file))
     error = ellipse(20, 20, 9, 9, 5, 6)
-    np.testing.assert_allclose(model.maps(None, [Ask(error, error)])[0][error], 1 / error.sum(), rtol=1e-6)
+    np.testing.assert_allclose(model.maps(None, [ClickMapQuery(error, error)])[0][error], 1 / error.sum(), rtol=1e-6)
     assert model.checkpoint_id.startswith("flat.json@")
 
 
@@ -183,7 +183,7 @@ def test_it_beats_distance_on_held_out_clicks() -> None:
         scene = item.load()
         rows, columns = np.nonzero(scene.mask)
         box = float(np.ptp(rows) + 1), float(np.ptp(columns) + 1)
-        made = {name: model.maps(None, [Ask(scene.mask, scene.error)])[0] for name, model in models.items()}
+        made = {name: model.maps(None, [ClickMapQuery(scene.mask, scene.error)])[0] for name, model in models.items()}
         made["distance"] = distance_map(scene.error)
         for name, weights in made.items():
             share = weights.ravel().astype(np.float64) / weights.sum(dtype=np.float64)

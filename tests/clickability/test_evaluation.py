@@ -37,8 +37,8 @@ class Bell(ClickModel):
 
     card = ClickModelCard(name="bell", summary="a Gaussian around the centre of the error")
 
-    def maps(self, prepared, asks):
-        return [self.bell(np.asarray(ask.error, bool)) for ask in asks]
+    def maps(self, prepared, queries):
+        return [self.bell(np.asarray(query.error, bool)) for query in queries]
 
     @staticmethod
     def bell(error: np.ndarray) -> np.ndarray:
@@ -103,15 +103,15 @@ def test_displays_are_compared_with_the_description() -> None:
 class Nothing(ClickModel):
     card = ClickModelCard(name="nothing", summary="zeros")
 
-    def maps(self, prepared, asks):
-        return [np.zeros(a.error.shape) for a in asks]
+    def maps(self, prepared, queries):
+        return [np.zeros(a.error.shape) for a in queries]
 
 
 class Wrong(Nothing):
     def __init__(self, answer: np.ndarray) -> None:
         self.answer = answer
 
-    def maps(self, prepared, asks):
+    def maps(self, prepared, queries):
         return [self.answer]
 
 

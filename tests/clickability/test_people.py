@@ -10,7 +10,7 @@ from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.errors import DataError
 from rclicks.human_clicks.pairing import human_items
-from rclicks.human_clicks.tables import RCLICKS, People, read_table, scale_points
+from rclicks.human_clicks.tables import RCLICKS, HumanClicks, read_table, scale_points
 from rclicks.interaction import Click
 from rclicks.sample import Sample, Target
 from support import golden, needs_shared
@@ -60,7 +60,7 @@ def test_published_scaling_is_golden() -> None:
 
 
 def test_people_of_the_rclicks_layout(tmp_path: Path) -> None:
-    people = People(written(tmp_path, ROWS))
+    people = HumanClicks(written(tmp_path, ROWS))
     cat, dog = Pictures("COCO_MVal")[0], Pictures("TETRIS")[0]
     assert people.of(cat, cat.targets[0]) == {"p1": (Click((20, 10), True),), "p2": (Click((0, 59), True),)}
     assert [list(people.of(dog, t).values()) for t in dog.targets] == [

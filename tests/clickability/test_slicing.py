@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from rclicks.clickability.groups import MassOrder, bounds_of, group_number, published_draw, published_slice
 from rclicks.errors import ProtocolError
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.users.robot import next_click
 from support import SHARED, crc32, golden, needs_shared
 
@@ -59,7 +59,9 @@ def test_published_slices_and_draws_are_golden() -> None:
         drawn = published_draw(kept, uniform)
         if item["map"]["kind"] == "zeros":
             assert drawn is None
-            assert list(next_click(TargetFacts(mask), np.zeros_like(mask)).point) == item["sampled_row_col_seed1234"]
+            assert (
+                list(next_click(TargetReference(mask), np.zeros_like(mask)).point) == item["sampled_row_col_seed1234"]
+            )
             continue
         assert crc32(np.packbits(kept > 0)) == item["allowed_packbits_crc32"], item
         assert np.count_nonzero(kept) == item["n_allowed"]
@@ -82,7 +84,7 @@ def test_successive_published_draws_are_golden() -> None:
             at = (
                 None if not weights.any() else published_draw(published_slice(weights, (0, 1)), numbers.random_sample())
             )
-            at = at or next_click(TargetFacts(mask), np.zeros_like(mask), clicked).point
+            at = at or next_click(TargetReference(mask), np.zeros_like(mask), clicked).point
             assert list(at) == expected, item["map"]
             clicked.append(at)
 

@@ -80,18 +80,18 @@ def test_an_empty_mask_is_not_an_absent_one(tmp_path: Path) -> None:
 
 
 def test_an_absent_rater_can_be_an_error_of_that_sample(tmp_path: Path) -> None:
-    data = folder(tmp_path, {"a": {"ann": DRAWN, "bob": DRAWN}, "b": {"ann": DRAWN}}, missing="refuse")
+    data = folder(tmp_path, {"a": {"ann": DRAWN, "bob": DRAWN}, "b": {"ann": DRAWN}}, on_missing="refuse")
     assert len(data[0].targets[0].masks) == 2
     with pytest.raises(DataError, match=r"bob.b\.png is missing"):
         _ = data[1]
     with pytest.raises(ProtocolError, match="allowed: leave-out, refuse"):
-        folder(tmp_path, {}, missing="guess")
+        folder(tmp_path, {}, on_missing="guess")
 
 
 def test_an_object_that_nobody_drew_is_left_out_or_kept(tmp_path: Path) -> None:
     files = {"a": {"ann": np.zeros_like(DRAWN), "bob": np.zeros_like(DRAWN)}}
     assert folder(tmp_path, files)[0].targets == ()
-    (kept,) = folder(tmp_path, files, nobody="keep")[0].targets
+    (kept,) = folder(tmp_path, files, on_empty="keep")[0].targets
     assert kept.raters == ("ann", "bob")
     assert not any(m.any() for m in kept.masks)
 
@@ -117,12 +117,12 @@ def test_every_pattern_of_raters_comes_back(tmp_path_factory: pytest.TempPathFac
     root = tmp_path_factory.mktemp("set")
     (root / "images").mkdir()
     (root / "masks" / "r0").mkdir(parents=True)
-    drawings = {"drew": DRAWN, "nothing": np.zeros_like(DRAWN)}
+    mask_files = {"drew": DRAWN, "nothing": np.zeros_like(DRAWN)}
     files = {
-        f"s{i}": {f"r{k}": drawings[word] for k, word in enumerate(words) if word != "absent"}
+        f"s{i}": {f"r{k}": mask_files[word] for k, word in enumerate(words) if word != "absent"}
         for i, words in enumerate(plan)
     }
-    data = folder(root, files, nobody="keep")
+    data = folder(root, files, on_empty="keep")
     if any(not own for own in files.values()):
         with pytest.raises(DataError, match="have no mask of any rater"):
             _ = data.ids
@@ -462,7 +462,7 @@ def test_mbhseg_keeps_annotators_and_reads_the_published_arrays(tmp_path: Path) 
         data = opened("MBHSeg_multi", root)
         found = [{t.id: [int(m.sum()) for m in t.masks] for t in s.targets} for s in data]
         assert found == [{"IPH": [15, 0]}, {"IPH": [15, 15], "SDH": [9, 0]}, {"IPH": [15, 15], "SDH": [0, 9]}]
-        kept = opened("MBHSeg_multi", root, nobody="keep")[0].targets
+        kept = opened("MBHSeg_multi", root, on_empty="keep")[0].targets
         assert [t.id for t in kept] == list(CLASSES)
     with pytest.raises(DataError, match="Masks without classes are for MBHSeg_binary"):
         _ = opened("MBHSeg_multi", roots["binary"])[0]

@@ -158,7 +158,7 @@ def test_a_sample_with_a_missing_rater(family: Family, tmp_path: Path) -> None:
     if family.name != "AESPA_demo":  # whose raters are those of the sample
         assert any(gone.name in note for note in data.notes)
         with pytest.raises(DataError, match=f"{gone.name} is missing"):
-            _ = family.open(tmp_path, missing="refuse", raters=raters_of(data))[1]
+            _ = family.open(tmp_path, on_missing="refuse", raters=raters_of(data))[1]
 
 
 @families
@@ -481,7 +481,7 @@ def test_a_run_goes_on_and_says_what_failed(tmp_path: Path) -> None:
         models=["geodesic"],
         datasets=[f"multirater-folder:root={tmp_path / 'data'}"],
         clicks=1,
-        follow=["raters"],
+        reference=["raters"],
     )
     played = {(row.sample, row.rater) for row in frame.itertuples()}
     assert played == {("01", "ann"), ("01", "bob"), ("03", "ann"), ("04", "ann")}

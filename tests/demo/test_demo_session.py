@@ -19,7 +19,7 @@ from rclicks.engine.loading import load_model
 from rclicks.errors import DataError, PluginError, ProtocolError, UnknownNameError, WeightsError
 from rclicks.interaction import Click
 from rclicks.metrics.overlap import dice, iou
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.models.contract import State
 from rclicks.registry import Registry
 from rclicks.sample import Sample, Target
@@ -158,7 +158,7 @@ def test_a_log_replays_to_the_same_iou(name: str, root: Path, tmp_path: Path) ->
         plugins=[tmp_path],
     )
     assert frame.attrs["failures"] == []
-    facts = TargetFacts(TRUTH)
+    facts = TargetReference(TRUTH)
     wanted = [iou(facts, mask) for mask in bench.masks(session)[1:]]
     assert frame.sort_values("round")["iou"].tolist() == pytest.approx(wanted, abs=1e-12)
     assert len(wanted) == len(session.clicks) >= 3
@@ -191,7 +191,7 @@ def test_a_log_of_several_raters_replays_too(root: Path, bench: Bench, tmp_path:
 
 
 def test_the_suggestion_is_the_base_rule(bench: Bench, session: Session) -> None:
-    assert session.suggest("gt", bench.masks(session)[-1]) == next_click(TargetFacts(TRUTH), np.zeros(SHAPE, bool))
+    assert session.suggest("gt", bench.masks(session)[-1]) == next_click(TargetReference(TRUTH), np.zeros(SHAPE, bool))
     again = session.place(session.suggest("gt", np.zeros(SHAPE, bool)))
     assert again.suggest("gt", np.zeros(SHAPE, bool)) != again.clicks[0]  # never the same pixel twice
     assert session.suggest("gt", TRUTH) is None

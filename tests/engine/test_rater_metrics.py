@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import rclicks
-from rclicks.engine.episode import Rules, play
+from rclicks.engine.episode import EpisodeConfig, play
 from rclicks.engine.loading import load_model, load_user
-from rclicks.engine.raters import AnswerError, prediction_of
-from rclicks.errors import ProtocolError, UnknownNameError
+from rclicks.engine.raters import prediction_of
+from rclicks.errors import InvalidPrediction, ProtocolError, UnknownNameError
 from rclicks.metrics.raters import calibration, soft
 from rclicks.metrics.raters import consensus as raters_consensus
 from rclicks.metrics.raters import scores as raters_scores
@@ -28,7 +28,7 @@ from rclicks.metrics.raters.insight import collective_insight
 from rclicks.metrics.raters.matching import matched
 from rclicks.metrics.raters.ncc import ncc
 from rclicks.metrics.raters.overlap import Overlaps, vote_fraction
-from rclicks.metrics.raters.scores import Prediction, RaterFacts, score_raters
+from rclicks.metrics.raters.scores import Prediction, RaterReference, score_raters
 from rclicks.models.contract import State
 from rclicks.protocol import Protocol
 from rclicks.records.store import load_failures, load_records, load_run, same_records
@@ -119,7 +119,7 @@ def test_every_measure_is_the_function_it_names() -> None:
         maps[-1] = maps[0] * 0.99  # two masks of the set are nearly one
         drawn, guess = raters > rng.uniform(0.3, 0.7, (r, 1, 1)), maps > 0.45
         mask = maps.mean(axis=0) > 0.4
-        found = score_raters(RATERS, RaterFacts(drawn), Prediction(mask, guess, maps))
+        found = score_raters(RATERS, RaterReference(drawn), Prediction(mask, guess, maps))
         expected = direct(mask, guess, maps, drawn, 2)  # 2 % of the diagonal of 40 x 90 is 1.97 pixels
         assert expected.keys() == RATERS.keys()
         assert found == pytest.approx(expected, rel=1e-12)
@@ -178,7 +178,7 @@ def test_published_values(case: str) -> None:
     with np.load(GOLDEN / "metric_cases.npz", allow_pickle=False) as file:
         p, y = file[f"{case}/prob_u8"] / 255, file[f"{case}/gt"] > 0
     expected = VALUES[case]
-    found = score_raters(RATERS, RaterFacts(list(y)), Prediction(p[-1] > 0.5, p > 0.5, p))
+    found = score_raters(RATERS, RaterReference(list(y)), Prediction(p[-1] > 0.5, p > 0.5, p))
     assert found["ged"] == pytest.approx(expected["phiseg"]["GED"], abs=1e-6)
     assert found["ged-dice"] == pytest.approx(-expected["aespa"]["GED"], abs=1e-6)
     assert found["rater-coverage"] == pytest.approx(expected["ci"]["D_max"], abs=1e-6)
@@ -211,13 +211,13 @@ def test_ignored_pixels_count_nowhere(seed: int) -> None:
     # With the near region the whole width left, cutting the ignored columns off must change nothing.
     names = [name for name in RATERS if not name.endswith("-near")]
     cut = np.s_[..., :7]
-    kept = score_raters(names, RaterFacts(raters, ignore), Prediction(maps[0] > 0.5, maps > 0.5, maps))
-    other = score_raters(names, RaterFacts(raters[cut]), Prediction(maps[0][cut] > 0.5, maps[cut] > 0.5, maps[cut]))
+    kept = score_raters(names, RaterReference(raters, ignore), Prediction(maps[0] > 0.5, maps > 0.5, maps))
+    other = score_raters(names, RaterReference(raters[cut]), Prediction(maps[0][cut] > 0.5, maps[cut] > 0.5, maps[cut]))
     assert kept == pytest.approx(other, nan_ok=True)
     far = np.where(ignore, 1.0, maps)  # what a model says of ignored pixels, and how near that comes, is nothing
-    again = score_raters(RATERS, RaterFacts(raters, ignore), Prediction(far[0] > 0.5, far > 0.5, far))
+    again = score_raters(RATERS, RaterReference(raters, ignore), Prediction(far[0] > 0.5, far > 0.5, far))
     assert again == pytest.approx(
-        score_raters(RATERS, RaterFacts(raters, ignore), Prediction(maps[0] > 0.5, maps > 0.5, maps)), nan_ok=True
+        score_raters(RATERS, RaterReference(raters, ignore), Prediction(maps[0] > 0.5, maps > 0.5, maps)), nan_ok=True
     )
 
 
@@ -227,7 +227,7 @@ def test_what_is_near_an_ignored_pixel_is_not_near_a_mask() -> None:
     quiet = np.where(discs(8)[0], 0.9, 0.2)
     loud = np.where(ignore, 0.9, quiet)
     one, other = (
-        score_raters(RATERS, RaterFacts(discs(6, 10), ignore), Prediction(p > 0.5, p[None] > 0.5, p[None]))
+        score_raters(RATERS, RaterReference(discs(6, 10), ignore), Prediction(p > 0.5, p[None] > 0.5, p[None]))
         for p in (quiet, loud)
     )
     assert one == pytest.approx(other, nan_ok=True)
@@ -237,7 +237,7 @@ def test_areas_are_in_square_millimetres() -> None:
     raters, guess = discs(6, 10), discs(8)
     one, half = (
         score_raters(
-            ("crps-volume", "ged"), RaterFacts(raters, None, spacing), Prediction(guess[0], guess, guess * 1.0)
+            ("crps-volume", "ged"), RaterReference(raters, None, spacing), Prediction(guess[0], guess, guess * 1.0)
         )
         for spacing in ((1.0, 1.0), (0.5, 0.5))
     )
@@ -292,13 +292,13 @@ def test_a_wrong_set_fails_its_trajectory(tmp_path: Path, fault: str, words: str
     frame = run(tmp_path / "r", "ged", model=f"toy-samples:fault={fault}", limit=1)
     assert frame.empty
     failures = load_failures(tmp_path / "r")
-    assert failures["error"].tolist() == ["BadPrediction"] * 3
+    assert failures["error"].tolist() == ["InvalidPrediction"] * 3
     assert failures["message"].str.fullmatch(f".* returned {words}.* in round 1").all()
 
 
 def test_one_answer_is_checked_too() -> None:
     mask = np.ones((2, 2), bool)
-    with pytest.raises(AnswerError, match=r"probabilities in 2\.0\.\.2\.0"):
+    with pytest.raises(InvalidPrediction, match=r"probabilities in 2\.0\.\.2\.0"):
         prediction_of(State((), mask, np.full((2, 2), 2, np.float32)), None, 0.5)
     assert prediction_of(State((), mask), None, 0.5).probabilities is None
 
@@ -307,7 +307,7 @@ def test_one_answer_is_checked_too() -> None:
 
 
 def test_records_do_not_depend_on_workers_or_lanes(tmp_path: Path) -> None:
-    kind = {"follow": ["majority-random", "raters"], "clicks": 2}
+    kind = {"reference": ["majority-random", "raters"], "clicks": 2}
     one, two, wide = (
         run(tmp_path / name, *RATERS, **kind | how)
         for name, how in (("1", {}), ("2", {"workers": 2}), ("w", {"lanes": 4}))
@@ -361,7 +361,7 @@ def test_volumes_have_the_measures_of_masks() -> None:
     image = np.zeros((6, 12, 12), np.int16)
     sample = Sample("d", "s", image, (Target("0", tuple(balls), None, ("a", "b")),), (2.0, 1.0, 1.0))
     names = ("iou", *(name for name, card in RATERS.items() if 3 in card.dims))
-    rules = Rules("m", Protocol.named("default", clicks=1), names, 42, 1, "unit")
+    rules = EpisodeConfig("m", Protocol.named("default", clicks=1), names, 42, 1, "unit")
     user = load_user(registry, parse("robot"), rules.protocol)
     rows = [
         play(load_model(registry, parse(model)), sample, [("robot", user)], rules).rows[0]
@@ -382,7 +382,7 @@ def test_names_that_do_not_exist_and_do_not_fit(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match=r"unknown metric 'gde'\. Did you mean .*ged"):
         run(tmp_path / "r", "gde")
     with pytest.raises(UnknownNameError, match="unknown metric 'iou'"):
-        score_raters(["iou"], RaterFacts(discs(6)), Prediction(discs(6)[0], discs(6), discs(6) * 1.0))
+        score_raters(["iou"], RaterReference(discs(6)), Prediction(discs(6)[0], discs(6), discs(6) * 1.0))
 
 
 @needs_shared
@@ -409,7 +409,7 @@ def test_the_catalogue_is_whole() -> None:
 
 def test_a_perfect_set_has_the_best_values() -> None:
     raters = discs(6, 10, 14)
-    found = score_raters(RATERS, RaterFacts(raters), Prediction(raters[1], raters, raters.astype(float)))
+    found = score_raters(RATERS, RaterReference(raters), Prediction(raters[1], raters, raters.astype(float)))
     best = {True: 1.0, False: 0.0}
     # What is best is another value: one mask cannot be all consensus masks, nor can honest maps be any single rater.
     other = {"dice-union", "dice-intersection", "sample-rater-distance", "ged-unbiased", "soft-dice-plain"}

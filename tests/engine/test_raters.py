@@ -8,9 +8,9 @@ import pytest
 
 import rclicks
 from rclicks.analysis.rater_tables import rater_matrices, rater_robustness, rater_summary
-from rclicks.analysis.runs import Aim, load_runs, narrowed
+from rclicks.analysis.runs import Threshold, filter_runs, load_runs
 from rclicks.analysis.tables import make_table
-from rclicks.engine.raters import Jury, followed, panel_of
+from rclicks.engine.raters import RaterScorer, followed, rater_masks
 from rclicks.errors import DataError, ProtocolError
 from rclicks.metrics.raters.consensus import RULES
 from rclicks.records.store import load_records, load_run, same_records
@@ -37,7 +37,7 @@ def discs() -> dict[str, np.ndarray]:
 
 
 def test_every_rater_scores_every_round(tmp_path: Path) -> None:
-    frame = run(tmp_path / "r", follow=["raters", "majority", "union"])
+    frame = run(tmp_path / "r", reference=["raters", "majority", "union"])
     assert frame["rater"].tolist() == ["ann", "bob", "cat", "majority", "union"] * 3
     masks = discs()
     for row in frame[frame["sample"] == "s0"].itertuples():
@@ -52,8 +52,8 @@ def test_every_rater_scores_every_round(tmp_path: Path) -> None:
 
 
 def test_records_do_not_depend_on_workers(tmp_path: Path) -> None:
-    one = run(tmp_path / "1", follow=["majority-random", "raters"])
-    two = run(tmp_path / "2", follow=["majority-random", "raters"], workers=2)
+    one = run(tmp_path / "1", reference=["majority-random", "raters"])
+    two = run(tmp_path / "2", reference=["majority-random", "raters"], workers=2)
     assert same_records(one, two)
     changed = two.copy()
     changed.at[0, "rater_dice"] = np.array([0.0, 0.0, 0.0])
@@ -61,23 +61,23 @@ def test_records_do_not_depend_on_workers(tmp_path: Path) -> None:
 
 
 def test_the_tables_by_hand(tmp_path: Path) -> None:
-    run(tmp_path / "r", follow=["raters", "staple"])
+    run(tmp_path / "r", reference=["raters", "staple"])
     runs = load_runs([tmp_path / "r"])
     masks = list(discs().values())
     on = [dice(m, masks[1]) for m in masks]  # all trajectories end with bob's disc
     between = np.array([[dice(a, b) for b in masks] for a in masks])
     own, rule = rater_summary(runs).frame.to_dict("records")
-    assert (own["follow"], rule["follow"]) == ("raters", "staple")
-    assert own["own"] == pytest.approx(np.mean(on))
-    assert own["others"] == pytest.approx(np.mean(on))
+    assert (own["reference"], rule["reference"]) == ("raters", "staple")
+    assert own["followed rater"] == pytest.approx(np.mean(on))
+    assert own["other raters"] == pytest.approx(np.mean(on))
     assert own["gap"] == pytest.approx(0)
     assert own["identified"] == pytest.approx(1 / 3)
-    assert own["ceiling"] == pytest.approx(between[~np.eye(3, dtype=bool)].mean())
-    assert rule["others"] == pytest.approx(np.mean(on))
+    assert own["inter-rater"] == pytest.approx(between[~np.eye(3, dtype=bool)].mean())
+    assert rule["other raters"] == pytest.approx(np.mean(on))
     frame = rater_matrices(runs).frame.set_index("clicks of")
     assert frame.loc["ann", "on bob"] == pytest.approx(1.0)
     assert frame.loc["ann", "on cat"] == pytest.approx(on[2])
-    assert frame.loc["cat", "own"] == pytest.approx(on[2])
+    assert frame.loc["cat", "followed rater"] == pytest.approx(on[2])
     assert frame.loc["bob", "on bob"] == pytest.approx((between[1, 0] + between[1, 2]) / 2)
     assert make_table(runs, "raters").frame.equals(rater_summary(runs).frame)
 
@@ -87,7 +87,7 @@ def test_names_of_strangers_are_not_averaged(tmp_path: Path) -> None:
     runs = load_runs([tmp_path / "r"])
     assert load_run(tmp_path / "r")["effective"]["rater_identity"] == {"toy-strangers": "within-sample"}
     assert rater_summary(runs).frame["n"].tolist() == [3]
-    for table in (rater_matrices, lambda r: rater_robustness(r, Aim())):
+    for table in (rater_matrices, lambda r: rater_robustness(r, Threshold())):
         with pytest.raises(ProtocolError, match="needs rater_identity 'known'"):
             table(runs)
     run(tmp_path / "s", datasets=[{"name": "toy-strangers", "options": {"identity": "known"}}])
@@ -101,19 +101,19 @@ def test_names_of_strangers_are_not_averaged(tmp_path: Path) -> None:
 def test_a_part_of_a_run(tmp_path: Path) -> None:
     run(tmp_path / "r", models=["toy:radius=10", "toy:radius=6"], users=["robot", {"name": "robot", "label": "twin"}])
     runs = load_runs([tmp_path / "r"])
-    part = narrowed(runs, models=["toy:radius=6"], datasets=[], users=["robot"])
+    part = filter_runs(runs, models=["toy:radius=6"], datasets=[], users=["robot"])
     assert set(part.records["model"]) == {"toy:radius=6"}
     assert set(part.records["user"]) == {"robot"}
     assert set(part.units["model"]) == {"toy:radius=6"}
-    assert narrowed(runs, models=[], datasets=[], users=[]).records.equals(runs.records)
+    assert filter_runs(runs, models=[], datasets=[], users=[]).records.equals(runs.records)
     with pytest.raises(ProtocolError, match="no user nobody; they have robot, twin"):
-        narrowed(runs, models=[], datasets=[], users=["nobody"])
+        filter_runs(runs, models=[], datasets=[], users=["nobody"])
 
 
 def test_robustness_for_each_rater(tmp_path: Path) -> None:
     users = ["robot", {"name": "sampled", "options": {"model": "distance", "groups": 2}}]
     run(tmp_path / "r", users=users, clicks=3)
-    frame = rater_robustness(load_runs([tmp_path / "r"]), Aim("dice", 0.9)).frame
+    frame = rater_robustness(load_runs([tmp_path / "r"]), Threshold("dice", 0.9)).frame
     assert frame["rater"].tolist() == ["ann", "bob", "cat"]
     assert frame["n"].tolist() == [3, 3, 3]
     assert frame["Base NoC"].tolist()[1] == 1.0
@@ -121,7 +121,7 @@ def test_robustness_for_each_rater(tmp_path: Path) -> None:
 
 def test_a_rater_who_drew_nothing_is_scored_but_not_followed(tmp_path: Path) -> None:
     frame = run(
-        tmp_path / "r", datasets=[{"name": "toy-raters", "options": {"silent": True}}], follow=["raters", "union"]
+        tmp_path / "r", datasets=[{"name": "toy-raters", "options": {"silent": True}}], reference=["raters", "union"]
     )
     assert set(frame["rater"]) == {"bob", "cat", "union"}
     assert all(scores[0] == 0 for scores in frame["rater_dice"])
@@ -130,9 +130,9 @@ def test_a_rater_who_drew_nothing_is_scored_but_not_followed(tmp_path: Path) -> 
     table = rater_summary(load_runs([tmp_path / "r"]))
     masks = discs()
     between = dice(masks["bob"], masks["cat"])
-    own = table.frame.set_index("follow").loc["raters"]
-    assert own["others"] == pytest.approx((between + 1) / 2)  # all end with bob's disc; ann would make it smaller
-    assert own["ceiling"] == pytest.approx(between)
+    own = table.frame.set_index("reference").loc["raters"]
+    assert own["other raters"] == pytest.approx((between + 1) / 2)  # all end with bob's disc; ann would make it smaller
+    assert own["inter-rater"] == pytest.approx(between)
     assert any("without a pixel" in note and "3 of toy-raters" in note for note in table.notes)
 
 
@@ -143,17 +143,17 @@ def test_one_rater_needs_no_panel(tmp_path: Path) -> None:
         rater_summary(load_runs([tmp_path / "r"]))
 
 
-@pytest.mark.parametrize("follow", [["nobody"], [], ["raters", "raters"], ["majority", "median"]])
-def test_rules_that_do_not_exist(tmp_path: Path, follow: list[str]) -> None:
-    with pytest.raises(ProtocolError, match="follow is .*expected some of raters, majority"):
-        run(tmp_path / "r", follow=follow)
+@pytest.mark.parametrize("reference", [["nobody"], [], ["raters", "raters"], ["majority", "median"]])
+def test_rules_that_do_not_exist(tmp_path: Path, reference: list[str]) -> None:
+    with pytest.raises(ProtocolError, match="reference is .*expected some of raters, majority"):
+        run(tmp_path / "r", reference=reference)
 
 
 def test_a_jury_counts_two_empty_masks_as_agreement() -> None:
     some, none = np.eye(4, dtype=bool), np.zeros((4, 4), bool)
     target = Target("0", (some, none), None, ("a", "b"))
-    jury = Jury(panel_of(target, (1.0, 1.0)), none)
-    assert jury.verdict(none) == {
+    rater_scorer = RaterScorer(rater_masks(target, (1.0, 1.0)), none)
+    assert rater_scorer.score(none) == {
         "raters": ["a", "b"],
         "rater_area": [4, 0],
         "followed_dice": [0.0, 1.0],
@@ -208,11 +208,11 @@ def test_ignored_pixels_have_no_say_in_a_consensus() -> None:
 
 
 def test_the_ceiling_of_a_consensus_is_with_those_who_drew(tmp_path: Path) -> None:
-    run(tmp_path / "r", datasets=[{"name": "toy-raters", "options": {"silent": True}}], follow=["union"])
+    run(tmp_path / "r", datasets=[{"name": "toy-raters", "options": {"silent": True}}], reference=["union"])
     masks = discs()
     row = rater_summary(load_runs([tmp_path / "r"])).frame.iloc[0]
-    assert row["ceiling"] == pytest.approx((dice(masks["bob"], masks["cat"]) + 1) / 2)
-    assert row["others"] == pytest.approx((1 + dice(masks["bob"], masks["cat"])) / 2)
+    assert row["inter-rater"] == pytest.approx((dice(masks["bob"], masks["cat"]) + 1) / 2)
+    assert row["other raters"] == pytest.approx((1 + dice(masks["bob"], masks["cat"])) / 2)
 
 
 def test_clicks_to_the_ceiling(tmp_path: Path) -> None:
@@ -228,10 +228,10 @@ def test_clicks_to_the_ceiling(tmp_path: Path) -> None:
 @needs_shared
 def test_real_raters(tmp_path: Path) -> None:
     data = {"name": "QUBIQ_brain_growth", "root": str(SHARED / "data" / "multirater" / "qubiq_brain_growth")}
-    run(tmp_path / "r", models=["graph-cut"], datasets=[data], limit=2, follow=["raters", "majority"])
+    run(tmp_path / "r", models=["graph-cut"], datasets=[data], limit=2, reference=["raters", "majority"])
     rows = rater_summary(load_runs([tmp_path / "r"])).frame.to_dict("records")
     assert [row["n"] for row in rows] == [2, 2]
-    assert 0.7 < rows[0]["ceiling"] < 1
+    assert 0.7 < rows[0]["inter-rater"] < 1
 
 
 def test_a_fresh_run_leaves_nothing_of_the_old_one(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from rclicks.benchmark import Benchmark
-from rclicks.engine.episode import Rules, play
+from rclicks.engine.episode import EpisodeConfig, play
 from rclicks.engine.loading import load_dataset, load_model, load_user
 from rclicks.engine.plan import make_plan
 from rclicks.engine.pool import run_here
@@ -73,7 +73,7 @@ def test_encoder_runs_once_an_image_for_all_objects_users_and_replicates(registr
     model = load_model(registry, parse("toy-box"))
     users = [(s.label, load_user(registry, s, benchmark.protocol)) for s in benchmark.users]
     sample = load_dataset(registry, parse("toy-set"), None)[0]
-    episode = play(model, sample, users, Rules("toy-box", benchmark.protocol, ("iou",), 42, 4, "u"))
+    episode = play(model, sample, users, EpisodeConfig("toy-box", benchmark.protocol, ("iou",), 42, 4, "u"))
     assert model.embeds == 1
     # Round 1 has 2 objects x (1 robot + 1 tight + 3 jittered boxes) = 10 lanes in 3 batches; rounds 2 to 4 have the
     # two robots only.
@@ -82,14 +82,14 @@ def test_encoder_runs_once_an_image_for_all_objects_users_and_replicates(registr
 
 
 def test_lanes_are_padded_to_the_canonical_count_and_recorded(registry: Registry, tmp_path: Path) -> None:
-    frame = run(registry, tmp_path / "r", study(), lanes=8)
+    frame = run(registry, tmp_path / "r", study(), batch_size=8)
     assert set(frame["lanes"]) == {8}
-    other = run(registry, tmp_path / "s", study(), lanes=1)
+    other = run(registry, tmp_path / "s", study(), batch_size=1)
     assert np.allclose(frame["iou"], other["iou"], atol=1e-6)
 
 
 def test_memory_shortage_halves_the_lanes_and_is_recorded(registry: Registry, tmp_path: Path) -> None:
-    frame = run(registry, tmp_path / "r", study("toy:fits=2"), lanes=8)
+    frame = run(registry, tmp_path / "r", study("toy:fits=2"), batch_size=8)
     assert set(frame["lanes"]) == {2}
     assert len(frame) == 6 * 2 * 4
     assert load_failures(tmp_path / "r").empty
@@ -108,10 +108,10 @@ def test_a_sample_that_fails_is_recorded_and_the_run_goes_on(
 
 
 def test_nan_output_fails_its_trajectory_only(registry: Registry, tmp_path: Path) -> None:
-    frame = run(registry, tmp_path / "r", study("toy:fail_on=s2,fault=nan"), lanes=4)
+    frame = run(registry, tmp_path / "r", study("toy:fail_on=s2,fault=nan"), batch_size=4)
     assert len(frame[frame["sample"] == "s2"]) == 4  # the other object's; the first round of the failed one goes too
     failed = load_failures(tmp_path / "r")
-    assert failed[["sample", "object", "error"]].to_numpy().tolist() == [["s2", "0", "BadPrediction"]]
+    assert failed[["sample", "object", "error"]].to_numpy().tolist() == [["s2", "0", "InvalidPrediction"]]
     assert "NaN" in failed["message"][0]
 
 
@@ -298,7 +298,7 @@ def test_one_lane_that_does_not_fit_is_an_error_of_its_sample(registry: Registry
     user = load_user(registry, parse("robot"), Protocol())
     model.segment = lambda embedding, states: (_ for _ in ()).throw(OutOfMemory("never fits"))
     with pytest.raises(OutOfMemory):
-        play(model, sample, [("robot", user)], Rules("toy", Protocol(), ("iou",), 42, 4, "u"))
+        play(model, sample, [("robot", user)], EpisodeConfig("toy", Protocol(), ("iou",), 42, 4, "u"))
 
 
 def golden_truth(name: str) -> Sample:
@@ -315,7 +315,9 @@ def test_golden_trajectories_with_early_stop(registry: Registry) -> None:
         rules = Protocol.named("compat", stop_iou=item["max_iou_thr"], min_clicks=item["min_clicks"])
         model = load_model(registry, parse(f"toy:radius={item['radius']}"))
         users = [("robot", load_user(registry, parse("robot"), rules))]
-        rows = play(model, golden_truth(item["mask"]), users, Rules("toy", rules, ("iou", "biou"), 42, 1, "u")).rows
+        rows = play(
+            model, golden_truth(item["mask"]), users, EpisodeConfig("toy", rules, ("iou", "biou"), 42, 1, "u")
+        ).rows
         assert [[r["y"], r["x"], int(r["positive"])] for r in rows] == item["clicks_row_col_positive"]
         assert [r["iou"] for r in rows] == pytest.approx(item["iou"], abs=1e-12)
         assert [r["biou"] for r in rows] == pytest.approx(item["boundary_iou"], abs=1e-12)
@@ -333,7 +335,7 @@ def test_golden_scores_of_given_user_clicks(registry: Registry, tmp_path: Path) 
         file.write_text("dataset,sample,object,user,round,y,x,positive\n" + "\n".join(lines) + "\n")
         user = load_user(registry, parse(f"recorded:file={file}"), Protocol())
         model = load_model(registry, parse(f"toy:radius={item['radius']}"))
-        rules = Rules("toy", Protocol(), ("iou", "biou"), 42, 4, "u")
+        rules = EpisodeConfig("toy", Protocol(), ("iou", "biou"), 42, 4, "u")
         rows = play(model, golden_truth(item["mask"]), [("people", user)], rules).rows
         assert [r["group"] for r in rows] == [f"p{i}" for i in range(len(lines))]
         assert [r["iou"] for r in rows] == pytest.approx(item["iou"], abs=1e-12)
@@ -438,7 +440,7 @@ def test_click_groups_in_one_pass(registry: Registry, tmp_path: Path) -> None:
         "sampled:model=centroid,groups=10,label=groups",
         "sampled:model=centroid,groups=1,replicates=2,label=whole",
         f"recorded:file={file},label=people",
-        f"sampled:model=centroid,groups=1,like={file},label=like",
+        f"sampled:model=centroid,groups=1,match_human_count={file},label=matched",
     )
     one = run(registry, tmp_path / "one", study(users=users))
     units = load_units(tmp_path / "one")
@@ -448,19 +450,19 @@ def test_click_groups_in_one_pass(registry: Registry, tmp_path: Path) -> None:
     assert (units["click_maps_later"] <= 2 * 12 * 3).all()
     assert one.groupby("user")["group"].nunique()["groups"] == 10
     played = {user: rows.groupby(["sample", "object"]).size().tolist() for user, rows in one.groupby("user")}
-    assert played["like"] == played["people"]
+    assert played["matched"] == played["people"]
     assert same_records(one, run(registry, tmp_path / "two", study(users=users), workers=2))
 
 
 def test_the_click_model_and_its_files_are_part_of_the_plan(registry: Registry, tmp_path: Path) -> None:
     file = people_file(tmp_path)
-    like = f"sampled:model=uniform,groups=1,like={file},label=like"
+    matched = f"sampled:model=uniform,groups=1,match_human_count={file},label=matched"
     plans = {name: make_plan(study(users=(f"sampled:model={name}",)), registry) for name in ("uniform", "distance")}
     assert plans["uniform"].identity != plans["distance"].identity
-    before = make_plan(study(users=(like,)), registry)
-    assert before.users["like"]["click_model"] == {"name": "uniform", "weights": "none"}
+    before = make_plan(study(users=(matched,)), registry)
+    assert before.users["matched"]["click_model"] == {"name": "uniform", "weights": "none"}
     file.write_text(file.read_text() + "toy-set,s0,0,late,1,20,20,1\n")
-    after = make_plan(study(users=(like,)), registry)
+    after = make_plan(study(users=(matched,)), registry)
     assert before.identity != after.identity
     assert {u.key for u in before.units}.isdisjoint(u.key for u in after.units)
 

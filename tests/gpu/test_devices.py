@@ -33,12 +33,12 @@ def sample():
     return rclicks.load_dataset("toy-set", plugins=[PLUGINS])[0].blind()
 
 
-def answers(name: str, sample, device: str, lanes: int = 2, **options) -> np.ndarray:
+def answers(name: str, sample, device: str, batch_size: int = 2, **options) -> np.ndarray:
     model = rclicks.load_model(name, checkpoint="synthetic", device=device, **options)
     points = ((20, 30), (40, 50), (10, 10), (30, 20))
     states = [State((Click(point, True),)) for point in points]
     embedding = model.embed(sample)
-    found = [s for i in range(0, len(states), lanes) for s in model.segment(embedding, states[i : i + lanes])]
+    found = [s for i in range(0, len(states), batch_size) for s in model.segment(embedding, states[i : i + batch_size])]
     assert all(state.probability.dtype == np.float32 for state in found)
     return np.stack([state.probability for state in found])
 
@@ -59,7 +59,7 @@ def test_reduced_precision_is_close_to_float32(name: str, precision: str, sample
 
 @pytest.mark.parametrize("name", ["ritm-h18s", pytest.param("mobilesam", marks=needs_sam)])
 def test_one_lane_and_four_agree(name: str, sample) -> None:
-    difference = np.abs(answers(name, sample, "cuda", lanes=1) - answers(name, sample, "cuda", lanes=4))
+    difference = np.abs(answers(name, sample, "cuda", batch_size=1) - answers(name, sample, "cuda", batch_size=4))
     assert difference.max() < 1e-3
 
 

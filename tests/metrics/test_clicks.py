@@ -27,12 +27,12 @@ def test_fixture() -> None:
             assert pde(file[f"map_{c}"], points) == pytest.approx(file[f"pde_{c}"], abs=1e-15)
 
 
-def golden_map(facts: dict) -> np.ndarray:
-    yy, xx = np.mgrid[: facts["hw"][0], : facts["hw"][1]]
-    if facts["sigma"] is None:
-        return np.ones(facts["hw"])
-    cy, cx = facts["center_row_col"]
-    return np.exp(-((yy - cy) ** 2 + (xx - cx) ** 2) / (2 * facts["sigma"] ** 2))
+def golden_map(reference: dict) -> np.ndarray:
+    yy, xx = np.mgrid[: reference["hw"][0], : reference["hw"][1]]
+    if reference["sigma"] is None:
+        return np.ones(reference["hw"])
+    cy, cx = reference["center_row_col"]
+    return np.exp(-((yy - cy) ** 2 + (xx - cx) ** 2) / (2 * reference["sigma"] ** 2))
 
 
 @needs_shared
@@ -63,8 +63,8 @@ def test_golden_values_with_the_published_draws() -> None:
             assert value(draw_points(cumulative, alone, width)) == pytest.approx(
                 item[f"{name}_each_with_np_random_seed_42"], abs=1e-12
             )
-            in_order = draw_points(cumulative, script.random_sample((100, n)), width)
-            assert value(in_order) == pytest.approx(item["in_script_order_one_seed_42"][name], abs=1e-12)
+            iter_groups = draw_points(cumulative, script.random_sample((100, n)), width)
+            assert value(iter_groups) == pytest.approx(item["in_script_order_one_seed_42"][name], abs=1e-12)
         assert nss(click_map, real) == pytest.approx(item["nss_each_with_np_random_seed_42"], abs=1e-9)
         assert pde(click_map, real) == pytest.approx(item["pde_each_with_np_random_seed_42"], abs=1e-15)
 

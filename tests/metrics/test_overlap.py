@@ -12,7 +12,7 @@ from rclicks.errors import UnknownNameError
 from rclicks.metrics.boundary import boundary_iou
 from rclicks.metrics.catalogue import score
 from rclicks.metrics.overlap import dice, iou
-from rclicks.metrics.target import TargetFacts, band_width
+from rclicks.metrics.target import TargetReference, band_width
 from rclicks.protocol import Protocol
 from support import golden, golden_arrays, needs_shared, synthetic_truth
 
@@ -64,10 +64,10 @@ def test_golden_iou_and_boundary_iou() -> None:
     for item in items:
         truth = golden_truth(item["gt"], masks)
         prediction = golden_prediction(item["pred"], truth)
-        facts = TargetFacts(truth == 1, truth == -1)
+        reference = TargetReference(truth == 1, truth == -1)
         for function, key in ((iou, "iou"), (boundary_iou, "boundary_iou")):
             expected = math.nan if item[key] is None else item[key]
-            found = function(facts, prediction, empty=math.nan)
+            found = function(reference, prediction, empty=math.nan)
             assert found == pytest.approx(expected, abs=1e-12, nan_ok=True), item
 
 
@@ -78,16 +78,16 @@ def test_equals_naive_definition(seed: int, h: int, w: int) -> None:
     truth = (cv2.blur(rng.random((h, w)), (5, 5)) > 0.5).astype(np.int32)
     truth[rng.random((h, w)) < 0.05] = -1
     prediction = cv2.blur(rng.random((h, w)), (5, 5)) > rng.uniform(0.3, 0.7)
-    facts = TargetFacts(truth == 1, truth == -1)
+    reference = TargetReference(truth == 1, truth == -1)
     expected = naive(truth, prediction)
-    assert iou(facts, prediction, empty=math.nan) == pytest.approx(expected[0], nan_ok=True)
-    assert boundary_iou(facts, prediction, empty=math.nan) == pytest.approx(expected[1], nan_ok=True)
-    value = iou(facts, prediction)
-    assert dice(facts, prediction) == pytest.approx(2 * value / (1 + value))
+    assert iou(reference, prediction, empty=math.nan) == pytest.approx(expected[0], nan_ok=True)
+    assert boundary_iou(reference, prediction, empty=math.nan) == pytest.approx(expected[1], nan_ok=True)
+    value = iou(reference, prediction)
+    assert dice(reference, prediction) == pytest.approx(2 * value / (1 + value))
 
 
 def test_empty_rules_of_both_protocols() -> None:
-    nothing = TargetFacts(np.zeros((4, 5), bool))
+    nothing = TargetReference(np.zeros((4, 5), bool))
     empty = np.zeros((4, 5), bool)
     names = ("iou", "biou", "dice")
     assert set(score(names, nothing, empty, Protocol()).values()) == {1.0}
@@ -95,13 +95,13 @@ def test_empty_rules_of_both_protocols() -> None:
 
 
 def test_wrong_shapes_and_names_are_refused() -> None:
-    facts = TargetFacts(np.ones((4, 5), bool))
+    reference = TargetReference(np.ones((4, 5), bool))
     with pytest.raises(ValueError, match=r"shape \(5, 4\)"):
-        iou(facts, np.ones((5, 4), bool))
+        iou(reference, np.ones((5, 4), bool))
     with pytest.raises(TypeError, match="bool"):
-        TargetFacts(np.ones((4, 5), np.uint8))
+        TargetReference(np.ones((4, 5), np.uint8))
     with pytest.raises(UnknownNameError, match="Did you mean iou"):
-        score(("iuo",), facts, np.ones((4, 5), bool), Protocol())
+        score(("iuo",), reference, np.ones((4, 5), bool), Protocol())
 
 
 def test_band_width_rounds_half_to_even() -> None:

@@ -12,7 +12,7 @@ import pytest
 import rclicks
 from rclicks.data.contract import Dataset
 from rclicks.errors import PluginError
-from rclicks.metrics.raters.agreement import ceiling_normalised, fleiss_kappa, human_ceiling, rater_agreement
+from rclicks.metrics.raters.agreement import agreement_normalised, fleiss_kappa, human_ceiling, rater_agreement
 from rclicks.metrics.raters.consensus import consensus, consensus_scores, leave_one_out_majorities, staple
 from rclicks.sample import Sample, Target
 from support import SHARED
@@ -221,9 +221,9 @@ def drawn_by(*masks: np.ndarray) -> Target:
 
 
 def test_normalised_score() -> None:
-    assert ceiling_normalised(0.6, 0.8) == pytest.approx(0.75)
-    assert math.isnan(ceiling_normalised(0.6, 0.0))
-    assert math.isnan(ceiling_normalised(0.6, math.nan))
+    assert agreement_normalised(0.6, 0.8) == pytest.approx(0.75)
+    assert math.isnan(agreement_normalised(0.6, 0.0))
+    assert math.isnan(agreement_normalised(0.6, math.nan))
 
 
 def test_without_simpleitk_staple_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

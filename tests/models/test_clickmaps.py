@@ -32,23 +32,23 @@ def test_maps_equal_the_fixture() -> None:
 
 
 def test_points_are_sorted_by_sign_and_padded() -> None:
-    lanes = [[(1.0, 2.0, 0, True), (3.0, 4.0, 1, False), (5.0, 6.0, 2, False)], [(7.0, 8.0, 0, True)]]
+    slots = [[(1.0, 2.0, 0, True), (3.0, 4.0, 1, False), (5.0, 6.0, 2, False)], [(7.0, 8.0, 0, True)]]
     expected = [
         [[1, 2, 0], [-1, -1, -1], [3, 4, 1], [5, 6, 2]],
         [[7, 8, 0], [-1, -1, -1], [-1, -1, -1], [-1, -1, -1]],
     ]
-    assert point_tensor(lanes).tolist() == expected
-    assert point_tensor(lanes, limit=2).shape == (2, 2, 3)
+    assert point_tensor(slots).tolist() == expected
+    assert point_tensor(slots, limit=2).shape == (2, 2, 3)
     assert point_tensor([[(7.0, 8.0, 0, True)]]).shape == (1, 2, 3)
-    assert mirrored(lanes[1], 10) == [(7.0, 1.0, 0, True)]
+    assert mirrored(slots[1], 10) == [(7.0, 1.0, 0, True)]
 
 
 @pytest.mark.parametrize("maps", [disk_maps, tanh_maps])
 def test_padding_changes_nothing(maps) -> None:
-    lane = [(4.5, 7.25, 0, True), (9.0, 1.0, 1, False)]
+    slot = [(4.5, 7.25, 0, True), (9.0, 1.0, 1, False)]
     wide = [(float(i), float(i), i, True) for i in range(6)]
-    alone = maps(point_tensor([lane]), (12, 16), 5)
-    padded = maps(point_tensor([lane, wide]), (12, 16), 5)
+    alone = maps(point_tensor([slot]), (12, 16), 5)
+    padded = maps(point_tensor([slot, wide]), (12, 16), 5)
     assert torch.equal(alone[0], padded[0])
 
 

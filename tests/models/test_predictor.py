@@ -12,10 +12,10 @@ from torch.nn.functional import avg_pool2d  # noqa: E402
 from rclicks.cards import ModelCard  # noqa: E402
 from rclicks.errors import DataError  # noqa: E402
 from rclicks.interaction import Click  # noqa: E402
-from rclicks.metrics.target import TargetFacts  # noqa: E402
+from rclicks.metrics.target import TargetReference  # noqa: E402
 from rclicks.models.contract import State  # noqa: E402
 from rclicks.models.early_fusion.click_maps import disk_maps  # noqa: E402
-from rclicks.models.early_fusion.predictor import ClickModel  # noqa: E402
+from rclicks.models.early_fusion.predictor import EarlyFusionModel  # noqa: E402
 from rclicks.models.early_fusion.zoom import ZoomRule  # noqa: E402
 from rclicks.sample import Sample  # noqa: E402
 from rclicks.users.robot import next_click  # noqa: E402
@@ -40,10 +40,10 @@ def analytic(batch, points):
     size, half = batch.shape[2:], points.shape[1] // 2
     yy, xx = torch.meshgrid(torch.arange(size[0]).float(), torch.arange(size[1]).float(), indexing="ij")
     result = []
-    for image, lane in zip(batch, points, strict=True):
+    for image, slot in zip(batch, points, strict=True):
         logits = torch.full(tuple(size), -4.0)
         distances = []
-        for rows in (lane[:half], lane[half:]):
+        for rows in (slot[:half], slot[half:]):
             valid = [p for p in rows if max(p[0], p[1]) >= 0]
             distances.append([torch.sqrt((yy - p[0]) ** 2 + (xx - p[1]) ** 2) for p in valid])
         if distances[0]:
@@ -67,8 +67,8 @@ def pooled(batch, points):
     )
 
 
-def model(network: Callable, zoom: ZoomRule | None, flip: bool = True) -> ClickModel:
-    return ClickModel(CARD, network, previous=True, zoom=lambda dataset: zoom, flip=flip)
+def model(network: Callable, zoom: ZoomRule | None, flip: bool = True) -> EarlyFusionModel:
+    return EarlyFusionModel(CARD, network, previous=True, zoom=lambda dataset: zoom, flip=flip)
 
 
 def rule(facts: dict | None) -> ZoomRule | None:
@@ -98,7 +98,7 @@ def test_every_step_equals_the_golden_predictor(item: dict) -> None:
     for k, (step, (row, column, positive)) in enumerate(zip(item["steps"], item["clicks"], strict=True), 1):
         recorder.calls.clear()
         state = added(state, Click((row, column), bool(positive)))
-        changed = predictor.lane(embedding, state).look.changed
+        changed = predictor.slot(embedding, state).look.changed
         (state,) = predictor.segment(embedding, [state])
         assert state.memory.region == (tuple(step["roi"]) if step["roi"] else None)
         assert len(recorder.calls) == len(step["net_calls"])
@@ -131,7 +131,7 @@ def test_clicker_and_predictor_play_the_golden_loop(mode: str) -> None:
     with np.load(SHARED / "reference/rclicks/fixtures/predictor_loop.npz") as file:
         fixture = {key.removeprefix(f"{mode}_"): file[key] for key in file.files if key.startswith(f"{mode}_")}
     truth, ignore = fixture["gt"] == 1, fixture["gt"] == -1
-    facts = TargetFacts(truth, ignore if ignore.any() else None)
+    facts = TargetReference(truth, ignore if ignore.any() else None)
     predictor = model(pooled, MODES[mode])
     embedding = predictor.embed(Sample("any", "x", fixture["image"]))
     state, mask = State(), np.zeros(truth.shape, bool)
@@ -149,7 +149,7 @@ def test_clicker_and_predictor_play_the_golden_loop(mode: str) -> None:
 
 def lanes_of(count: int) -> list[State]:
     clicks = [[(20, 30, 1), (60, 90, 0)], [(70, 20, 1), (10, 10, 1)], [(50, 100, 1), (20, 30, 0)]]
-    return [State(tuple(Click((r, c), bool(p)) for r, c, p in lane)) for lane in clicks[:count]]
+    return [State(tuple(Click((r, c), bool(p)) for r, c, p in slot)) for slot in clicks[:count]]
 
 
 def test_lanes_of_one_shape_share_a_call_and_agree_with_single_ones() -> None:
@@ -159,7 +159,7 @@ def test_lanes_of_one_shape_share_a_call_and_agree_with_single_ones() -> None:
     states = lanes_of(3)
     together = predictor.segment(embedding, states)
     assert len(recorder.calls) == 1
-    assert len({predictor.lane_key(embedding, s) for s in states}) == 1
+    assert len({predictor.batch_key(embedding, s) for s in states}) == 1
     again = [State((*s.interactions, Click((45, 65))), s.mask, s.probability, s.memory) for s in together]
     for batch in (states, again):
         together = predictor.segment(embedding, batch)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rclicks.errors import DataError
 from rclicks.interaction import Box, Click, Lasso, Scribble
 from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT
-from rclicks.models.seeded.canvas import VolumeCanvas, enlarge, steps_for
+from rclicks.models.seeded.canvas import WorkingVolume, enlarge, steps_for
 from rclicks.models.seeded.grid import Links
 from rclicks.models.seeded.intensity import IntensityModel, bins_of
-from rclicks.models.seeded.seeds_3d import assume, draw, flat_axis, tidy
+from rclicks.models.seeded.seeds_3d import draw, enforce_seeds, flat_axis, implied_background
 from rclicks.sample import Sample
 
 CUBE = (1.0, 1.0, 1.0)
@@ -34,8 +34,8 @@ def seeds_of(interactions, shape, spacing=CUBE, radius=0.0, **rest) -> np.ndarra
     return seeds
 
 
-def canvas_of(shape, spacing=CUBE) -> VolumeCanvas:
-    return VolumeCanvas.of(sample(np.zeros(shape, np.uint8), spacing), 10**8)
+def canvas_of(shape, spacing=CUBE) -> WorkingVolume:
+    return WorkingVolume.of(sample(np.zeros(shape, np.uint8), spacing), 10**8)
 
 
 @given(
@@ -57,24 +57,24 @@ def test_the_budget_is_kept_by_shortening_the_finest_axis(shape, spacing, voxels
 
 def test_block_means_are_means_also_of_the_last_incomplete_blocks() -> None:
     image = np.random.default_rng(0).integers(-500, 900, (7, 10, 11)).astype(np.int16)
-    canvas = VolumeCanvas.of(sample(image, (2.0, 1.0, 1.0)), 140)
-    step = canvas.step
+    working = WorkingVolume.of(sample(image, (2.0, 1.0, 1.0)), 140)
+    step = working.step
     assert step[1] > 1
     assert step[2] > 1
-    assert canvas.spacing == (2.0 * step[0], float(step[1]), float(step[2]))
-    means = np.empty(canvas.shape)
-    for index in np.ndindex(canvas.shape):
+    assert working.spacing == (2.0 * step[0], float(step[1]), float(step[2]))
+    means = np.empty(working.shape)
+    for index in np.ndindex(working.shape):
         means[index] = image[tuple(slice(i * k, (i + 1) * k) for i, k in zip(index, step, strict=True))].mean()
     low, high = np.percentile(means, (0.5, 99.5))
-    np.testing.assert_allclose(canvas.values, np.clip((means - low) / (high - low), 0, 1), atol=1e-5)
+    np.testing.assert_allclose(working.values, np.clip((means - low) / (high - low), 0, 1), atol=1e-5)
 
 
 @pytest.mark.parametrize("voxels", [10**6, 500])
 def test_grey_values_do_not_depend_on_type_shift_or_scale(voxels: int) -> None:
     image = np.random.default_rng(1).integers(0, 256, (9, 12, 14))
-    first = VolumeCanvas.of(sample(image.astype(np.uint8)), voxels).values
+    first = WorkingVolume.of(sample(image.astype(np.uint8)), voxels).values
     for other in (image.astype(np.int16) * 7 - 900, image.astype(np.float32) / 1000, image.astype(np.float64)):
-        np.testing.assert_allclose(VolumeCanvas.of(sample(other), voxels).values, first, atol=2e-6)
+        np.testing.assert_allclose(WorkingVolume.of(sample(other), voxels).values, first, atol=2e-6)
     assert first.min() == 0
     assert first.max() == 1
 
@@ -85,11 +85,11 @@ def test_a_read_only_memory_map_is_read_and_left_alone(tmp_path: Path, voxels: i
     image = np.random.default_rng(2).normal(size=(9, 12, 14)).astype(np.float32)
     np.save(path, image)
     mapped = np.load(path, mmap_mode="r")
-    canvas = VolumeCanvas.of(sample(mapped), voxels)
+    working = WorkingVolume.of(sample(mapped), voxels)
     np.testing.assert_array_equal(np.load(path), image)
-    assert not np.shares_memory(canvas.values, mapped)
+    assert not np.shares_memory(working.values, mapped)
     own = image.copy()
-    VolumeCanvas.of(sample(own), voxels)
+    WorkingVolume.of(sample(own), voxels)
     np.testing.assert_array_equal(own, image)
 
 
@@ -99,7 +99,7 @@ def test_numbers_that_are_not_finite_are_refused(bad: float, voxels: int) -> Non
     image = np.zeros((9, 12, 14), np.float32)
     image[4, 5, 6] = bad
     with pytest.raises(DataError, match="test one: the volume holds NaN or infinity"):
-        VolumeCanvas.of(sample(image), voxels)
+        WorkingVolume.of(sample(image), voxels)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_numbers_that_are_not_finite_are_refused(bad: float, voxels: int) -> Non
 )
 def test_what_is_no_volume_is_refused(image: np.ndarray, spacing: tuple[float, ...]) -> None:
     with pytest.raises(DataError, match="need a \\(Z, Y, X\\) volume"):
-        VolumeCanvas.of(sample(image, spacing), 1000)
+        WorkingVolume.of(sample(image, spacing), 1000)
 
 
 def test_a_constant_volume_gives_zeros() -> None:
@@ -223,33 +223,35 @@ def test_on_a_coarse_canvas_every_interaction_keeps_a_seed(step) -> None:
 
 
 def test_the_frame_is_the_outermost_voxels_of_axes_that_are_not_thin() -> None:
-    got = assume([], canvas_of((4, 6, 7)), "always", 1)
+    got = implied_background([], canvas_of((4, 6, 7)), "always", 1)
     expected = np.ones((4, 6, 7), bool)
     expected[:, 1:-1, 1:-1] = False  # four slices are thin: no frame along z
     np.testing.assert_array_equal(got, expected)
     negative, box = Click((1, 1, 1), positive=False), Box((0, 0, 0), (3, 5, 6))
     for more, framed in (([], True), ([negative], False), ([box], False)):
-        assert assume(more, canvas_of((4, 6, 7)), "auto", 1).any() == framed
-    assert not assume([], canvas_of((4, 6, 7)), "never", 1).any()
+        assert implied_background(more, canvas_of((4, 6, 7)), "auto", 1).any() == framed
+    assert not implied_background([], canvas_of((4, 6, 7)), "never", 1).any()
 
 
 def test_outside_of_the_latest_box_is_background() -> None:
     boxes = [Box((0, 0, 0), (9, 9, 9)), Box((2, 3, 4), (5, 6, 7))]
-    got = assume(boxes, canvas_of((10, 10, 10)), "never", 1)
+    got = implied_background(boxes, canvas_of((10, 10, 10)), "never", 1)
     assert got.sum() == 1000 - 4**3
     assert not got[2:6, 3:7, 4:8].any()
 
 
 def test_the_box_of_a_slice_bounds_its_slice_and_in_mm_what_is_near() -> None:
     box = Box((5, 8, 8), (5, 11, 13))  # 4 by 6 voxels of 1 mm
-    got = assume([box], canvas_of((20, 20, 20), (3.0, 1.0, 1.0)), "never", 1.0)
+    got = implied_background([box], canvas_of((20, 20, 20), (3.0, 1.0, 1.0)), "never", 1.0)
     assert not got[5, 8:12, 8:14].any()
     assert got[5].sum() == 400 - 24
     assert not got[3, 9, 10]  # 6 mm away, the longest side
     assert got[2, 9, 10]  # 9 mm away
     assert not got[4, 9, 13 + 5]  # 3 and 5 mm
     assert got[4, 9, 13 + 6]
-    two = assume([box, Box((11, 8, 8), (11, 11, 13))], canvas_of((20, 20, 20), (3.0, 1.0, 1.0)), "never", 1.0)
+    two = implied_background(
+        [box, Box((11, 8, 8), (11, 11, 13))], canvas_of((20, 20, 20), (3.0, 1.0, 1.0)), "never", 1.0
+    )
     assert not two[9, 9, 10]
     assert two[5].sum() == two[11].sum() == 400 - 24
 
@@ -266,13 +268,13 @@ def test_tidy_forces_seeds_and_drops_parts_without_one() -> None:
     probability[1, 2, 4] = 0.9  # touches the first part by an edge only
     at = np.ravel_multi_index(([1, 1, 2], [1, 1, 3], [2, 3, 11]), probability.shape)
     label = np.array([OBJECT, BACKGROUND, OBJECT], np.int8)
-    mask, got = tidy(probability.copy(), at, label, True)
+    mask, got = enforce_seeds(probability.copy(), at, label, True)
     assert sorted(map(tuple, np.argwhere(mask).tolist())) == [(1, 1, 1), (1, 1, 2), (2, 3, 11)]
     assert got[1, 1, 3] == 0
     assert got[1, 2, 7] == got[1, 2, 4] == 0.5
     np.testing.assert_array_equal(mask, got > 0.5)
-    assert tidy(probability.copy(), at, label, False)[0].sum() == 1 + 1 + 3 + 1 + 1
-    assert tidy(probability.copy(), at[1:2], label[1:2], True)[0].sum() == 6
+    assert enforce_seeds(probability.copy(), at, label, False)[0].sum() == 1 + 1 + 3 + 1 + 1
+    assert enforce_seeds(probability.copy(), at[1:2], label[1:2], True)[0].sum() == 6
 
 
 @pytest.mark.parametrize("neighbours", [6, 18, 26])

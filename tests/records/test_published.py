@@ -11,7 +11,7 @@ import pytest
 
 from rclicks.analysis.robustness import Played, measures
 from rclicks.analysis.robustness_table import robustness_table
-from rclicks.analysis.runs import Aim, load_runs
+from rclicks.analysis.runs import Threshold, load_runs
 from rclicks.analysis.tables import make_table
 from rclicks.errors import DataError, ProtocolError, RunError
 from rclicks.records.published import import_published, read_published
@@ -83,7 +83,7 @@ def test_tables_are_rebuilt_from_published_rows(tmp_path: Path, protocol: int) -
     assert (done.files, done.models) == (13, ("model_h18",))
     runs = load_runs([tmp_path / "run"])
     assert (runs.protocol["name"], runs.clicks) == ("compat", 20)
-    (row,) = robustness_table(runs, Aim()).frame.to_dict("records")
+    (row,) = robustness_table(runs, Threshold()).frame.to_dict("records")
     groups = np.stack([curves(g + 1) for g in range(10)])[:, None]
     people, sampled = ([curves(s)[i][: 3 + i] for i in range(OBJECTS)] for s in (50, 60))
     expected = measures(Played(curves(0), groups, people, sampled), nof_rule="equals-budget")

@@ -23,27 +23,27 @@ def test_lines_end_at_the_numbers_of_the_table(tmp_path: Path) -> None:
         datasets=["toy-raters", "toy-set"],
         users=["robot"],
         metrics=["iou"],
-        follow=["raters", "majority"],
+        reference=["raters", "majority"],
         clicks=3,
         plugins=[PLUGINS],
         out=tmp_path / "r",
     )
     runs = load_runs([tmp_path / "r"])
     table = rater_summary(runs).frame
-    table = table[table["follow"] == "raters"].set_index("model")
+    table = table[table["reference"] == "raters"].set_index("model")
     figure = rater_figure(runs, "toy-raters")
     drawn = [line for line in figure.axes[0].lines if len(line.get_ydata()) == 3]
     assert len(drawn) == 4
     for model, own, others in (("geodesic", *drawn[:2]), ("toy:radius=9", *drawn[2:])):
-        assert own.get_ydata()[-1] == pytest.approx(table.loc[model, "own"])
-        assert others.get_ydata()[-1] == pytest.approx(table.loc[model, "others"])
+        assert own.get_ydata()[-1] == pytest.approx(table.loc[model, "followed rater"])
+        assert others.get_ydata()[-1] == pytest.approx(table.loc[model, "other raters"])
         assert (own.get_linestyle(), others.get_linestyle()) == ("-", "--")
     level = [line.get_ydata()[0] for line in figure.axes[0].lines if len(line.get_ydata()) == 2]
-    assert level == pytest.approx([table["ceiling"].iloc[0]])
+    assert level == pytest.approx([table["inter-rater"].iloc[0]])
     first = by_click(runs, "toy-raters", ["robot"])
     records = runs.records[(runs.records["dataset"] == "toy-raters") & (runs.records["rater"] != "majority")]
     begun = records[(records["round"] == 1) & (records["model"] == "geodesic")]
-    mean = first[(first["model"] == "geodesic") & (first["round"] == 1)]["own"].mean()
+    mean = first[(first["model"] == "geodesic") & (first["round"] == 1)]["followed rater"].mean()
     assert mean == pytest.approx(np.mean(2 * begun["iou"] / (1 + begun["iou"])))
     assert [f.name for f in save_rater_figures(runs, tmp_path)] == ["raters_toy-raters.png", "raters_toy-raters.svg"]
     with pytest.raises(ProtocolError, match="no rater of toy-set was followed"):

@@ -164,18 +164,18 @@ def test_padded_raters_count_as_raters_who_drew_nothing() -> None:
 
 
 def test_published_batches_share_their_mixture_and_mended_ones_do_not() -> None:
-    from rclicks.adapters.aespa.session import Lane, Session, on_device
+    from rclicks.adapters.aespa.session import Session, Slot, on_device
 
     views = [view_of(e, 64) for e in EXAMPLES[:2]]
 
     def play(chosen: Sequence[int]) -> Any:
-        lanes = [Lane(views[i].masks[i], views[i].counted, np.random.default_rng(i)) for i in chosen]
+        slots = [Slot(views[i].masks[i], views[i].counted, np.random.default_rng(i)) for i in chosen]
         features = network.encode(on_device(np.stack([views[i].image for i in chosen]), torch.zeros(1)))
-        session = Session(network, features, lanes, recipe)
-        logits = [session.advance(range(len(lanes)))]
+        session = Session(network, features, slots, recipe)
+        logits = [session.advance(range(len(slots)))]
         for _ in range(2):
-            assert all(lane.click() for lane in lanes)
-            logits.append(session.advance(range(len(lanes))))
+            assert all(slot.click() for slot in slots)
+            logits.append(session.advance(range(len(slots))))
         return torch.stack(logits)
 
     for model in ("aespa", "spa"):
@@ -273,19 +273,19 @@ def test_spa_clicks_background_where_raters_share_nothing() -> None:
 
 
 def test_the_first_click_goes_to_the_middle_of_the_raters_object_and_others_to_errors() -> None:
-    from rclicks.adapters.aespa.session import Lane
+    from rclicks.adapters.aespa.session import Slot
 
     truth = disc(64, (30, 40), 9)
     counted = np.ones_like(truth)
-    lane = Lane(truth, counted, np.random.default_rng(0), answer=disc(64, (10, 10), 12))
-    assert lane.click()
-    assert lane.clicks == [Click((30, 40))], "the answer before the first click is not shown to users"
-    assert lane.click()
-    assert lane.clicks[1] == Click((10, 10), False)
+    slot = Slot(truth, counted, np.random.default_rng(0), answer=disc(64, (10, 10), 12))
+    assert slot.click()
+    assert slot.clicks == [Click((30, 40))], "the answer before the first click is not shown to users"
+    assert slot.click()
+    assert slot.clicks[1] == Click((10, 10), False)
     counted[:25, :25] = False
-    ignoring = Lane(truth & counted, counted, np.random.default_rng(0), [Click((30, 40))], truth | ~counted)
+    ignoring = Slot(truth & counted, counted, np.random.default_rng(0), [Click((30, 40))], truth | ~counted)
     assert not ignoring.click(), "where nothing counts nothing is wrong"
-    assert not Lane(np.zeros_like(truth), counted, np.random.default_rng(0), answer=truth).click()
+    assert not Slot(np.zeros_like(truth), counted, np.random.default_rng(0), answer=truth).click()
 
 
 def test_the_gap_is_own_minus_other_and_nought_for_answers_that_follow_nobody() -> None:
@@ -406,7 +406,7 @@ def as_sample(some: Example) -> Sample:
 @pytest.mark.parametrize("model", ["aespa", "spa"])
 def test_the_checkpoint_plays_as_validation_did(tmp_path: Path, model: str) -> None:
     """The registered model gives the sessions of the training: same clicks, same masks."""
-    from rclicks.adapters.aespa.session import Lane, Session, on_device
+    from rclicks.adapters.aespa.session import Session, Slot, on_device
 
     recipe = replace(QUICK, model=model, clicks=3)
     task = made(recipe)
@@ -419,26 +419,26 @@ def test_the_checkpoint_plays_as_validation_did(tmp_path: Path, model: str) -> N
     some = example(8)
     embedding = player.embed(as_sample(some))
     view, network = view_of(some, 64), player.network
-    lane = Lane(view.masks[1], view.counted, np.random.default_rng(3))
+    slot = Slot(view.masks[1], view.counted, np.random.default_rng(3))
     noise = np.random.default_rng(3)
     memory, state, sizes = None, State(), []
     with torch.inference_mode():
-        session = Session(network, network.encode(on_device(view.image[None], torch.zeros(1))), [lane], recipe)
+        session = Session(network, network.encode(on_device(view.image[None], torch.zeros(1))), [slot], recipe)
         if model == "aespa":
             session.advance([0])
         for _ in range(3):
-            assert lane.click()
+            assert slot.click()
             logits = session.advance([0])
             if model == "spa":
                 drawn = noise.standard_normal((3, 64), np.float32)
-                memory = player.advance(embedding, memory, tuple(lane.clicks), drawn)
-                state = State(tuple(lane.clicks), memory=memory)
+                memory = player.advance(embedding, memory, tuple(slot.clicks), drawn)
+                state = State(tuple(slot.clicks), memory=memory)
             else:
-                state = State(tuple(lane.clicks), state.mask, state.probability, state.memory)
+                state = State(tuple(slot.clicks), state.mask, state.probability, state.memory)
             (state,) = player.segment(embedding, [state])
             assert np.abs(state.probability - torch.sigmoid(logits.mean(0)[0]).numpy()).max() < 1e-4
-            assert (state.mask != lane.answer).mean() < 1e-3
-            sizes.append(int(lane.answer.sum()))
+            assert (state.mask != slot.answer).mean() < 1e-3
+            sizes.append(int(slot.answer.sum()))
     assert len(set(sizes)) > 1, "answers that are all the same prove nothing"
 
 

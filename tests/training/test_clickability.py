@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 import rclicks  # noqa: E402
 from rclicks.cli.main import app  # noqa: E402
-from rclicks.clickability.contract import Ask  # noqa: E402
+from rclicks.clickability.contract import ClickMapQuery  # noqa: E402
 from rclicks.clickability.embedded import CARDS as EMBEDDED  # noqa: E402
 from rclicks.clickability.embedded import WEIGHTS, read_weights  # noqa: E402
 from rclicks.clickability.embedded import load as load_embedded  # noqa: E402
@@ -136,9 +136,9 @@ def test_untrained_the_network_is_the_embedded_model(tmp_path: Path) -> None:
     model, own = load(CARDS[0], checkpoint=tmp_path / "untrained.pth"), load_embedded(EMBEDDED[0])
     for item in items:
         scene = item.load()
-        ask = Ask(scene.mask, scene.error)
+        query = ClickMapQuery(scene.mask, scene.error)
         np.testing.assert_allclose(
-            model.maps(model.prepare(scene.image), [ask])[0], own.maps(None, [ask])[0], rtol=1e-4, atol=1e-9
+            model.maps(model.prepare(scene.image), [query])[0], own.maps(None, [query])[0], rtol=1e-4, atol=1e-9
         )
 
 
@@ -169,10 +169,14 @@ def test_the_default_recipe_learns_resumes_and_its_best_is_a_density(tmp_path: P
     scene = items[0].load()
     half = scene.error.copy()
     half[:, : scene.error.shape[1] // 2] = False
-    asks = [Ask(scene.mask, scene.error), Ask(scene.mask, half), Ask(scene.mask, np.zeros_like(half))]
-    for ask, found in zip(asks, model.maps(model.prepare(scene.image), asks), strict=True):
-        assert found.sum(dtype=np.float64) == pytest.approx(float(ask.error.any()), abs=1e-5)
-        assert (found[~ask.error] == 0).all()
+    queries = [
+        ClickMapQuery(scene.mask, scene.error),
+        ClickMapQuery(scene.mask, half),
+        ClickMapQuery(scene.mask, np.zeros_like(half)),
+    ]
+    for query, found in zip(queries, model.maps(model.prepare(scene.image), queries), strict=True):
+        assert found.sum(dtype=np.float64) == pytest.approx(float(query.error.any()), abs=1e-5)
+        assert (found[~query.error] == 0).all()
 
 
 @needs_shared

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rclicks.clickability.contract import Ask
+from rclicks.clickability.contract import ClickMapQuery
 from rclicks.clickability.embedded import CARDS, CUES, WEIGHTS, CueModel, load
 from rclicks.clickability.training.cues import RIDGE, cross_validate, evidence_of, fit, log_gain
 from rclicks.clickability.training.network import train_cues
@@ -39,7 +39,7 @@ def simulated(count: int, clicks: int, side: int = 48) -> list[ClickItem]:
     items = []
     for i in range(count):
         mask = blob(rng, side)
-        share = model.maps(None, [Ask(mask, mask)])[0].astype(np.float64).ravel()
+        share = model.maps(None, [ClickMapQuery(mask, mask)])[0].astype(np.float64).ravel()
         drawn = rng.choice(share.size, clicks, p=share / share.sum())
         points = np.stack(np.divmod(drawn, side), 1)
         items.append(ClickItem(str(i), "sim", str(i // 2), "0", "first", points, ("",) * clicks, partial(scene, mask)))

@@ -14,11 +14,11 @@ torch = pytest.importorskip("torch")
 
 from rclicks.errors import DataError, ProtocolError, WeightsError  # noqa: E402
 from rclicks.models.weights import read_checkpoint  # noqa: E402
-from rclicks.training.loop import Progress, Settings, Task, train  # noqa: E402
+from rclicks.training.loop import Progress, Settings, TrainingTask, train  # noqa: E402
 from rclicks.training.schedules import warm_cosine  # noqa: E402
 
 
-class Line(Task):
+class Line(TrainingTask):
     """Learns y = 2 x from noisy points; validation may be scripted."""
 
     def __init__(self, scores: Sequence[float] = (), poison: int | None = None) -> None:

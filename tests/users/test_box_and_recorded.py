@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from rclicks.errors import DataError, ProtocolError
 from rclicks.interaction import Box, Click
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target
 from rclicks.users import box, recorded
-from rclicks.users.contract import Seat, View
+from rclicks.users.contract import TrajectorySpec, View
 
 MASK = np.zeros((20, 30), bool)
 MASK[5:12, 7:20] = True
@@ -22,27 +22,32 @@ SAMPLE = Sample("set", "s", np.zeros((20, 30, 3), np.uint8), (TARGET,))
 HEADER = "dataset,sample,object,user,round,y,x,positive\n"
 
 
-def view(seat: Seat, history: tuple = (), prediction: np.ndarray | None = None, seed: int = 0) -> View:
+def view(trajectory: TrajectorySpec, history: tuple = (), prediction: np.ndarray | None = None, seed: int = 0) -> View:
     shown = np.zeros_like(MASK) if prediction is None else prediction
-    return View(SAMPLE, TARGET, TargetFacts(MASK), shown, history, seat, np.random.default_rng(seed))
+    return View(SAMPLE, TARGET, TargetReference(MASK), shown, history, trajectory, np.random.default_rng(seed))
 
 
 def test_tight_box_then_clicks_then_stop() -> None:
     user = box.load(box.CARDS[0], protocol=Protocol(), clicks=1)
-    (seat,) = user.seats(SAMPLE, TARGET)
-    first = user.next(view(seat))
+    (trajectory,) = user.trajectories(SAMPLE, TARGET)
+    first = user.next(view(trajectory))
     assert first == Box((5, 7), (11, 19))
-    second = user.next(view(seat, (first,)))
+    second = user.next(view(trajectory, (first,)))
     assert second == Click((8, 10), True)
-    assert user.next(view(seat, (first, second))) is None
-    assert user.next(view(seat, (first,), MASK)) is None  # nothing left to correct
+    assert user.next(view(trajectory, (first, second))) is None
+    assert user.next(view(trajectory, (first,), MASK)) is None  # nothing left to correct
 
 
 def test_groups_are_jitter_levels_and_tight_boxes_are_not_repeated() -> None:
     user = box.load(box.CARDS[0], protocol=Protocol(), jitters=[0, 10], replicates=3)
-    seats = user.seats(SAMPLE, TARGET)
-    assert seats == [Seat("j0", 0), Seat("j10", 0), Seat("j10", 1), Seat("j10", 2)]
-    assert user.next(view(seats[1], seed=1)) != user.next(view(seats[1], seed=2))
+    trajectories = user.trajectories(SAMPLE, TARGET)
+    assert trajectories == [
+        TrajectorySpec("j0", 0),
+        TrajectorySpec("j10", 0),
+        TrajectorySpec("j10", 1),
+        TrajectorySpec("j10", 2),
+    ]
+    assert user.next(view(trajectories[1], seed=1)) != user.next(view(trajectories[1], seed=2))
 
 
 @given(st.integers(0, 60), st.integers(0, 10_000))
@@ -73,7 +78,7 @@ def test_each_person_plays_one_trajectory_in_order(tmp_path: Path) -> None:
     user = recorded_user(
         tmp_path, HEADER + "set,s,0,ann,2,3,4,0\nset,s,0,ann,1,8,9,1\nset,s,0,bob,1,6,7,1\nset,t,0,eve,1,0,0,1\n"
     )
-    ann, bob = user.seats(SAMPLE, TARGET)
+    ann, bob = user.trajectories(SAMPLE, TARGET)
     assert (ann.group, bob.group) == ("ann", "bob")
     first = user.next(view(ann))
     assert first == Click((8, 9), True)
@@ -81,7 +86,7 @@ def test_each_person_plays_one_trajectory_in_order(tmp_path: Path) -> None:
     assert second == Click((3, 4), False)
     assert user.next(view(ann, (first, second))) is None
     assert user.next(view(bob)) == Click((6, 7), True)
-    assert list(user.seats(SAMPLE, Target("9", (MASK,)))) == []
+    assert list(user.trajectories(SAMPLE, Target("9", (MASK,)))) == []
 
 
 @pytest.mark.parametrize(
@@ -98,13 +103,13 @@ def test_each_person_plays_one_trajectory_in_order(tmp_path: Path) -> None:
 )
 def test_bad_click_files(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        recorded_user(tmp_path, text).seats(SAMPLE, TARGET)
+        recorded_user(tmp_path, text).trajectories(SAMPLE, TARGET)
 
 
 def test_a_click_outside_the_image_names_itself(tmp_path: Path) -> None:
     user = recorded_user(tmp_path, HEADER + "set,s,0,ann,1,25,4,1\n")
     with pytest.raises(DataError, match=r"user 'ann' on set/s/0 is at y, x = \(25, 4\), outside the 20 x 30"):
-        user.next(view(Seat("ann")))
+        user.next(view(TrajectorySpec("ann")))
 
 
 def test_a_missing_file_and_a_missing_option(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from rclicks.interaction import Drawing, check_inside
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.users.components import Component, errors_of, largest_error
 from rclicks.users.drawing import (
     best_slice,
@@ -26,7 +26,7 @@ EIGHT = np.ones((3, 3), bool)
 
 
 def piece_of(truth: np.ndarray, prediction: np.ndarray) -> Component:
-    errors = errors_of(TargetFacts(truth), prediction)
+    errors = errors_of(TargetReference(truth), prediction)
     assert errors is not None
     found = largest_error(errors)
     assert found is not None
@@ -86,8 +86,8 @@ def test_lassos_hold_their_section_and_keep_their_sign(seed: int, axis: int | No
     if seed % 2:
         truth, prediction = prediction, truth
     piece = piece_of(truth, prediction)
-    facts = TargetFacts(truth)
-    found = lasso(piece, facts, axis=axis, dilation=dilation)
+    reference = TargetReference(truth)
+    found = lasso(piece, reference, axis=axis, dilation=dilation)
     check_inside(found, truth.shape)
     across, at = best_slice(piece, UNIT, axis)
     assert found.low[across] == found.high[across] == at
@@ -113,14 +113,14 @@ def test_a_hole_is_filled_but_a_wrong_ring_does_not_take_the_object_away() -> No
     away = np.hypot(rows - 10, columns - 10)
     ring, core = np.zeros((2, 3, 21, 21), bool)
     ring[1], core[1] = (away >= 5) & (away <= 8), away < 5
-    around = lasso(piece_of(ring, np.zeros_like(ring)), TargetFacts(ring), dilation=0)
+    around = lasso(piece_of(ring, np.zeros_like(ring)), TargetReference(ring), dilation=0)
     assert around.positive
     assert np.array_equal(drawn_in(around, ring.shape)[1], away <= 8)
-    remove = lasso(piece_of(core, ring | core), TargetFacts(core), dilation=2)
+    remove = lasso(piece_of(core, ring | core), TargetReference(core), dilation=2)
     assert not remove.positive
     assert np.array_equal(drawn_in(remove, ring.shape), ring)
     nothing = np.zeros_like(ring)
-    assert np.array_equal(drawn_in(lasso(piece_of(nothing, ring), TargetFacts(nothing)), ring.shape)[1], away <= 8)
+    assert np.array_equal(drawn_in(lasso(piece_of(nothing, ring), TargetReference(nothing)), ring.shape)[1], away <= 8)
 
 
 def test_the_slice_with_most_of_the_piece_is_drawn_in() -> None:
@@ -217,7 +217,7 @@ def test_slices_of_a_split_object() -> None:
     assert key_slices(truth, 0, 50) == held
     assert key_slices(truth, 1, 10) == [2, 3]
     assert key_slices(np.zeros_like(truth), 0, 3) == []
-    errors = errors_of(TargetFacts(truth), np.zeros_like(truth))
+    errors = errors_of(TargetReference(truth), np.zeros_like(truth))
     assert worst_slice(errors, truth, 0, ()) == 2
     assert worst_slice(errors, truth, 0, {2, 3}) == 4
     assert worst_slice(errors, truth, 0, held) is None

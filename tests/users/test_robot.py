@@ -10,13 +10,13 @@ from scipy import ndimage
 from rclicks.interaction import Click
 from rclicks.metrics.boundary import boundary_iou
 from rclicks.metrics.overlap import iou
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.users.robot import deepest_pixel, next_click
 from support import SHARED, crc32, golden, golden_arrays, needs_shared, synthetic_truth
 
 
-def facts_of(truth: np.ndarray) -> TargetFacts:
-    return TargetFacts(truth == 1, truth == -1)
+def facts_of(truth: np.ndarray) -> TargetReference:
+    return TargetReference(truth == 1, truth == -1)
 
 
 def compat_click(truth: np.ndarray, prediction: np.ndarray, clicked: list) -> Click:
@@ -59,14 +59,14 @@ def test_golden_sequences_are_bit_exact() -> None:
     for item in items:
         truth = truth_of(item)
         assert crc32(truth) == item["gt_crc32_int32"]
-        facts, prediction, clicks, scores, bands = facts_of(truth), np.zeros(truth.shape, bool), [], [], []
+        reference, prediction, clicks, scores, bands = facts_of(truth), np.zeros(truth.shape, bool), [], [], []
         for expected in item["clicks_row_col_positive_index"]:
             click = compat_click(truth, prediction, [c.point for c in clicks])
             clicks.append(click)
             assert [*click.point, int(click.positive)] == expected[:3]
             prediction = discs(truth.shape, clicks, item["radius"])
-            scores.append(iou(facts, prediction))
-            bands.append(boundary_iou(facts, prediction))
+            scores.append(iou(reference, prediction))
+            bands.append(boundary_iou(reference, prediction))
         assert scores == pytest.approx(item["iou"], abs=1e-12)
         assert bands == pytest.approx(item["boundary_iou"], abs=1e-12)
 
@@ -127,10 +127,10 @@ def test_distances_beyond_a_thousand_pixels_are_exact() -> None:
 def test_no_error_left_gives_no_click() -> None:
     truth = np.zeros((5, 6), bool)
     truth[1:3, 2:4] = True
-    assert next_click(TargetFacts(truth), truth) is None
+    assert next_click(TargetReference(truth), truth) is None
     every = [(r, c) for r in range(5) for c in range(6)]
-    assert next_click(TargetFacts(truth), np.zeros_like(truth), every) is None
-    assert next_click(TargetFacts(np.zeros((5, 6), bool)), np.zeros((5, 6), bool)) is None
+    assert next_click(TargetReference(truth), np.zeros_like(truth), every) is None
+    assert next_click(TargetReference(np.zeros((5, 6), bool)), np.zeros((5, 6), bool)) is None
 
 
 def test_floor_only_hides_smaller_depths() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rclicks.clickability.contract import Ask
-from rclicks.engine.episode import Rules, play
+from rclicks.clickability.contract import ClickMapQuery
+from rclicks.engine.episode import EpisodeConfig, play
 from rclicks.engine.loading import ClickModelPool, load_model, load_user
 from rclicks.errors import DataError, ProtocolError, UnknownNameError, WeightsError
 from rclicks.protocol import Protocol
@@ -44,7 +44,7 @@ def played(
     pool = ClickModelPool(registry, rules)
     named = [(u, load_user(registry, parse(u), rules, pool)) for u in users]
     model = load_model(registry, parse(f"toy:radius={radius}"))
-    episode = play(model, sample, named, Rules("toy", rules, ("iou", "biou"), seed, 1, "u"))
+    episode = play(model, sample, named, EpisodeConfig("toy", rules, ("iou", "biou"), seed, 1, "u"))
     return episode, pool
 
 
@@ -111,7 +111,7 @@ def test_first_round_maps_are_computed_once_an_object_for_all_users(registry: Re
     users = (
         "sampled:model=centroid,groups=10",
         "sampled:model=centroid,groups=1,replicates=3",
-        f"sampled:model=centroid,groups=1,like={file}",
+        f"sampled:model=centroid,groups=1,match_human_count={file}",
     )
     episode, pool = played(registry, two_discs(), "robot", *users)
     assert not episode.failures
@@ -148,8 +148,8 @@ def test_a_broken_map_fails_the_sampled_user_only(registry: Registry, answer: st
         ("groups=0", ProtocolError, "groups is 0"),
         ("replicates=0", ProtocolError, "replicates is 0"),
         ("rounds=1.5", ProtocolError, "rounds is 1.5"),
-        ("like=absent.csv", DataError, "does not exist"),
-        ("like=x.csv,replicates=2", ProtocolError, "leave out `replicates`"),
+        ("match_human_count=absent.csv", DataError, "does not exist"),
+        ("match_human_count=x.csv,replicates=2", ProtocolError, "leave out `replicates`"),
         ("model=distanse", UnknownNameError, "distance"),
         ("model='distance:gamma=2'", ProtocolError, "no option 'gamma'"),
         ("checkpoint=weights.pth", WeightsError, "distance has no weights"),
@@ -181,7 +181,7 @@ def test_weights_of_ones_own_are_used_and_recorded(registry: Registry, tmp_path:
     user = load_user(registry, parse(f"sampled:checkpoint={own}"), Protocol())
     assert user.identity()["click_model"]["weights"].startswith("own.json@")
     mask = two_discs().targets[0].masks[0]
-    (even,) = user.source.maps(two_discs(), [Ask(mask, mask)])
+    (even,) = user.source.maps(two_discs(), [ClickMapQuery(mask, mask)])
     assert np.ptp(even[mask]) == 0  # without weights every pixel is as likely
     with pytest.raises(ProtocolError, match="`checkpoint` stands beside `options`"):
         load_user(registry, parse({"name": "sampled", "options": {"checkpoint": str(own)}}), Protocol())

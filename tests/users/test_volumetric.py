@@ -13,7 +13,7 @@ from scipy import ndimage
 from rclicks.errors import ProtocolError
 from rclicks.interaction import Box, Click, Interaction, check_inside
 from rclicks.metrics.depth import deepest
-from rclicks.metrics.target import TargetFacts
+from rclicks.metrics.target import TargetReference
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample, Target
 from rclicks.users import random_clicks, volumetric
@@ -25,7 +25,7 @@ from rclicks.users.components import (
     largest_component,
     largest_error,
 )
-from rclicks.users.contract import Seat, User, View
+from rclicks.users.contract import TrajectorySpec, User, View
 from support import SHARED, needs_shared
 
 CARDS = {card.name: card for card in volumetric.CARDS}
@@ -49,8 +49,8 @@ def look(
 ) -> View:
     target = Target("1", (truth if ignore is None else truth & ~ignore,), ignore)
     sample = Sample("set", "case", np.zeros(truth.shape, np.int16), (target,), spacing)
-    facts = TargetFacts(target.masks[0], ignore, spacing)
-    return View(sample, target, facts, prediction, history, Seat(), np.random.default_rng(seed))
+    reference = TargetReference(target.masks[0], ignore, spacing)
+    return View(sample, target, reference, prediction, history, TrajectorySpec(), np.random.default_rng(seed))
 
 
 def blobs(seed: int, shape: Point = (7, 8, 9), level: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +130,7 @@ def test_the_challenge_rule_meets_all_golden_clicks() -> None:
                 assert found is None
                 continue
             assert found == Click(tuple(int(row[f"click_{a}"]) for a in "zyx"), row["kind"] == "fg"), row
-            errors = errors_of(view.facts, view.prediction)
+            errors = errors_of(view.reference, view.prediction)
             piece = largest_component(errors.error)
             depth, at = deepest(piece.mask)
             assert piece.size == int(row["largest_component_voxels"])
@@ -144,7 +144,7 @@ def test_the_challenge_rule_meets_all_golden_clicks() -> None:
 @given(st.integers(0, 10_000), st.sampled_from([(7, 8, 9), (1, 9, 9), (5, 4, 12)]), st.floats(-0.5, 1.2))
 def test_the_challenge_rule_equals_its_oracle(seed: int, shape: Point, level: float) -> None:
     truth, prediction = blobs(seed, shape, level)
-    errors = errors_of(TargetFacts(truth), prediction)
+    errors = errors_of(TargetReference(truth), prediction)
     assert (None if errors is None else challenge_click(errors)) == slow_challenge(truth, prediction)
 
 
@@ -193,7 +193,7 @@ def test_of_equal_pieces_the_first_in_c_order_is_the_largest(library: str) -> No
     mask[1, 5, 3:6] = True
     found = largest_component(mask, library=library)
     assert (found.low, found.size) == ((1, 5, 3), 3)
-    with_errors = largest_error(errors_of(TargetFacts(mask), np.roll(mask, 1, axis=1)))
+    with_errors = largest_error(errors_of(TargetReference(mask), np.roll(mask, 1, axis=1)))
     assert with_errors.positive  # missed and wrong pieces of one size
 
 
@@ -217,7 +217,7 @@ def test_large_errors_are_halved_as_published(seed: int) -> None:
     from skimage.measure import block_reduce
 
     truth, prediction = blobs(seed, (19 + seed, 22, 25 - seed), level=-0.3)
-    errors = errors_of(TargetFacts(truth), prediction)
+    errors = errors_of(TargetReference(truth), prediction)
     piece = largest_component(errors.error)
     margin = [max(int(n * 0.25), 1) for n in piece.mask.shape]
     small = block_reduce(np.pad(piece.mask, [(m, m) for m in margin]).astype(np.uint8), 2, np.max)
@@ -312,7 +312,7 @@ def test_the_box_of_the_challenge_grows_by_one_number_for_all_sides() -> None:
 def test_replicates_are_played_only_where_random_numbers_are_drawn() -> None:
     sample = look(*blobs(0)).sample
     counts = {
-        len(user(name, protocol, replicates=3, **options).seats(sample, sample.targets[0]))
+        len(user(name, protocol, replicates=3, **options).trajectories(sample, sample.targets[0]))
         for name, protocol, options in [
             ("medsegfm", "compat", {}),
             ("random-error", "default", {}),
@@ -322,7 +322,7 @@ def test_replicates_are_played_only_where_random_numbers_are_drawn() -> None:
     }
     assert counts == {3}
     for name in ("medsegfm", "slice-box", "scribble"):
-        assert user(name, replicates=3).seats(sample, sample.targets[0]) == [Seat()]
+        assert user(name, replicates=3).trajectories(sample, sample.targets[0]) == [TrajectorySpec()]
 
 
 # --- random error voxels ---------------------------------------------------------------------------------------------
@@ -370,7 +370,7 @@ def test_weighted_clicks_follow_exp_distance_minus_one() -> None:
     truth[:, :, :3] = True  # depth 1 all round (the volume ends there), 2 in the middle
     prediction = np.zeros_like(truth)
     prediction[1, 1, 8:11] = True  # fewer wrong voxels: never clicked
-    errors, rng, middle = errors_of(TargetFacts(truth), prediction), np.random.default_rng(0), 0
+    errors, rng, middle = errors_of(TargetReference(truth), prediction), np.random.default_rng(0), 0
     for _ in range(3000):
         click = random_clicks.distance_weighted_click(errors, rng)
         assert click.positive
@@ -535,7 +535,7 @@ def test_corrected_clicks_that_are_obeyed_lead_to_the_truth() -> None:
     truth, prediction = blobs(5, (12, 14, 16))
     corrector, history, wrong = user("medsegfm", box=False, clicks=None), (), [10**9]
     while (click := corrector.next(look(truth, prediction, history))) is not None:
-        piece = largest_error(errors_of(TargetFacts(truth), prediction))
+        piece = largest_error(errors_of(TargetReference(truth), prediction))
         crop = tuple(slice(i, i + n) for i, n in zip(piece.low, piece.mask.shape, strict=True))
         prediction = prediction.copy()
         prediction[crop][piece.mask] = click.positive
@@ -547,5 +547,5 @@ def test_corrected_clicks_that_are_obeyed_lead_to_the_truth() -> None:
 
 def test_clicks_of_the_corrected_rule_know_only_errors() -> None:
     truth, prediction = blobs(2)
-    errors = errors_of(TargetFacts(truth), prediction)
+    errors = errors_of(TargetReference(truth), prediction)
     assert corrected_click(errors.without(map(tuple, np.argwhere(truth ^ prediction))), (1.0, 1.0, 1.0)) is None

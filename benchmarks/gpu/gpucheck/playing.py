@@ -43,7 +43,7 @@ class Case:
     users : tuple of str
     clicks : int
     device : str
-    lanes : int
+    batch_size : int
         Batch size.
     threads : int
         Of torch on the CPU; 0 leaves them.
@@ -56,7 +56,7 @@ class Case:
     users: tuple[str, ...] = (BASE, GROUPS)
     clicks: int = 5
     device: str = "cpu"
-    lanes: int = 1
+    batch_size: int = 1
     threads: int = 0
 
 
@@ -99,9 +99,9 @@ class Recorder(Model):
         """As the inner model."""
         return self.inner.samples(embedding, state)
 
-    def lane_key(self, embedding: Any, state: State) -> Hashable:
+    def batch_key(self, embedding: Any, state: State) -> Hashable:
         """As the inner model."""
-        return self.inner.lane_key(embedding, state)
+        return self.inner.batch_key(embedding, state)
 
     def synchronise(self) -> None:
         """As the inner model."""
@@ -142,6 +142,6 @@ def play_model(model: Model, case: Case, metrics: Sequence[str] = ("iou",)) -> P
     registry, protocol = Registry.discover(), Protocol.named("default", clicks=case.clicks)
     users = [(name, load_user(registry, parse(name), protocol)) for name in case.users]
     recorder = Recorder(model)
-    rules = Rules(case.spec, protocol, tuple(metrics), SEED, case.lanes, "check", dataset=case.dataset)
+    rules = Rules(case.spec, protocol, tuple(metrics), SEED, case.batch_size, "check", dataset=case.dataset)
     episode = play(recorder, case_sample(case), users, rules)
     return Played(episode.rows, episode.failures, recorder.logits, model.checkpoint_id)

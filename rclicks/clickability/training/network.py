@@ -33,7 +33,7 @@ from rclicks.clickability.training import augment
 from rclicks.clickability.training import cues as cue_fit
 from rclicks.errors import DataError, ProtocolError
 from rclicks.human_clicks.items import ClickItem, Scene
-from rclicks.training.loop import Progress, Result, Settings, Task, train
+from rclicks.training.loop import Progress, Result, Settings, TrainingTask, train
 from rclicks.training.schedules import published, warm_cosine
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def fingerprint(items: Sequence[ClickItem]) -> str:
     return digest.hexdigest()[:12]
 
 
-class _NetworkTask(Task):
+class _NetworkTask(TrainingTask):
     """What both recipes share: a network, items, a box."""
 
     def __init__(self, items: Sequence[ClickItem], held_out: Sequence[ClickItem], recipe: Recipe, device: str) -> None:
@@ -329,7 +329,7 @@ def train_network(
     if not items or not held_out:
         raise DataError(f"training needs items to learn from and to validate with; found {len(items)}, {len(held_out)}")
     torch.manual_seed(settings.seed)
-    task: Task
+    task: TrainingTask
     if recipe.protocol == "compat":
         if backbone is not None:
             raise ProtocolError("the published recipe begins with random weights; leave the backbone out")

@@ -23,15 +23,15 @@ import numpy as np
 from rclicks.cards import DatasetCard
 from rclicks.data.contract import Dataset
 from rclicks.data.images import check_size
-from rclicks.data.multirater.listing import Drawing, RaterEntry, check_unique, is_there, natural, some_of
-from rclicks.data.multirater.mask_files import MaskRules, Picture, binary, read_array, read_picture
+from rclicks.data.multirater.listing import MaskFile, RaterEntry, check_unique, is_there, natural, some_of
+from rclicks.data.multirater.mask_files import ImageWithSpacing, MaskRules, binary, read_array, read_picture
 from rclicks.data.multirater.options import RaterRules
 from rclicks.errors import DataError, ProtocolError
 from rclicks.sample import Mask, Sample, Target
 
 __all__ = ["Decode", "RaterFiles", "drawn_in", "targets_of"]
 
-Decode = Callable[[Drawing], Mapping[str, Mask]]
+Decode = Callable[[MaskFile], Mapping[str, Mask]]
 
 
 class RaterFiles(Dataset):
@@ -47,7 +47,7 @@ class RaterFiles(Dataset):
         From a drawing to a (H, W) bool mask an object. Of a file that shows one object, that one; of others those that
         are drawn in it.
     picture : callable
-        From the path of an image to a `Picture`.
+        From the path of an image to a `ImageWithSpacing`.
     rules : RaterRules
     objects : tuple of str
         Names of all objects, in order; () for those that are found, in natural order.
@@ -59,7 +59,7 @@ class RaterFiles(Dataset):
         root: Path,
         find: Callable[[Path], Sequence[RaterEntry]],
         decode: Decode,
-        picture: Callable[[Path], Picture] | None = None,
+        picture: Callable[[Path], ImageWithSpacing] | None = None,
         rules: RaterRules | None = None,
         objects: tuple[str, ...] = (),
     ) -> None:
@@ -82,14 +82,15 @@ class RaterFiles(Dataset):
             )
         if self.rules.raters is None:
             return found
-        known = {d.rater for e in found for d in e.drawings}
+        known = {d.rater for e in found for d in e.mask_files}
         if unknown := [r for r in self.rules.raters if r not in known]:
             raise ProtocolError(
                 f"data set {self.card.name} has no rater {', '.join(unknown)}; there are "
                 f"{', '.join(sorted(known, key=natural))}"
             )
         return [
-            replace(e, drawings=tuple(d for r in self.rules.raters for d in e.drawings if d.rater == r)) for e in found
+            replace(e, mask_files=tuple(d for r in self.rules.raters for d in e.mask_files if d.rater == r))
+            for e in found
         ]
 
     @cached_property
@@ -110,19 +111,19 @@ class RaterFiles(Dataset):
     @cached_property
     def raters(self) -> tuple[str, ...]:
         """Names of all raters of the set, in natural order."""
-        return tuple(sorted({d.rater for e in self._all for d in e.drawings}, key=natural))
+        return tuple(sorted({d.rater for e in self._all for d in e.mask_files}, key=natural))
 
-    def _there(self, entry: RaterEntry) -> tuple[Drawing, ...]:
+    def _there(self, entry: RaterEntry) -> tuple[MaskFile, ...]:
         """Return the drawings to read; under the rule "refuse" also absent ones, so that reading names them."""
-        return tuple(d for d in entry.drawings if self.rules.missing == "refuse" or is_there(d.path))
+        return tuple(d for d in entry.mask_files if self.rules.on_missing == "refuse" or is_there(d.path))
 
     def present(self, index: int) -> tuple[str, ...]:
         """Return the raters of a sample, whether or not they drew anything."""
         return tuple(dict.fromkeys(d.rater for d in self._there(self.entries[index])))
 
-    def missing(self, index: int) -> tuple[Drawing, ...]:
+    def missing(self, index: int) -> tuple[MaskFile, ...]:
         """Return the mask files that a sample should have and has not."""
-        return tuple(d for d in self.entries[index].drawings if not is_there(d.path))
+        return tuple(d for d in self.entries[index].mask_files if not is_there(d.path))
 
     def absent(self, index: int) -> tuple[str, ...]:
         """Return the raters of whom a mask file that a sample should have is not there."""
@@ -134,7 +135,9 @@ class RaterFiles(Dataset):
         found = []
         short = {e.id: self.missing(i) for i, e in enumerate(self.entries) if self.missing(i)}
         if short:
-            names = some_of(f"{name} ({', '.join(d.path.name for d in drawings)})" for name, drawings in short.items())
+            names = some_of(
+                f"{name} ({', '.join(d.path.name for d in mask_files)})" for name, mask_files in short.items()
+            )
             found.append(f"{self.card.name}: {len(short)} of {len(self.entries)} samples lack a rater's file: {names}")
         if out := [e.id for e in self._all if not self._there(e)]:
             found.append(
@@ -151,17 +154,17 @@ class RaterFiles(Dataset):
         """Decode one image and the masks of its raters."""
         entry = self.entries[index]
         pixels, spacing = self._picture(entry.image)
-        drawings = self._there(entry)
-        decoded = [self._decode(d) for d in drawings]
-        for drawing, masks in zip(drawings, decoded, strict=True):
+        mask_files = self._there(entry)
+        decoded = [self._decode(d) for d in mask_files]
+        for drawing, masks in zip(mask_files, decoded, strict=True):
             for mask in masks.values():
                 check_size(pixels, mask, entry.image, drawing.path)
-        targets = targets_of(drawings, decoded, pixels.shape[:2], self._objects, keep=self.rules.nobody == "keep")
+        targets = targets_of(mask_files, decoded, pixels.shape[:2], self._objects, keep=self.rules.on_empty == "keep")
         return Sample(self.card.name, entry.id, pixels, targets, spacing)
 
 
 def targets_of(
-    drawings: Sequence[Drawing],
+    mask_files: Sequence[MaskFile],
     decoded: Sequence[Mapping[str, Mask]],
     shape: tuple[int, ...],
     objects: tuple[str, ...] = (),
@@ -175,7 +178,7 @@ def targets_of(
 
     Parameters
     ----------
-    drawings, decoded : sequences of one length
+    mask_files, decoded : sequences of one length
         The files that were read, and what each shows.
     shape : tuple of int
     objects : tuple of str
@@ -186,7 +189,7 @@ def targets_of(
     names = objects or tuple(sorted({name for masks in decoded for name in masks}, key=natural))
     targets = []
     for name in names:
-        own = [(d.rater, m.get(name)) for d, m in zip(drawings, decoded, strict=True) if d.object in ("", name)]
+        own = [(d.rater, m.get(name)) for d, m in zip(mask_files, decoded, strict=True) if d.object in ("", name)]
         masks = tuple(np.zeros(shape, np.bool_) if mask is None else mask for _, mask in own)
         if own and (keep or any(mask.any() for mask in masks)):
             targets.append(Target(name, masks, raters=tuple(rater for rater, _ in own)))

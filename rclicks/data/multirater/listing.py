@@ -16,13 +16,13 @@ from pathlib import Path
 
 from rclicks.errors import DataError
 
-__all__ = ["Drawing", "RaterEntry", "check_unique", "is_there", "natural", "some_of", "sub_folders"]
+__all__ = ["MaskFile", "RaterEntry", "check_unique", "is_there", "natural", "some_of", "sub_folders"]
 
 SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
-class Drawing:
+class MaskFile:
     """One mask file of one rater.
 
     Attributes
@@ -45,7 +45,7 @@ class RaterEntry:
 
     id: str
     image: Path
-    drawings: tuple[Drawing, ...]
+    mask_files: tuple[MaskFile, ...]
     group: str = ""
 
 

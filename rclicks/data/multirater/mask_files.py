@@ -20,13 +20,13 @@ from rclicks.errors import DataError, ProtocolError
 from rclicks.intensity import gray_to_rgb, percentile_window, to_uint8
 from rclicks.sample import Mask
 
-__all__ = ["MaskRules", "Picture", "binary", "gray_picture", "read_array", "read_picture", "read_values"]
+__all__ = ["ImageWithSpacing", "MaskRules", "binary", "gray_picture", "read_array", "read_picture", "read_values"]
 
 SHOWN = 5  # values in a message
 MARKS = (1, 255, 65535)  # what stands for "drawn" in masks of two values
 
 
-class Picture(NamedTuple):
+class ImageWithSpacing(NamedTuple):
     """An image (H, W, 3) uint8 RGB, and the size of its pixels (row, column) in mm, 1.0 where unknown."""
 
     pixels: NDArray[np.uint8]
@@ -133,7 +133,7 @@ def read_values(path: Path) -> NDArray[Any]:
     return stored if stored.ndim == 2 else stored[..., 0]
 
 
-def read_picture(path: Path, window: tuple[float, float] | None = None) -> Picture:
+def read_picture(path: Path, window: tuple[float, float] | None = None) -> ImageWithSpacing:
     """Return an image as 8-bit RGB; of a GIF the first frame.
 
     Parameters
@@ -158,13 +158,13 @@ def gray_picture(
     path: Path,
     window: tuple[float, float] | None = None,
     spacing: tuple[float, float] = (1.0, 1.0),
-) -> Picture:
-    """Return (H, W) grey or (H, W, 3) RGB values of any type as a `Picture`; see `read_picture`."""
+) -> ImageWithSpacing:
+    """Return (H, W) grey or (H, W, 3) RGB values of any type as a `ImageWithSpacing`; see `read_picture`."""
     if stored.dtype != np.uint8 or window is not None:
         if not np.isfinite(stored).all():
             raise DataError(f"{path} has values that are NaN or infinite; mend the file")
         stored = to_uint8(stored, *(window or percentile_window(stored)))
-    return Picture(np.ascontiguousarray(stored if stored.ndim == 3 else gray_to_rgb(stored)), spacing)
+    return ImageWithSpacing(np.ascontiguousarray(stored if stored.ndim == 3 else gray_to_rgb(stored)), spacing)
 
 
 def _read_npy(path: Path) -> NDArray[Any]:

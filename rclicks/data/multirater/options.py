@@ -1,7 +1,7 @@
 """Options of sets drawn by several raters: which raters, what an absent file means, whether names are people.
 
 >>> RaterRules.of("ann", "refuse", "keep")
-RaterRules(raters=('ann',), missing='refuse', nobody='keep')
+RaterRules(raters=('ann',), on_missing='refuse', on_empty='keep')
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ class RaterRules:
     ----------
     raters : tuple of str or None
         Names of those to take; None for all.
-    missing : {"leave-out", "refuse"}
+    on_missing : {"leave-out", "refuse"}
         What an absent mask file means: that this rater is none of this sample's, or an error of that sample.
-    nobody : {"leave-out", "keep"}
+    on_empty : {"leave-out", "keep"}
         Whether an object that nobody drew is one.
     """
 
     raters: tuple[str, ...] | None = None
-    missing: Literal["leave-out", "refuse"] = "leave-out"
-    nobody: Literal["leave-out", "keep"] = "leave-out"
+    on_missing: Literal["leave-out", "refuse"] = "leave-out"
+    on_empty: Literal["leave-out", "keep"] = "leave-out"
 
     def __post_init__(self) -> None:
         """Refuse unknown words."""
-        check_choice("missing", self.missing, ("leave-out", "refuse"))
-        check_choice("nobody", self.nobody, ("leave-out", "keep"))
+        check_choice("on_missing", self.on_missing, ("leave-out", "refuse"))
+        check_choice("on_empty", self.on_empty, ("leave-out", "keep"))
 
     @classmethod
-    def of(cls, raters: object, missing: Any, nobody: Any) -> RaterRules:
+    def of(cls, raters: object, on_missing: Any, on_empty: Any) -> RaterRules:
         """Return the rules of a data set's options; `raters` is a name, a number or a list of them, or None.
 
         >>> RaterRules.of([1, "b"], "refuse", "keep").raters
         ('1', 'b')
         """
         if raters is None:
-            return cls(None, missing, nobody)
+            return cls(None, on_missing, on_empty)
         names = tuple(str(r) for r in (raters if isinstance(raters, (list, tuple)) else [raters]))
         if not names or len(set(names)) < len(names):
             raise ProtocolError(f"option raters is {raters!r}; expected one or more different names")
-        return cls(names, missing, nobody)
+        return cls(names, on_missing, on_empty)
 
 
 def with_identity(card: DatasetCard, identity: str | None) -> DatasetCard:

@@ -30,7 +30,7 @@ from rclicks.metrics.raters.overlap import (
 from rclicks.metrics.raters.soft import entropy_bits
 from rclicks.sample import Mask, Sample
 
-__all__ = ["CeilingRow", "HumanCeiling", "ceiling_normalised", "fleiss_kappa", "human_ceiling", "rater_agreement"]
+__all__ = ["CeilingRow", "HumanCeiling", "agreement_normalised", "fleiss_kappa", "human_ceiling", "rater_agreement"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +203,7 @@ def _kappa(how_many: np.ndarray) -> float:
     return (agree - chance) / (1 - chance) if 0 < share < 1 else math.nan
 
 
-def ceiling_normalised(score: float, ceiling: float) -> float:
+def agreement_normalised(score: float, ceiling: float) -> float:
     """Return ``score / ceiling``: 1 is what the raters reach, above 1 is more; NaN if the ceiling is 0 or NaN.
 
     Both must be the same measure of the same samples against the same kind of target: a model's mean Dice to the single

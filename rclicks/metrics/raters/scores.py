@@ -3,7 +3,7 @@
 A set of M masks with its probabilities stands beside the R raters of one object. p is the mean of the set's
 probabilities, g the share of raters that drew a pixel.
 
->>> facts = RaterFacts((np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 0]], bool)))
+>>> facts = RaterReference((np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 0]], bool)))
 >>> guess = facts.masks[:1]
 >>> score_raters(("rater-coverage", "dice-union"), facts, Prediction(guess[0], guess, guess.astype(np.float32)))
 {'rater-coverage': 0.75, 'dice-union': 0.8}
@@ -31,7 +31,7 @@ from rclicks.metrics.raters.overlap import Floats, Overlaps, Similarity, stack_m
 from rclicks.metrics.target import band_width
 from rclicks.sample import Mask
 
-__all__ = ["NEAR", "Prediction", "RaterFacts", "score_raters"]
+__all__ = ["NEAR", "Prediction", "RaterReference", "score_raters"]
 
 NEAR = 0.02  # of the image's diagonal: how far round the masks a pixel is near them, as wide as the band of BIoU
 NINE = tuple(i / 10 for i in range(1, 10))
@@ -56,7 +56,7 @@ class Prediction:
     probabilities: NDArray[np.floating[Any]] | None
 
 
-class RaterFacts:
+class RaterReference:
     """All raters of one object, and what does not change while it is segmented; computed once.
 
     Parameters
@@ -107,24 +107,24 @@ class RaterFacts:
         return np.asarray(self.flat(region[None])[0], bool)
 
 
-class _Verdict:
+class _Comparison:
     """One prediction beside all raters, with what several metrics share."""
 
-    def __init__(self, facts: RaterFacts, prediction: Prediction) -> None:
-        self.facts, self.prediction = facts, prediction
+    def __init__(self, reference: RaterReference, prediction: Prediction) -> None:
+        self.reference, self.prediction = reference, prediction
 
     @property
     def votes(self) -> Floats:
-        return self.facts.votes
+        return self.reference.votes
 
     @cached_property
     def masks(self) -> Mask:
-        return np.asarray(self.facts.flat(self.prediction.masks), bool)
+        return np.asarray(self.reference.flat(self.prediction.masks), bool)
 
     @cached_property
     def maps(self) -> NDArray[Any]:
         given = self.prediction.probabilities
-        return self.masks if given is None else self.facts.flat(given)
+        return self.masks if given is None else self.reference.flat(given)
 
     @cached_property
     def p(self) -> Floats:
@@ -132,7 +132,7 @@ class _Verdict:
 
     @cached_property
     def overlaps(self) -> Overlaps:
-        return Overlaps.of(self.masks, self.facts.drawn)
+        return Overlaps.of(self.masks, self.reference.drawn)
 
     @cached_property
     def iou(self) -> Similarity:
@@ -148,7 +148,7 @@ class _Verdict:
 
     @cached_property
     def insight(self) -> CollectiveInsight:
-        return collective_insight(self.masks, self.facts.drawn)
+        return collective_insight(self.masks, self.reference.drawn)
 
     @cached_property
     def curve(self) -> calibration.Reliability:
@@ -156,22 +156,22 @@ class _Verdict:
 
     @cached_property
     def near(self) -> Mask:
-        return self.facts.near(self.prediction.masks)
+        return self.reference.near(self.prediction.masks)
 
     def dice_to(self, rule: str) -> float:
-        one = self.facts.flat(self.prediction.mask[None])
-        return float(Overlaps.of(one, self.facts.agreed(rule)[None], policy="all").similarity("dice").across[0, 0])
+        one = self.reference.flat(self.prediction.mask[None])
+        return float(Overlaps.of(one, self.reference.agreed(rule)[None], policy="all").similarity("dice").across[0, 0])
 
     def volume_crps(self) -> float:
-        sizes = (self.overlaps.areas * self.facts.unit).tolist()
+        sizes = (self.overlaps.areas * self.reference.unit).tolist()
         return calibration.volume_crps(sizes[: len(self.masks)], sizes[len(self.masks) :])
 
     def normal_crps(self) -> float:
-        raters = (self.facts.drawn.sum(axis=1) * self.facts.unit).tolist()
-        return calibration.gaussian_volume_crps(float(self.p.sum()) * self.facts.unit, raters)
+        raters = (self.reference.drawn.sum(axis=1) * self.reference.unit).tolist()
+        return calibration.gaussian_volume_crps(float(self.p.sum()) * self.reference.unit, raters)
 
 
-_SCORES: dict[str, Callable[[_Verdict], float]] = {
+_SCORES: dict[str, Callable[[_Comparison], float]] = {
     "dice-majority": lambda v: v.dice_to("majority"),
     "dice-majority-half-up": lambda v: v.dice_to("majority-half-up"),
     "dice-union": lambda v: v.dice_to("union"),
@@ -198,8 +198,8 @@ _SCORES: dict[str, Callable[[_Verdict], float]] = {
     "ci-harmonic": lambda v: v.insight.harmonic,
     "ci-sensitivity": lambda v: v.insight.sensitivity,
     "ci-diversity": lambda v: v.insight.diversity,
-    "crps-volume": _Verdict.volume_crps,
-    "crps-volume-normal": _Verdict.normal_crps,
+    "crps-volume": _Comparison.volume_crps,
+    "crps-volume-normal": _Comparison.normal_crps,
     "soft-dice": lambda v: soft.thresholded_soft_dice(v.p, v.votes),
     "soft-dice-9": lambda v: soft.thresholded_soft_dice(v.p, v.votes, NINE),
     "soft-dice-semimetric": lambda v: soft.soft_dice(v.p, v.votes),
@@ -209,15 +209,15 @@ _SCORES: dict[str, Callable[[_Verdict], float]] = {
     "ece-image": lambda v: calibration.reliability(v.p, v.votes).ece,
     "ece-near": lambda v: v.curve.ece,
     "ece-adaptive-near": lambda v: calibration.reliability(v.p, v.votes, adaptive=True, region=v.near).ece,
-    "ece-single-near": lambda v: calibration.ece_of_single_raters(v.p, v.facts.drawn, region=v.near),
+    "ece-single-near": lambda v: calibration.ece_of_single_raters(v.p, v.reference.drawn, region=v.near),
     "mce-near": lambda v: v.curve.mce,
     "entropy-correlation-near": lambda v: calibration.entropy_correlation(v.p, v.votes, region=v.near),
     "risk-coverage-near": lambda v: calibration.area_under_risk_coverage(v.p, v.votes, region=v.near),
-    "ncc": lambda v: ncc(v.maps, v.facts.drawn).value,
+    "ncc": lambda v: ncc(v.maps, v.reference.drawn).value,
 }
 
 
-def score_raters(names: Iterable[str], facts: RaterFacts, prediction: Prediction) -> dict[str, float]:
+def score_raters(names: Iterable[str], reference: RaterReference, prediction: Prediction) -> dict[str, float]:
     """Return metrics of `rclicks.metrics.raters.catalogue` of one prediction; NaN where undefined.
 
     Raises
@@ -227,10 +227,10 @@ def score_raters(names: Iterable[str], facts: RaterFacts, prediction: Prediction
     ValueError
         If a probability is not in [0, 1], or shapes do not fit.
     """
-    verdict = _Verdict(facts, prediction)
+    comparison = _Comparison(reference, prediction)
     found = {}
     for name in names:
         if name not in RATERS:
             raise UnknownNameError("metric", name, RATERS)
-        found[name] = _SCORES[name](verdict)
+        found[name] = _SCORES[name](comparison)
     return found

@@ -24,7 +24,7 @@ PointRow = tuple[float, float, int, bool]
 FAR = 1e6
 
 
-def point_tensor(lanes: Sequence[Sequence[PointRow]], limit: int | None = None) -> torch.Tensor:
+def point_tensor(slots: Sequence[Sequence[PointRow]], limit: int | None = None) -> torch.Tensor:
     """Return (B, 2N, 3) float32 rows (row, column, order): N positive then N negative ones, padded with -1.
 
     N is the largest number of clicks of one sign in any lane, at least 1; padding does not change any map. With
@@ -32,20 +32,20 @@ def point_tensor(lanes: Sequence[Sequence[PointRow]], limit: int | None = None) 
     """
     import torch
 
-    lanes = [lane[:limit] for lane in lanes]
-    count = max([1, *(sum(bool(p[3]) is sign for p in lane) for lane in lanes for sign in (True, False))])
-    points = torch.full((len(lanes), 2 * count, 3), -1.0)
-    for b, lane in enumerate(lanes):
+    slots = [slot[:limit] for slot in slots]
+    count = max([1, *(sum(bool(p[3]) is sign for p in slot) for slot in slots for sign in (True, False))])
+    points = torch.full((len(slots), 2 * count, 3), -1.0)
+    for b, slot in enumerate(slots):
         for first, sign in ((0, True), (count, False)):
-            rows = [p[:3] for p in lane if bool(p[3]) is sign]
+            rows = [p[:3] for p in slot if bool(p[3]) is sign]
             if rows:
                 points[b, first : first + len(rows)] = torch.tensor(rows, dtype=torch.float32)
     return points
 
 
-def mirrored(lane: Sequence[PointRow], width: int) -> list[PointRow]:
+def mirrored(slot: Sequence[PointRow], width: int) -> list[PointRow]:
     """Return the rows of the horizontally flipped input of `width` pixels."""
-    return [(row, width - 1 - column, order, positive) for row, column, order, positive in lane]
+    return [(row, width - 1 - column, order, positive) for row, column, order, positive in slot]
 
 
 def disk_maps(points: torch.Tensor, size: tuple[int, int], radius: float) -> torch.Tensor:
@@ -57,11 +57,11 @@ def disk_maps(points: torch.Tensor, size: tuple[int, int], radius: float) -> tor
     import torch
 
     height, width = size
-    lanes, twice = points.shape[:2]
-    maps = torch.zeros((lanes, 2, height, width), dtype=torch.float32, device=points.device)
+    slots, twice = points.shape[:2]
+    maps = torch.zeros((slots, 2, height, width), dtype=torch.float32, device=points.device)
     squared = radius * radius
-    for b, lane in enumerate(points.tolist()):
-        for k, (row, column, _) in enumerate(lane):
+    for b, slot in enumerate(points.tolist()):
+        for k, (row, column, _) in enumerate(slot):
             if max(row, column) < 0:
                 continue
             top, bottom = max(0, math.floor(row - radius)), min(height, math.ceil(row + radius) + 1)
@@ -81,10 +81,10 @@ def tanh_maps(points: torch.Tensor, size: tuple[int, int], norm_radius: float) -
     import torch
 
     height, width = size
-    lanes, twice = points.shape[:2]
-    maps = torch.full((lanes, 2, height, width), FAR, dtype=torch.float32, device=points.device)
-    for b, lane in enumerate(points.tolist()):
-        for k, (row, column, _) in enumerate(lane):
+    slots, twice = points.shape[:2]
+    maps = torch.full((slots, 2, height, width), FAR, dtype=torch.float32, device=points.device)
+    for b, slot in enumerate(points.tolist()):
+        for k, (row, column, _) in enumerate(slot):
             if max(row, column) < 0:
                 continue
             down, along = _squares(points[b, k], range(height), range(width), norm_radius)

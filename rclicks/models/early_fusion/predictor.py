@@ -1,7 +1,7 @@
 """Early-fusion click models (RITM and its kin): zoom, flip, previous mask and click points around any network.
 
-`ClickModel` is network-agnostic. A family gives it a network that maps a (B, 3 or 4, h, w) batch and a point tensor
-to (B, 1, h, w) logits, and a `ZoomRule` a data set; or overrides `predict` for anything in between.
+`EarlyFusionModel` works with any network. A family gives it a network that maps a (B, 3 or 4, h, w) batch and a point
+tensor to (B, 1, h, w) logits, and a `ZoomRule` for each data set; or it overrides `predict`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from rclicks.sample import Sample
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ClickModel", "Embedding", "Lane", "Memory", "Network", "resize"]
+__all__ = ["EarlyFusionModel", "Embedding", "Memory", "Network", "Slot", "resize"]
 
 Network = Callable[["torch.Tensor", "torch.Tensor"], "torch.Tensor"]
 
@@ -73,7 +73,7 @@ class Memory:
 
 
 @dataclass(frozen=True, eq=False)
-class Lane:
+class Slot:
     """One state made ready for the network.
 
     Attributes
@@ -105,7 +105,7 @@ def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return interpolate(maps, size=size, mode="bilinear", align_corners=True)
 
 
-class ClickModel(Model):
+class EarlyFusionModel(Model):
     """A click-driven network behind the model contract.
 
     Parameters
@@ -165,20 +165,20 @@ class ClickModel(Model):
                 pixels.to(torch.float32, memory_format=torch.contiguous_format) / 255, self.zoom(sample.dataset)
             )
 
-    def lane_key(self, embedding: Embedding, state: State) -> Hashable:
+    def batch_key(self, embedding: Embedding, state: State) -> Hashable:
         """Return the size of the network input, which depends on the region the state zooms into."""
-        return self.lane(embedding, state).look.size
+        return self.slot(embedding, state).look.size
 
     def segment(self, embedding: Embedding, states: Sequence[State]) -> list[State]:
         """Predict all states; those of equal network input size share one call."""
-        lanes = [self.lane(embedding, state) for state in states]
+        slots = [self.slot(embedding, state) for state in states]
         groups: dict[tuple[int, int], list[int]] = {}
-        for i, lane in enumerate(lanes):
-            groups.setdefault(lane.look.size, []).append(i)
+        for i, slot in enumerate(slots):
+            groups.setdefault(slot.look.size, []).append(i)
         found: dict[int, State] = {}
         with translate_memory_errors(), self.context(), network_precision(self.precision, self.device):
             for members in groups.values():
-                results = self._run(embedding, [lanes[i] for i in members])
+                results = self._run(embedding, [slots[i] for i in members])
                 for i, memory in zip(members, results, strict=True):
                     mask = memory.probability > self.card.threshold
                     found[i] = replace(states[i], mask=mask, probability=memory.probability, memory=memory)
@@ -196,15 +196,15 @@ class ClickModel(Model):
 
         return torch.inference_mode()
 
-    def predict(self, embedding: Embedding, lanes: Sequence[Lane]) -> tuple[torch.Tensor, list[Any]]:
+    def predict(self, embedding: Embedding, slots: Sequence[Slot]) -> tuple[torch.Tensor, list[Any]]:
         """Return (L, 1, h, w) logits of lanes of equal size, flip-averaged, and the `extra` of their memories."""
-        batch, points = self.inputs(embedding, lanes)
+        batch, points = self.inputs(embedding, slots)
         logits = self.network(batch, points).float()
-        return self.unflip(resize(logits, lanes[0].look.size)), [lane.extra for lane in lanes]
+        return self.unflip(resize(logits, slots[0].look.size)), [slot.extra for slot in slots]
 
     # -- building blocks ----------------------------------------------------------------------------------------
 
-    def lane(self, embedding: Embedding, state: State) -> Lane:
+    def slot(self, embedding: Embedding, state: State) -> Slot:
         """Return `state` made ready for the network.
 
         Raises
@@ -228,28 +228,28 @@ class ClickModel(Model):
         return self._lane(clicks, look, previous, memory.extra if memory else None)
 
     @staticmethod
-    def _lane(clicks: list[Click], look: Look, previous: NDArray[np.float32] | None, extra: Any) -> Lane:
+    def _lane(clicks: list[Click], look: Look, previous: NDArray[np.float32] | None, extra: Any) -> Slot:
         rows = [(*look.inside(c.point), order, c.positive) for order, c in enumerate(clicks)]
-        return Lane(clicks, look, rows, previous, extra)
+        return Slot(clicks, look, rows, previous, extra)
 
     def inputs(
-        self, embedding: Embedding, lanes: Sequence[Lane], limit: int | None = None
+        self, embedding: Embedding, slots: Sequence[Slot], limit: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the (B, 3 or 4, h, w) batch and its points; with flip, B = 2 L and the mirrored lanes come last."""
         import torch
 
-        count, size = len(lanes), lanes[0].look.size
+        count, size = len(slots), slots[0].look.size
         batch = torch.empty((count * (1 + self.flip), 3 + self.previous, *size), device=self.device)
-        for i, lane in enumerate(lanes):
-            batch[i, :3] = _crop(embedding.image, lane.look)[0]
-            if self.previous and lane.previous is None:
+        for i, slot in enumerate(slots):
+            batch[i, :3] = _crop(embedding.image, slot.look)[0]
+            if self.previous and slot.previous is None:
                 batch[i, 3] = 0
             elif self.previous:
-                batch[i, 3] = _crop(torch.tensor(lane.previous, device=self.device)[None, None], lane.look)[0, 0]
-        rows = [lane.rows for lane in lanes]
+                batch[i, 3] = _crop(torch.tensor(slot.previous, device=self.device)[None, None], slot.look)[0, 0]
+        rows = [slot.rows for slot in slots]
         if self.flip:
             batch[count:] = batch[:count].flip(3)
-            rows = rows + [mirrored(lane.rows, size[1]) for lane in lanes]
+            rows = rows + [mirrored(slot.rows, size[1]) for slot in slots]
         return batch, point_tensor(rows, limit).to(self.device)
 
     def unflip(self, logits: torch.Tensor) -> torch.Tensor:
@@ -259,19 +259,19 @@ class ClickModel(Model):
         count = logits.shape[0] // 2
         return 0.5 * (logits[:count] + logits[count:].flip(3))
 
-    def _run(self, embedding: Embedding, lanes: list[Lane]) -> list[Memory]:
-        logits, extras = self.predict(embedding, lanes)
+    def _run(self, embedding: Embedding, slots: list[Slot]) -> list[Memory]:
+        logits, extras = self.predict(embedding, slots)
         chances = logits.sigmoid()
         results = []
-        for i, (lane, extra) in enumerate(zip(lanes, extras, strict=True)):
-            probability = _paste(chances[i : i + 1], lane.look, embedding.shape)
-            again = embedding.zoom is not None and embedding.zoom.wants_second_look(lane.look, probability)
+        for i, (slot, extra) in enumerate(zip(slots, extras, strict=True)):
+            probability = _paste(chances[i : i + 1], slot.look, embedding.shape)
+            again = embedding.zoom is not None and embedding.zoom.wants_second_look(slot.look, probability)
             if again and embedding.zoom is not None:
-                look = embedding.zoom.look(embedding.shape, None, probability, lane.clicks)
+                look = embedding.zoom.look(embedding.shape, None, probability, slot.clicks)
                 # Alone, so that the width of the call does not depend on what the other lanes do.
-                results += self._run(embedding, [self._lane(lane.clicks, look, lane.previous, extra)])
+                results += self._run(embedding, [self._lane(slot.clicks, look, slot.previous, extra)])
             else:
-                results.append(Memory(lane.look.paste, probability, extra))
+                results.append(Memory(slot.look.paste, probability, extra))
         return results
 
 

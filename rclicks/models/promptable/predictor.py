@@ -1,6 +1,6 @@
 """What SAM and its kin share: encode an image once, decode points, boxes and previous logits in batches.
 
-Lanes of one call have the same number of points, all or none a box, all or none a mask prompt (`lane_key`), because
+Lanes of one call have the same number of points, all or none a box, all or none a mask prompt (`batch_key`), because
 the decoder's result depends on how many tokens it sees, padding included.
 """
 
@@ -25,11 +25,11 @@ from rclicks.models.precision import PRECISIONS, network_precision
 from rclicks.protocol import Protocol
 from rclicks.sample import Sample
 
-__all__ = ["Canvas", "Encoded", "PromptableModel", "SamModel"]
+__all__ = ["Encoded", "InputGeometry", "PromptableModel", "SamModel"]
 
 
 @dataclass(frozen=True)
-class Canvas:
+class InputGeometry:
     """How an image lies on the network's square input.
 
     Attributes
@@ -56,7 +56,7 @@ class Encoded:
     """An encoded image: features on the device and its place on the canvas."""
 
     features: Any
-    canvas: Canvas
+    geometry: InputGeometry
 
 
 def long_side(shape: tuple[int, int], side: int) -> tuple[int, int]:
@@ -107,7 +107,7 @@ class PromptableModel(Model):
         with translate_memory_errors(), torch.inference_mode(), network_precision(self.precision, self.device):
             return self._encode(np.asarray(sample.image))
 
-    def lane_key(self, embedding: Any, state: State) -> Hashable:
+    def batch_key(self, embedding: Any, state: State) -> Hashable:
         """Return (number of points, box, mask prompt)."""
         return (len(clicks_of(state.interactions)), self._box(state) is not None, self._prompt(state) is not None)
 
@@ -115,7 +115,7 @@ class PromptableModel(Model):
         """Decode lanes of equal keys in one call; other lanes in one call a key."""
         groups: dict[Hashable, list[int]] = {}
         for i, state in enumerate(states):
-            groups.setdefault(self.lane_key(embedding, state), []).append(i)
+            groups.setdefault(self.batch_key(embedding, state), []).append(i)
         found: dict[int, State] = {}
         for members in groups.values():
             found.update(zip(members, self._segment_equal(embedding, [states[i] for i in members]), strict=True))
@@ -129,13 +129,13 @@ class PromptableModel(Model):
         clicks = [clicks_of(s.interactions) for s in states]
         points = labels = boxes = masks = None
         if clicks[0]:
-            xy = np.array([[(c.point[1], c.point[0]) for c in lane] for lane in clicks], np.float64)
-            points = self._tensor(encoded.canvas.scale(xy))
-            labels = self._tensor(np.array([[int(c.positive) for c in lane] for lane in clicks]), torch.int64)
+            xy = np.array([[(c.point[1], c.point[0]) for c in slot] for slot in clicks], np.float64)
+            points = self._tensor(encoded.geometry.scale(xy))
+            labels = self._tensor(np.array([[int(c.positive) for c in slot] for slot in clicks]), torch.int64)
         if self._box(states[0]) is not None:
             corners = [b for b in map(self._box, states) if b is not None]
             xy = np.array([[(b.low[1], b.low[0]), (b.high[1], b.high[0])] for b in corners], np.float64)
-            boxes = self._tensor(encoded.canvas.scale(xy).reshape(-1, 4))
+            boxes = self._tensor(encoded.geometry.scale(xy).reshape(-1, 4))
         if self._prompt(states[0]) is not None:
             masks = self._tensor(np.stack([s.memory for s in states])[:, None])
         with translate_memory_errors(), torch.inference_mode(), network_precision(self.precision, self.device):
@@ -197,10 +197,10 @@ class SamModel(PromptableModel):
         self.multimask = multimask
 
     def _encode(self, image: NDArray[np.uint8]) -> Encoded:
-        tensor, canvas = self._place(image)
-        return Encoded(self.network.image_encoder(tensor), canvas)
+        tensor, geometry = self._place(image)
+        return Encoded(self.network.image_encoder(tensor), geometry)
 
-    def _place(self, image: NDArray[np.uint8]) -> tuple[Tensor, Canvas]:
+    def _place(self, image: NDArray[np.uint8]) -> tuple[Tensor, InputGeometry]:
         """Return the network's input (1, 3, side, side) and where the image lies on it."""
         scaled = long_side((image.shape[0], image.shape[1]), self.side)
         tensor = torch.as_tensor(image.astype(np.float32), device=self.device).permute(2, 0, 1)[None]
@@ -208,7 +208,7 @@ class SamModel(PromptableModel):
         mean, deviation = (self._tensor(np.array(v)).view(3, 1, 1) for v in (self.mean, self.deviation))
         tensor = (tensor - mean) / deviation
         padded = F.pad(tensor, (0, self.side - scaled[1], 0, self.side - scaled[0]))
-        return padded, Canvas((image.shape[0], image.shape[1]), scaled, self.side)
+        return padded, InputGeometry((image.shape[0], image.shape[1]), scaled, self.side)
 
     def _decode(
         self, encoded: Encoded, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
@@ -224,10 +224,10 @@ class SamModel(PromptableModel):
             multimask_output=self.multimask,
         )
         best = low[torch.arange(len(low), device=low.device), quality.argmax(1)].float()
-        return self._full_size(best[:, None], encoded.canvas)[:, 0], best
+        return self._full_size(best[:, None], encoded.geometry)[:, 0], best
 
-    def _full_size(self, low: Tensor, canvas: Canvas) -> Tensor:
+    def _full_size(self, low: Tensor, geometry: InputGeometry) -> Tensor:
         """Return (B, 1, H, W) probabilities from (B, 1, 256, 256) logits: to the canvas, cut, to the image, sigmoid."""
-        square = F.interpolate(low, (canvas.side, canvas.side), mode="bilinear", align_corners=False)
-        cut = square[..., : canvas.scaled[0], : canvas.scaled[1]]
-        return torch.sigmoid(F.interpolate(cut, canvas.original, mode="bilinear", align_corners=False))
+        square = F.interpolate(low, (geometry.side, geometry.side), mode="bilinear", align_corners=False)
+        cut = square[..., : geometry.scaled[0], : geometry.scaled[1]]
+        return torch.sigmoid(F.interpolate(cut, geometry.original, mode="bilinear", align_corners=False))

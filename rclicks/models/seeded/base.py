@@ -17,11 +17,11 @@ from rclicks.errors import WeightsError
 from rclicks.models.contract import Model
 from rclicks.options import Choice, Number, read_options
 
-__all__ = ["ASSUMED", "BACKGROUND", "OBJECT", "Classical", "Probability", "Seeds"]
+__all__ = ["ASSUMED", "BACKGROUND", "OBJECT", "Classical", "Probability", "SeedMap"]
 
 OBJECT, BACKGROUND, ASSUMED = 1, -1, -2  # ASSUMED: background by convention (frame, outside of a box), not drawn
 
-Seeds = NDArray[np.int8]
+SeedMap = NDArray[np.int8]
 Probability = NDArray[np.float32]
 
 

@@ -20,14 +20,14 @@ from rclicks.errors import DataError
 from rclicks.models.seeded.base import Probability
 from rclicks.sample import Sample
 
-__all__ = ["Spacing", "Triple", "VolumeCanvas", "enlarge", "steps_for"]
+__all__ = ["Spacing", "Triple", "WorkingVolume", "enlarge", "steps_for"]
 
 Triple = tuple[int, int, int]
 Spacing = tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
-class VolumeCanvas:
+class WorkingVolume:
     """A volume at the resolution a method works at.
 
     Attributes
@@ -57,7 +57,7 @@ class VolumeCanvas:
         return cast(Triple, self.values.shape)
 
     @classmethod
-    def of(cls, sample: Sample, voxels: int) -> VolumeCanvas:
+    def of(cls, sample: Sample, voxels: int) -> WorkingVolume:
         """Average `sample.image`, (Z, Y, X) of any real type, over blocks until at most about `voxels` are left.
 
         The axis with the smallest voxel side is shortened first, so that the canvas gets more isotropic. Without

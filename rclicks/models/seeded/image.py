@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from rclicks.errors import DataError
 from rclicks.interaction import Box, Click, check_inside, clicks_of
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import BACKGROUND, OBJECT, Classical, Probability, Seeds
+from rclicks.models.seeded.base import BACKGROUND, OBJECT, Classical, Probability, SeedMap
 from rclicks.options import Choice, Number
 from rclicks.sample import Mask, Sample
 
-__all__ = ["COLOUR_OPTIONS", "COMMON_OPTIONS", "Canvas", "SeededModel", "stamp", "tidy"]
+__all__ = ["COLOUR_OPTIONS", "COMMON_OPTIONS", "SeededModel", "WorkingImage", "enforce_seeds", "rasterize_clicks"]
 
 
 @dataclass(frozen=True, eq=False)
-class Canvas:
+class WorkingImage:
     """An image at the size a method works at.
 
     Attributes
@@ -56,7 +56,7 @@ class Canvas:
         return self.image.shape[0], self.image.shape[1]
 
     @classmethod
-    def of(cls, image: NDArray[np.generic], long_side: int) -> Canvas:
+    def of(cls, image: NDArray[np.generic], long_side: int) -> WorkingImage:
         """Shrink `image`, (H, W, 3) uint8 RGB, so that its longer side has at most `long_side` pixels.
 
         Raises
@@ -78,7 +78,9 @@ class Canvas:
         return cls((height, width), small, lab)
 
 
-def stamp(clicks: Sequence[Click], shape: tuple[int, int], radius: float, full: tuple[int, int] | None = None) -> Seeds:
+def rasterize_clicks(
+    clicks: Sequence[Click], shape: tuple[int, int], radius: float, full: tuple[int, int] | None = None
+) -> SeedMap:
     """Draw every click as a disk of seeds.
 
     Where disks overlap, a pixel goes to the nearest click and, at equal distance, to the later one: so a click always
@@ -118,10 +120,12 @@ def stamp(clicks: Sequence[Click], shape: tuple[int, int], radius: float, full: 
     return seeds
 
 
-def tidy(probability: Probability, clicks: Sequence[Click], radius: float, connected: bool) -> tuple[Mask, Probability]:
+def enforce_seeds(
+    probability: Probability, clicks: Sequence[Click], radius: float, connected: bool
+) -> tuple[Mask, Probability]:
     """Make a full-size answer obey the clicks.
 
-    1. Every click's own disk (see `stamp`) gets its label, probability 1 or 0.
+    1. Every click's own disk (see `rasterize_clicks`) gets its label, probability 1 or 0.
     2. If `connected`, object parts (4-connected, probability > .5) without a positive click are dropped: their
        probability becomes .5, the most that does not count as object.
 
@@ -140,7 +144,7 @@ def tidy(probability: Probability, clicks: Sequence[Click], radius: float, conne
     mask : (H, W) bool array
     probability : (H, W) float32 array
     """
-    seeds = stamp(clicks, (probability.shape[0], probability.shape[1]), radius)
+    seeds = rasterize_clicks(clicks, (probability.shape[0], probability.shape[1]), radius)
     probability[seeds == OBJECT] = 1
     probability[seeds == BACKGROUND] = 0
     mask = probability > 0.5
@@ -175,13 +179,13 @@ class SeededModel(Classical):
     Conventions shared by all:
 
     * Work is done on a copy whose longer side is `long_side` pixels, probabilities are enlarged bilinearly.
-    * Each click is a disk of `radius` working pixels; nearer and later clicks win (`stamp`).
+    * Each click is a disk of `radius` working pixels; nearer and later clicks win (`rasterize_clicks`).
     * Methods need seeds of both labels. ``frame`` says whether the outermost pixels of the image are background seeds:
       "always" (the default, best by far on held-out images), "auto" as long as there is neither a negative click nor
       a box, or "never". A positive click's disk overrules the frame. Without any background seed all is object.
     * Outside of a box everything is background but for the disks of positive clicks; the latest box counts.
     * Without a positive click or a box the answer is the empty mask with probability 0 everywhere.
-    * ``connected`` drops parts that hold no positive click (`tidy`).
+    * ``connected`` drops parts that hold no positive click (`enforce_seeds`).
 
     Attributes
     ----------
@@ -191,53 +195,53 @@ class SeededModel(Classical):
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = COMMON_OPTIONS
 
-    def embed(self, sample: Sample) -> Canvas:
+    def embed(self, sample: Sample) -> WorkingImage:
         """Shrink the image and do what depends on it alone."""
-        canvas = Canvas.of(sample.image, self.options["long_side"])
-        return replace(canvas, extra=self.prepare(canvas))
+        working = WorkingImage.of(sample.image, self.options["long_side"])
+        return replace(working, extra=self.prepare(working))
 
-    def prepare(self, canvas: Canvas) -> Any:
+    def prepare(self, working: WorkingImage) -> Any:
         """Return the method's own image-only work; nothing by default."""
         return None
 
     @abstractmethod
-    def solve(self, canvas: Canvas, seeds: Seeds, state: State) -> NDArray[np.floating[Any]]:
+    def solve(self, working: WorkingImage, seeds: SeedMap, state: State) -> NDArray[np.floating[Any]]:
         """Return P(object) of every canvas pixel, given `seeds` with at least one of either label or of a box."""
 
-    def segment(self, embedding: Canvas, states: Sequence[State]) -> list[State]:
+    def segment(self, embedding: WorkingImage, states: Sequence[State]) -> list[State]:
         """Answer every state by itself."""
         return [self._answer(embedding, state) for state in states]
 
-    def _answer(self, canvas: Canvas, state: State) -> State:
+    def _answer(self, working: WorkingImage, state: State) -> State:
         for interaction in state.interactions:
-            check_inside(interaction, canvas.full)
+            check_inside(interaction, working.full)
         clicks = clicks_of(state.interactions)
         boxes = [i for i in state.interactions if isinstance(i, Box)]
         if not boxes and not any(click.positive for click in clicks):
-            return replace(state, mask=np.zeros(canvas.full, bool), probability=np.zeros(canvas.full, np.float32))
-        small = np.clip(self.solve(canvas, self.seeds(canvas, clicks, boxes), state), 0, 1).astype(np.float32)
-        height, width = canvas.full
+            return replace(state, mask=np.zeros(working.full, bool), probability=np.zeros(working.full, np.float32))
+        small = np.clip(self.solve(working, self.seeds(working, clicks, boxes), state), 0, 1).astype(np.float32)
+        height, width = working.full
         large = (
-            cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR) if small.shape != canvas.full else small
+            cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR) if small.shape != working.full else small
         )
         if boxes:
-            large[~_box_mask(boxes[-1], canvas.full)] = 0
-        radius = self.options["radius"] * max(canvas.full) / max(canvas.shape)
-        mask, probability = tidy(large, clicks, radius, self.options["connected"])
+            large[~_box_mask(boxes[-1], working.full)] = 0
+        radius = self.options["radius"] * max(working.full) / max(working.shape)
+        mask, probability = enforce_seeds(large, clicks, radius, self.options["connected"])
         return replace(state, mask=mask, probability=probability)
 
-    def seeds(self, canvas: Canvas, clicks: Sequence[Click], boxes: Sequence[Box]) -> Seeds:
+    def seeds(self, working: WorkingImage, clicks: Sequence[Click], boxes: Sequence[Box]) -> SeedMap:
         """Draw the interactions on the canvas: `OBJECT`, `BACKGROUND` or 0."""
-        seeds = stamp(clicks, canvas.shape, self.options["radius"], canvas.full)
+        seeds = rasterize_clicks(clicks, working.shape, self.options["radius"], working.full)
         free = seeds == 0
         negative = any(not click.positive for click in clicks)
         frame: Literal["auto", "always", "never"] = self.options["frame"]
         if frame == "always" or (frame == "auto" and not negative and not boxes):
-            edge = np.ones(canvas.shape, bool)
+            edge = np.ones(working.shape, bool)
             edge[1:-1, 1:-1] = False
             seeds[edge & free] = BACKGROUND
         if boxes:
-            outside = ~_box_mask(boxes[-1], canvas.full, canvas.shape)
+            outside = ~_box_mask(boxes[-1], working.full, working.shape)
             seeds[outside & free] = BACKGROUND
         return seeds
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT, Seeds
+from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT, SeedMap
 from rclicks.options import Choice, Number
 
 __all__ = ["INTENSITY_OPTIONS", "IntensityModel", "bins_of"]
@@ -39,7 +39,7 @@ class IntensityModel:
     share: NDArray[np.float32]
 
     @classmethod
-    def learn(cls, bins: NDArray[np.uint8], count: int, seeds: Seeds, width: float, floor: float) -> IntensityModel:
+    def learn(cls, bins: NDArray[np.uint8], count: int, seeds: SeedMap, width: float, floor: float) -> IntensityModel:
         """Learn from seeds.
 
         Parameters

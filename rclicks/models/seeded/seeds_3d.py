@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rclicks.interaction import Box, Click, Interaction, Lasso, Scribble
-from rclicks.models.seeded.base import BACKGROUND, OBJECT, Probability, Seeds
-from rclicks.models.seeded.canvas import Spacing, Triple, VolumeCanvas
+from rclicks.models.seeded.base import BACKGROUND, OBJECT, Probability, SeedMap
+from rclicks.models.seeded.canvas import Spacing, Triple, WorkingVolume
 from rclicks.sample import Mask
 
-__all__ = ["Drawn", "assume", "clear_outside", "draw", "flat_axis", "tidy"]
+__all__ = ["Drawn", "clear_outside", "draw", "enforce_seeds", "flat_axis", "implied_background"]
 
-Drawn = tuple[NDArray[np.int64], Seeds]
+Drawn = tuple[NDArray[np.int64], SeedMap]
 
 
 def flat_axis(box: Box, shape: Sequence[int]) -> int | None:
@@ -155,7 +155,9 @@ def draw(
     return flat[last].astype(np.int64), np.asarray(labels, np.int8)[rank[last]]
 
 
-def assume(interactions: Sequence[Interaction], canvas: VolumeCanvas, frame: str, reach: float) -> NDArray[np.bool_]:
+def implied_background(
+    interactions: Sequence[Interaction], working: WorkingVolume, frame: str, reach: float
+) -> NDArray[np.bool_]:
     """Return where the canvas is background by convention.
 
     * The frame: the outermost voxels, but for axes of fewer than five voxels; ``frame`` as in `VolumeModel`.
@@ -163,7 +165,7 @@ def assume(interactions: Sequence[Interaction], canvas: VolumeCanvas, frame: str
     * In the slice of a slice's box, outside of the (latest) box; and wherever the distance from every such box exceeds
       `reach` times the box's own longest side, in mm.
     """
-    shape, full = canvas.shape, canvas.full
+    shape, full = working.shape, working.full
     boxes = [i for i in interactions if isinstance(i, Box)]
     negative = any(not i.positive for i in interactions)
     background = np.zeros(shape, bool)
@@ -174,22 +176,22 @@ def assume(interactions: Sequence[Interaction], canvas: VolumeCanvas, frame: str
                 ends[0] = ends[-1] = True
     solid = [box for box in boxes if flat_axis(box, full) is None]
     if solid:
-        window = _window(solid[-1], canvas.step)
+        window = _window(solid[-1], working.step)
         inside = background[window].copy()
         background[:] = True
         background[window] = inside
     beyond: NDArray[np.bool_] | None = None
     for axis, box in _slices(boxes, full):
-        low, high = (np.asarray(c) // canvas.step for c in (box.low, box.high))
-        longest = max((b - a + 1) * s for a, b, s in zip(low, high, canvas.spacing, strict=True))
+        low, high = (np.asarray(c) // working.step for c in (box.low, box.high))
+        longest = max((b - a + 1) * s for a, b, s in zip(low, high, working.spacing, strict=True))
         gaps = [
             (np.maximum(0, np.maximum(a - np.arange(n), np.arange(n) - b)) * s) ** 2
-            for a, b, n, s in zip(low, high, shape, canvas.spacing, strict=True)
+            for a, b, n, s in zip(low, high, shape, working.spacing, strict=True)
         ]
         far = gaps[0][:, None, None] + gaps[1][:, None] + gaps[2] > (reach * longest) ** 2
         beyond = far if beyond is None else beyond & far
         plane = np.moveaxis(background, axis, 0)[low[axis]]
-        window = tuple(w for a, w in enumerate(_window(box, canvas.step)) if a != axis)
+        window = tuple(w for a, w in enumerate(_window(box, working.step)) if a != axis)
         inside = plane[window].copy()
         plane[:] = True
         plane[window] = inside
@@ -225,7 +227,9 @@ def clear_outside(probability: Probability, boxes: Sequence[Box]) -> None:
         view[window] = inside
 
 
-def tidy(probability: Probability, at: NDArray[np.int64], label: Seeds, connected: bool) -> tuple[Mask, Probability]:
+def enforce_seeds(
+    probability: Probability, at: NDArray[np.int64], label: SeedMap, connected: bool
+) -> tuple[Mask, Probability]:
     """Make a full-size answer obey the seeds.
 
     1. Every seed gets its label, probability 1 or 0.

@@ -23,9 +23,9 @@ from rclicks.cards import ModelCard
 from rclicks.errors import PluginError
 from rclicks.interaction import Box, Interaction, check_inside
 from rclicks.models.contract import State
-from rclicks.models.seeded.base import ASSUMED, OBJECT, Classical, Seeds
-from rclicks.models.seeded.canvas import Triple, VolumeCanvas, enlarge
-from rclicks.models.seeded.seeds_3d import Drawn, assume, clear_outside, draw, tidy
+from rclicks.models.seeded.base import ASSUMED, OBJECT, Classical, SeedMap
+from rclicks.models.seeded.canvas import Triple, WorkingVolume, enlarge
+from rclicks.models.seeded.seeds_3d import Drawn, clear_outside, draw, enforce_seeds, implied_background
 from rclicks.options import Choice, Number
 from rclicks.sample import Sample
 
@@ -46,14 +46,14 @@ class VolumeModel(Classical):
 
     Conventions shared by all:
 
-    * Work is done on a canvas of at most about `voxels` voxels (`VolumeCanvas`), probabilities are enlarged linearly.
+    * Work is done on a canvas of at most about `voxels` voxels (`WorkingVolume`), probabilities are enlarged linearly.
     * Interactions become seeds by the rules of `draw`: balls of `radius` mm around clicks, scribbles, the inner parts
       of lassos, and the `core` of the latest box.
     * ``frame`` says whether the outermost voxels of the volume are background seeds: "always" (the default), "auto" as
-      long as there is neither a box nor anything negative, or "never". `assume` has the rules for boxes; `reach` says
-      how far an object may extend from a slice's box. Drawn seeds overrule all of this.
+      long as there is neither a box nor anything negative, or "never". `implied_background` has the rules for boxes;
+      `reach` says how far an object may extend from a slice's box. Drawn seeds overrule all of this.
     * Without anything positive or a box the answer is the empty mask with probability 0 everywhere.
-    * ``connected`` drops parts that hold no object seed (`tidy`).
+    * ``connected`` drops parts that hold no object seed (`enforce_seeds`).
 
     Attributes
     ----------
@@ -63,23 +63,23 @@ class VolumeModel(Classical):
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = VOLUME_OPTIONS
 
-    def embed(self, sample: Sample) -> VolumeCanvas:
+    def embed(self, sample: Sample) -> WorkingVolume:
         """Make the canvas and do what depends on the volume alone."""
-        canvas = VolumeCanvas.of(sample, self.options["voxels"])
-        return replace(canvas, extra=self.prepare(canvas))
+        working = WorkingVolume.of(sample, self.options["voxels"])
+        return replace(working, extra=self.prepare(working))
 
-    def prepare(self, canvas: VolumeCanvas) -> Any:
+    def prepare(self, working: WorkingVolume) -> Any:
         """Return the method's own volume-only work; nothing by default."""
         return None
 
     @abstractmethod
-    def solve(self, canvas: VolumeCanvas, seeds: Seeds, state: State) -> tuple[NDArray[np.floating[Any]], Any]:
+    def solve(self, working: WorkingVolume, seeds: SeedMap, state: State) -> tuple[NDArray[np.floating[Any]], Any]:
         """Return P(object) of every canvas voxel, given `seeds` with at least one `OBJECT`, and the next memory.
 
         The memory may save work but must not change the answer.
         """
 
-    def segment(self, embedding: VolumeCanvas, states: Sequence[State]) -> list[State]:
+    def segment(self, embedding: WorkingVolume, states: Sequence[State]) -> list[State]:
         """Answer every state by itself.
 
         Raises
@@ -89,49 +89,49 @@ class VolumeModel(Classical):
         """
         return [self._answer(embedding, state) for state in states]
 
-    def _answer(self, canvas: VolumeCanvas, state: State) -> State:
+    def _answer(self, working: WorkingVolume, state: State) -> State:
         for interaction in state.interactions:
-            check_inside(interaction, canvas.full)
+            check_inside(interaction, working.full)
         boxes = [i for i in state.interactions if isinstance(i, Box)]
         if not boxes and not any(i.positive for i in state.interactions):
-            empty = np.zeros(canvas.full, np.float32)
-            return replace(state, mask=np.zeros(canvas.full, bool), probability=empty, memory=None)
-        drawn = self._drawn(canvas, state.interactions, canvas.step)
-        seeds = self._seeds(canvas, state.interactions, drawn)
-        answer, memory = self.solve(canvas, seeds, state)
+            empty = np.zeros(working.full, np.float32)
+            return replace(state, mask=np.zeros(working.full, bool), probability=empty, memory=None)
+        drawn = self._drawn(working, state.interactions, working.step)
+        seeds = self._seeds(working, state.interactions, drawn)
+        answer, memory = self.solve(working, seeds, state)
         small = np.array(np.clip(answer, 0, 1), np.float32, order="C")
         small[seeds == OBJECT] = 1
         small[seeds < 0] = 0
-        large = enlarge(small, canvas.step, canvas.full)
+        large = enlarge(small, working.step, working.full)
         clear_outside(large, boxes)
-        at, label = drawn if canvas.step == (1, 1, 1) else self._drawn(canvas, state.interactions, (1, 1, 1))
-        mask, probability = tidy(large, at, label, self.options["connected"])
+        at, label = drawn if working.step == (1, 1, 1) else self._drawn(working, state.interactions, (1, 1, 1))
+        mask, probability = enforce_seeds(large, at, label, self.options["connected"])
         return replace(state, mask=mask, probability=probability, memory=memory)
 
-    def seeds(self, canvas: VolumeCanvas, interactions: Sequence[Interaction]) -> Seeds:
+    def seeds(self, working: WorkingVolume, interactions: Sequence[Interaction]) -> SeedMap:
         """Draw the interactions on the canvas: `OBJECT`, `BACKGROUND`, `ASSUMED` background or 0."""
-        return self._seeds(canvas, interactions, self._drawn(canvas, interactions, canvas.step))
+        return self._seeds(working, interactions, self._drawn(working, interactions, working.step))
 
-    def assumed(self, canvas: VolumeCanvas, interactions: Sequence[Interaction]) -> NDArray[np.bool_]:
+    def assumed(self, working: WorkingVolume, interactions: Sequence[Interaction]) -> NDArray[np.bool_]:
         """Return the canvas voxels that are background by convention."""
-        return assume(interactions, canvas, self.options["frame"], self.options["reach"])
+        return implied_background(interactions, working, self.options["frame"], self.options["reach"])
 
-    def drawn_on(self, canvas: VolumeCanvas, interaction: Interaction) -> NDArray[np.bool_]:
+    def drawn_on(self, working: WorkingVolume, interaction: Interaction) -> NDArray[np.bool_]:
         """Return the canvas voxels that are seeds of one interaction, were it alone."""
-        on = np.zeros(canvas.shape, bool)
-        on.reshape(-1)[self._drawn(canvas, (interaction,), canvas.step)[0]] = True
+        on = np.zeros(working.shape, bool)
+        on.reshape(-1)[self._drawn(working, (interaction,), working.step)[0]] = True
         return on
 
-    def _seeds(self, canvas: VolumeCanvas, interactions: Sequence[Interaction], drawn: Drawn) -> Seeds:
-        seeds = np.where(self.assumed(canvas, interactions), np.int8(ASSUMED), np.int8(0))
+    def _seeds(self, working: WorkingVolume, interactions: Sequence[Interaction], drawn: Drawn) -> SeedMap:
+        seeds = np.where(self.assumed(working, interactions), np.int8(ASSUMED), np.int8(0))
         at, label = drawn
         seeds.reshape(-1)[at] = label
         return seeds
 
-    def _drawn(self, canvas: VolumeCanvas, interactions: Sequence[Interaction], step: Triple) -> Drawn:
+    def _drawn(self, working: WorkingVolume, interactions: Sequence[Interaction], step: Triple) -> Drawn:
         """Draw the interactions on the canvas, or (step 1) on the volume."""
-        shape = canvas.shape if step == canvas.step else canvas.full
-        spacing = tuple(s / k * own for s, k, own in zip(canvas.spacing, canvas.step, step, strict=True))
+        shape = working.shape if step == working.step else working.full
+        spacing = tuple(s / k * own for s, k, own in zip(working.spacing, working.step, step, strict=True))
         return draw(interactions, shape, spacing, self.options["radius"], self.options["core"], step)
 
 

@@ -50,7 +50,7 @@ class Toy(Model):
             for i, s in enumerate(states)
         ]
 
-    def _next(self, shape, state, lanes, nan):
+    def _next(self, shape, state, batch_size, nan):
         yy, xx = np.mgrid[: shape[0], : shape[1]]
         inside, outside = np.zeros(shape, bool), np.zeros(shape, bool)
         for i in state.interactions:
@@ -62,7 +62,7 @@ class Toy(Model):
         probability = np.where(inside & ~outside, 0.9, 0.1).astype(np.float32)
         if nan:
             probability[0, 0] = np.nan
-        return State(state.interactions, probability > 0.5, probability, lanes)
+        return State(state.interactions, probability > 0.5, probability, batch_size)
 
 
 def load(card, *, checkpoint=None, device="cpu", protocol=None, radius=6, fail_on="", fault="", fits=0, slow=0.0):

@@ -15,8 +15,8 @@ class Centroid(ClickModel):
     def prepare(self, image):
         return image.shape[:2]
 
-    def maps(self, prepared, asks):
-        return [self.bell(a.error) for a in asks]
+    def maps(self, prepared, queries):
+        return [self.bell(a.error) for a in queries]
 
     def bell(self, error):
         h, w = error.shape

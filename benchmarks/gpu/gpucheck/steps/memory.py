@@ -55,7 +55,7 @@ def _halving(step: Step, registry: Registry, spec: str) -> None:
     """Leave less memory than a batch of `MANY` needs and more than one of `FEW`, then play."""
     device = step.device
     where = pictures(step, 1)[0]
-    case = Case(spec, *where, users=(GROUPS,), clicks=3, device=device, lanes=MANY)
+    case = Case(spec, *where, users=(GROUPS,), clicks=3, device=device, batch_size=MANY)
     model = load_model(registry, parse(spec), device, Protocol.named("default", clicks=case.clicks))
     small, large = _needs(model, case)
     allowed = small + (large - small) * 0.4
@@ -64,7 +64,7 @@ def _halving(step: Step, registry: Registry, spec: str) -> None:
     torch.cuda.set_per_process_memory_fraction(allowed / total)
     played = play_model(model, case)
     torch.cuda.set_per_process_memory_fraction(1.0)
-    lanes = sorted({row["lanes"] for row in played.rows}, reverse=True)
+    batch_size = sorted({row["lanes"] for row in played.rows}, reverse=True)
     step.row(
         "out of memory",
         model=parse(spec).name,
@@ -73,10 +73,10 @@ def _halving(step: Step, registry: Registry, spec: str) -> None:
             f"GiB, batch {MANY}": large,
             "GiB allowed": allowed,
             "asked for": MANY,
-            "in the records": ", ".join(map(str, lanes)),
+            "in the records": ", ".join(map(str, batch_size)),
             "rows": len(played.rows),
             "failures": len(played.failures),
-            "result": "halved" if lanes and max(lanes) < MANY and not played.failures else "WRONG",
+            "result": "halved" if batch_size and max(batch_size) < MANY and not played.failures else "WRONG",
         },
     )
 

@@ -87,8 +87,8 @@ def _on_device(step: Step, family: str, cases: Sequence[Case]) -> list[Played]:
     spec = cases[0].spec
     protocol = Protocol.named("default", clicks=cases[0].clicks)
     model = load_model(Registry.discover(), parse(spec), step.device, protocol)
-    lanes = ENGINE_LANES[step.device]
-    played = [play_model(model, replace(case, device=step.device, lanes=lanes)) for case in cases]
+    batch_size = ENGINE_LANES[step.device]
+    played = [play_model(model, replace(case, device=step.device, batch_size=batch_size)) for case in cases]
     if step.on_gpu:
         with step.attempt(f"{family}: device placement"):
             _placement(step, family, model, cases[0])

@@ -22,7 +22,7 @@ COLUMNS = {
 
 
 def command(*words: str) -> subprocess.CompletedProcess:
-    whole = [sys.executable, "-m", "rclicks", "data", "ceiling", *words]
+    whole = [sys.executable, "-m", "rclicks", "data", "agreement", *words]
     return subprocess.run(whole, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"})
 
 
