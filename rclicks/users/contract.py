@@ -1,6 +1,7 @@
 """What a user must do: look at the target and the present prediction, and act or stop.
 
-A user module has ``CARDS`` (tuple of `rclicks.cards.UserCard`) and ``load(card, *, protocol, **options) -> User``. A
+A user module has ``CARDS`` (tuple of `rclicks.cards.UserCard`) and ``load(card, *, protocol, **options) -> User``. The
+card names the options that are files of data (``files``): the engine finds them and passes the path. A
 `load` with a parameter ``click_models`` is also given a callable ``(name, checkpoint) -> MapSource``, through which all
 users of a worker share click models and their maps.
 """
