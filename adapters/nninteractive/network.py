@@ -1,7 +1,4 @@
-"""The network of nnInteractive's published weights, untrained, for counting parameters and timing.
-
->>> network = build_resenc_l()  # doctest: +SKIP
-"""
+"""The network of nnInteractive's published weights, untrained, for counting parameters and timing."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A session of the package ``nninteractive`` on a server, with the verbs of a local one; see `.session`.
-
->>> session = RemoteSession("http://127.0.0.1:1527", "KEY", {"autozoom": True, "timeout": 60})  # doctest: +SKIP
-"""
+"""A session of the package ``nninteractive`` on a server, with the verbs of a local one; see `.session`."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Both are 0 outside the error.
 
->>> from rclicks.clickability.contract import Ask
+>>> from rclicks.clickability.contract import ClickMapQuery
 >>> error = np.zeros((3, 5), bool); error[:, 1:4] = True
 >>> distance_map(error)[1].tolist()
 [0.0, 0.5, 1.0, 0.5, 0.0]

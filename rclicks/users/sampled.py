@@ -49,7 +49,7 @@ CARDS = (
             "match_human_count": None,
             "rounds": None,
         },
-        files=("like",),
+        files=("match_human_count",),
         source="emb-ai/rclicks",
         citation="Antonov et al.: RClicks: Realistic Click Simulation, NeurIPS 2024",
     ),

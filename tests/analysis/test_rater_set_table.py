@@ -165,10 +165,10 @@ def test_the_summary_of_raters_has_intervals_over_samples() -> None:
         low, high = (float(x) for x in by_hand(values).strip("[]").split(", "))
         return f"[{low:.3f}, {high:.3f}]"
 
-    assert raters["own"] == pytest.approx(np.mean(own))
-    assert (raters["own CI"], raters["gap CI"]) == (three(own), three(gap))
+    assert raters["followed rater"] == pytest.approx(np.mean(own))
+    assert (raters["followed rater CI"], raters["gap CI"]) == (three(own), three(gap))
     gaps = [2 / 3 - np.mean(a) for a, _ in dice.values()]
-    assert (union["own CI"], union["gap CI"]) == ("[0.667, 0.667]", three(gaps))
+    assert (union["followed rater CI"], union["gap CI"]) == ("[0.667, 0.667]", three(gaps))
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30), st.integers(1, 5))

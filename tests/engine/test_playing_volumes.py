@@ -278,7 +278,9 @@ def test_a_run_refuses_what_does_not_fit_volumes(tmp_path: Path) -> None:
         run(datasets=[hippocampus(), "quickstart"])
     with pytest.raises(ProtocolError, match="clickability-mini cannot look at volumes"):
         run(users=["sampled:model=clickability-mini"])
-    notes = run(users=["robot", "sampled:model=clickability-mini"]).attrs["notes"]
+    with pytest.raises(ProtocolError, match="is left out with --skip-missing only"):
+        run(users=["robot", "sampled:model=clickability-mini"])
+    notes = run(users=["robot", "sampled:model=clickability-mini"], skip_missing=True).attrs["notes"]
     assert any("cannot look at volumes" in note for note in notes)
 
 

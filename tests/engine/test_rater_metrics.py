@@ -310,7 +310,7 @@ def test_records_do_not_depend_on_workers_or_lanes(tmp_path: Path) -> None:
     kind = {"reference": ["majority-random", "raters"], "clicks": 2}
     one, two, wide = (
         run(tmp_path / name, *RATERS, **kind | how)
-        for name, how in (("1", {}), ("2", {"workers": 2}), ("w", {"lanes": 4}))
+        for name, how in (("1", {}), ("2", {"workers": 2}), ("w", {"batch_size": 4}))
     )
     assert same_records(one, two)
     assert same_records(one.drop(columns=["unit", "lanes"]), wide.drop(columns=["unit", "lanes"]))

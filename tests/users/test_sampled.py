@@ -119,7 +119,7 @@ def test_first_round_maps_are_computed_once_an_object_for_all_users(registry: Re
     assert source.counts.first_maps == 2
     later = sum(r["round"] > 1 and r["user"].startswith("sampled") for r in episode.rows)
     assert source.counts.later_maps <= later
-    like = [r for r in episode.rows if "like" in r["user"]]
+    like = [r for r in episode.rows if "match_human_count" in r["user"]]
     assert len(like) == 8  # as many one-click trajectories as there are people
     assert {r["round"] for r in like} == {1}
 

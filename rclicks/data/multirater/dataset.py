@@ -4,8 +4,8 @@ Three things are kept apart. A rater who looked and drew nothing has an empty ma
 absent is no rater of that sample: it is left out of the sample's raters, and `RaterFiles.missing` and
 `RaterFiles.notes` say so. An object that nobody drew is no object, unless the caller wants it kept.
 
->>> from rclicks.data.multirater.listing import Drawing
->>> ann, bob = (Drawing(name, Path(f"{name}.png")) for name in ("ann", "bob"))
+>>> from rclicks.data.multirater.listing import MaskFile
+>>> ann, bob = (MaskFile(name, Path(f"{name}.png")) for name in ("ann", "bob"))
 >>> (target,) = targets_of([ann, bob], [{"0": np.ones((1, 2), bool)}, {}], (1, 2))
 >>> target.raters, [mask.tolist() for mask in target.masks]
 (('ann', 'bob'), [[[True, True]], [[False, False]]])

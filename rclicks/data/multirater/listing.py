@@ -1,7 +1,7 @@
 """Which files a set drawn by several raters should have, and the folders and names in which they are found.
 
->>> entry = RaterEntry("p1", Path("images/p1.png"), (Drawing("ann", Path("masks/ann/p1.png")),))
->>> [drawing.rater for drawing in entry.drawings]
+>>> entry = RaterEntry("p1", Path("images/p1.png"), (MaskFile("ann", Path("masks/ann/p1.png")),))
+>>> [file.rater for file in entry.mask_files]
 ['ann']
 """
 

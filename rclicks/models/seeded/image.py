@@ -4,7 +4,7 @@ All of them follow one recipe. `embed` shrinks the image to a *canvas*; `segment
 on the canvas, lets the method label it, enlarges the answer and tidies it. A method says only how seeds become
 probabilities, in `SeededModel.solve`.
 
->>> stamp([Click((2, 2))], (5, 5), radius=1).tolist()[2]
+>>> rasterize_clicks([Click((2, 2))], (5, 5), radius=1).tolist()[2]
 [0, 1, 1, 1, 0]
 """
 
