@@ -23,14 +23,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import typer
-
 from command_lines import NAME, SHELLS, Block, Line, Span
+
 from rclicks.analysis.tables import PRESETS
 from rclicks.cards import ModelCard
 from rclicks.cli.main import app
-from rclicks.cli.words import split_specs
+from rclicks.cli.specs import split_specs
 from rclicks.engine.loading import load_model
-from rclicks.metrics.catalogue_raters import STORED
+from rclicks.metrics.raters.catalogue import STORED
 from rclicks.registry import Entry, Registry, load_module
 from rclicks.specs import Spec, parse
 from support import REPOSITORY

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from command_checks import (
     KINDS,
     PageState,
@@ -34,6 +33,7 @@ from command_checks import (
     root,
 )
 from command_lines import NAME, Block, Line, Span, pages, read_markdown, read_page
+
 from rclicks.benchmark import load_benchmark
 from rclicks.config import Config
 from rclicks.errors import DataError, MissingWeightsError, ProtocolError, RclicksError, WeightsError
@@ -47,7 +47,7 @@ PAGES = [*pages(), REPOSITORY / "run_all.sh"]
 # Lines of these commands are parsed and checked, but not played.
 NOT_PLAYED = {
     "train": "takes minutes",
-    "data ceiling": "compares all raters of all samples",
+    "data agreement": "compares all raters of all samples",
     "demo": "serves until it is stopped",
     "test": "is a test suite of its own, see tests/conformance",
     "supervoxels": "takes volumes of the reader",

@@ -1,6 +1,6 @@
 """The robustness table: base rule, click groups and people, one row a model and data set.
 
-``rclicks table RUN --preset rclicks`` prints it, ``rclicks compare RUN`` the paired tests between its models.
+``rclicks table RUN --preset robustness`` prints it, ``rclicks compare RUN`` the paired tests between its models.
 """
 
 from __future__ import annotations

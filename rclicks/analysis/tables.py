@@ -2,7 +2,7 @@
 
 >>> from rclicks.analysis.tables import PRESETS
 >>> sorted(PRESETS)
-['iou', 'noc', 'rater-matrix', 'rater-robustness', 'rater-sets', 'raters', 'rclicks', 'time', 'volumes']
+['iou', 'noc', 'rater-matrix', 'rater-robustness', 'rater-sets', 'raters', 'robustness', 'time', 'volumes']
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _noc(runs: Runs, threshold: Threshold) -> Table:
     ]
     notes += multi_reference_note(runs)
     if single:
-        notes.append(f"users that click once are left out ({', '.join(single)}); see the preset rclicks")
+        notes.append(f"users that click once are left out ({', '.join(single)}); see the preset robustness")
     if skipped:
         notes.append(f"users that draw boxes only are left out ({', '.join(skipped)}); see the preset iou")
     digits = {f"NoC@{round(100 * q)}": 2 for q in thresholds}
@@ -151,7 +151,7 @@ def _time(runs: Runs) -> Table:
 
 COUNTING: dict[str, Callable[[Runs, Threshold], Table]] = {
     "noc": _noc,
-    "rclicks": robustness_table,
+    "robustness": robustness_table,
     "rater-robustness": rater_robustness,
 }
 PRESETS: dict[str, Callable[..., Table]] = {

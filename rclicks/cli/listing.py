@@ -217,7 +217,7 @@ def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
         *facts,
         (
             "compute",
-            f"seed {effective['seed']}, {effective['lanes']} batch size, {effective['threads']} thread(s), "
+            f"seed {effective['seed']}, batch size {effective['lanes']}, {effective['threads']} thread(s), "
             f"{last['workers']} worker(s) on {', '.join(machine['devices'])}; {machine['processor']}",
         ),
         ("source", f"git {source['revision']}{dirty}" if source else "installed package"),

@@ -156,7 +156,7 @@ def run(
             changes,
             plan_options={
                 "devices": tuple(d.strip() for d in devices.split(",")),
-                "lanes": batch_size,
+                "batch_size": batch_size,
                 "threads": threads,
                 "data_root": data_root,
                 "skip_missing": skip_missing,
@@ -182,9 +182,7 @@ def table(
     runs: RunFolders,
     preset: Annotated[
         str,
-        typer.Option(
-            help="noc, iou, time, rclicks (robustness), volumes, raters, rater-matrix, rater-robustness or rater-sets."
-        ),
+        typer.Option(help="noc, iou, time, robustness, volumes, raters, rater-matrix, rater-robustness or rater-sets."),
     ] = "noc",
     models: OnlyModels = None,
     datasets: OnlyDatasets = None,

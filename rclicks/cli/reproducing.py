@@ -32,7 +32,7 @@ def import_results(kind: str, path: Path, out: Path) -> None:
     console = Console()
     done = import_published(path, out, lambda file, rows: console.print(f"{rows:8,} rows  {file}", highlight=False))
     console.print(f"{done.files} files, {done.rows:,} rows, {len(done.models)} models in {done.path}")
-    console.print(f"next: rclicks table {done.path} --preset rclicks", markup=False)
+    console.print(f"next: rclicks table {done.path} --preset robustness", markup=False)
 
 
 def reproduce(what: str, reference: Path | None, runs: Sequence[Path]) -> tuple[list[Table], bool]:

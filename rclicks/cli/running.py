@@ -133,7 +133,7 @@ def _show_plan(plan: Plan, registry: Registry, folder: Path, as_json: bool, cons
         "predictions_exact": cost.exact,
         "unreadable": list(cost.unreadable),
         "rounds_per_trajectory": plan.benchmark.protocol.clicks,
-        "lanes": plan.batch_size,
+        "batch_size": plan.batch_size,
         "threads": plan.threads,
         "devices": list(plan.devices),
         "out": str(folder),
@@ -159,9 +159,8 @@ def _show_plan(plan: Plan, registry: Registry, folder: Path, as_json: bool, cons
     grid.add_row("units", f"{len(plan.units):,} (one model on one image), of which {facts['done']:,} are done")
     words = f"{len(todo):,} encodings, {about}{cost.trajectories:,} trajectories of at most {clicks} rounds: "
     grid.add_row("to play", f"{words}at most {about}{cost.predictions:,} predictions")
-    plural = "lane" if plan.batch_size == 1 else "lanes"
     grid.add_row(
-        "compute", f"{', '.join(plan.devices)}; {plan.batch_size} {plural}, {plan.threads} CPU thread(s) a worker"
+        "compute", f"{', '.join(plan.devices)}; batch size {plan.batch_size}, {plan.threads} CPU thread(s) a worker"
     )
     grid.add_row("out", f"{folder} (nothing was written)")
     console.print(grid, highlight=False)

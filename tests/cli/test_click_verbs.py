@@ -21,7 +21,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_robustness_table_comparison_and_figures(run: Path, tmp_path: Path) -> None:
-    table = rclicks("table", run, "--preset", "rclicks")
+    table = rclicks("table", run, "--preset", "robustness")
     assert "ΔGR NoC %" in table
     assert table.count("| toy-set") == 2
     assert "User IoU@1" not in table
@@ -39,7 +39,7 @@ def test_a_run_without_groups_says_what_it_lacks(tmp_path: Path) -> None:
     study = tmp_path / "plain.yaml"
     study.write_text("summary: s\nmodels: [toy]\ndatasets: [toy-set]\nprotocol: {clicks: 2}\nlimit: 1\n")
     rclicks("run", study, "--out", tmp_path / "run", "--plugins", PLUGINS)
-    assert "needs the users robot" in rclicks("table", tmp_path / "run", "--preset", "rclicks", code=6)
+    assert "needs the users robot" in rclicks("table", tmp_path / "run", "--preset", "robustness", code=6)
     assert "needs the users robot" in rclicks("compare", tmp_path / "run", code=6)
 
 

@@ -23,12 +23,12 @@ datasets: ["toy-set:n=1", GrabCut]
 users:
   - robot
   - {name: recorded, options: {file: clicks.csv}, label: people}
-  - {name: sampled, options: {model: distance, groups: 1, match_human_count: clicks.csv}, label: like}
+  - {name: sampled, options: {model: distance, groups: 1, match_human_count: clicks.csv}, label: matched}
   - {name: sampled, options: {model: clickability, groups: 2}, label: groups}
 protocol: {clicks: 2}
 skip_missing: true
 """
-ABSENT_USERS = ["people", "match_human_count", "groups"]
+ABSENT_USERS = ["people", "matched", "groups"]
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,12 @@ def test_without_skip_missing_a_missing_click_file_is_an_error(registry: Registr
     ("named", "kind", "error", "words"),
     [
         ({"users": ["robot", "recorded:file=clicks.csv"]}, "user", DataError, "clicks.csv does not exist"),
-        ({"users": ["robot", "sampled:groups=1,match_human_count=clicks.csv"]}, "user", DataError, "clicks.csv does not exist"),
+        (
+            {"users": ["robot", "sampled:groups=1,match_human_count=clicks.csv"]},
+            "user",
+            DataError,
+            "clicks.csv does not exist",
+        ),
         ({"users": ["robot", "sampled:model=clickability"]}, "user", WeightsError, "no weights for clickability"),
         ({"models": ["toy", "mobilesam"]}, "model", WeightsError, "no weights for mobilesam"),
         ({"datasets": ["toy-set:n=1", "GrabCut"]}, "dataset", DataError, "data set GrabCut not found"),
@@ -229,5 +234,5 @@ def test_workers_read_the_file_from_the_data_root(here: Path, tmp_path: Path, wo
     frame = rclicks.evaluate(here / "study.yaml", data_root=root, plugins=[PLUGINS], out=here / "run", workers=workers)
     assert frame.attrs["failures"] == []
     assert frame[frame["user"] == "people"][["y", "x"]].to_numpy().tolist() == [[20, 20]]
-    assert (frame["user"] == "match_human_count").sum() == 1
-    assert load_run(here / "run")["effective"]["files"]["match_human_count"] == {"match_human_count": str(root / "clicks.csv")}
+    assert (frame["user"] == "matched").sum() == 1
+    assert load_run(here / "run")["effective"]["files"]["matched"] == {"match_human_count": str(root / "clicks.csv")}

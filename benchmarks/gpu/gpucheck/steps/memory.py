@@ -64,7 +64,7 @@ def _halving(step: Step, registry: Registry, spec: str) -> None:
     torch.cuda.set_per_process_memory_fraction(allowed / total)
     played = play_model(model, case)
     torch.cuda.set_per_process_memory_fraction(1.0)
-    batch_size = sorted({row["lanes"] for row in played.rows}, reverse=True)
+    sizes = sorted({row["lanes"] for row in played.rows}, reverse=True)
     step.row(
         "out of memory",
         model=parse(spec).name,
