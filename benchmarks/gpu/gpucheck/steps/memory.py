@@ -73,10 +73,10 @@ def _halving(step: Step, registry: Registry, spec: str) -> None:
             f"GiB, batch {MANY}": large,
             "GiB allowed": allowed,
             "asked for": MANY,
-            "in the records": ", ".join(map(str, batch_size)),
+            "in the records": ", ".join(map(str, sizes)),
             "rows": len(played.rows),
             "failures": len(played.failures),
-            "result": "halved" if batch_size and max(batch_size) < MANY and not played.failures else "WRONG",
+            "result": "halved" if sizes and max(sizes) < MANY and not played.failures else "WRONG",
         },
     )
 
