@@ -33,7 +33,7 @@ GRACE = 5.0  # seconds after the time box in which a step may end by itself
 
 
 def main() -> int:
-    """Run the steps; return 0 if none failed."""
+    """Run the steps; return 0, or 1 if something is wrong, 2 for wrong arguments, 3 if no step could run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cpu", action="store_true", help="run the same steps on the CPU, with smaller networks")
     parser.add_argument("--minutes", type=float, default=8.0, help="of the whole check")
@@ -101,6 +101,9 @@ def _run_all(arguments: argparse.Namespace, steps: list[plan.StepPlan], work: Pa
         report.write(arguments.out, name, facts, done)
         print(report.line(done[-1]), flush=True)
     print(f"wrote {arguments.out / name}.json and .md after {facts['seconds']} s", flush=True)
+    if all(step["status"].startswith("not run") for step in done):
+        print("check.py: no step was run, so nothing is shown", file=sys.stderr)
+        return 3
     return int(any(report.bad(step) for step in done))
 
 

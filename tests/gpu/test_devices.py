@@ -54,7 +54,9 @@ def test_float32_on_the_gpu_agrees_with_the_cpu(name: str, sample) -> None:
 def test_reduced_precision_is_close_to_float32(name: str, precision: str, sample) -> None:
     exact, reduced = answers(name, sample, "cuda"), answers(name, sample, "cuda", precision=precision)
     assert np.isfinite(reduced).all()
-    assert 0 < np.abs(exact - reduced).max() < 0.2
+    assert np.abs(exact - reduced).max() < 0.1
+    if precision != "tf32":  # for small networks the library may have no faster way than float32
+        assert (exact != reduced).any()
 
 
 @pytest.mark.parametrize("name", ["ritm-h18s", pytest.param("mobilesam", marks=needs_sam)])

@@ -32,8 +32,8 @@ MANY, FEW = 64, 8
 def run(step: Step) -> None:
     """Run the three checks; the first needs a GPU."""
     registry = Registry.discover()
-    cards = [cards[0] for cards in families(registry).values() if cards[0].batched]
-    specs = [spec_of(registry, card) for card in sorted(cards, key=lambda c: c.parameters)[:2]]
+    smallest = sorted((cards[0] for cards in families(registry).values()), key=lambda card: card.parameters)
+    specs = [spec_of(registry, card) for card in smallest if card.batched][:2]
     if step.on_gpu:
         for spec in specs:
             if step.has_time(f"out of memory with {spec}", 8.0):
@@ -48,7 +48,7 @@ def run(step: Step) -> None:
         step.note("a batch that does not fit and the memory of a killed process were not tried: they need a GPU")
     if step.has_time("a killed worker", 12.0):
         with step.attempt("a killed worker"):
-            _workers(step, specs[0])
+            _workers(step, specs[0] if step.on_gpu else spec_of(registry, smallest[0]))
 
 
 def _halving(step: Step, registry: Registry, spec: str) -> None:

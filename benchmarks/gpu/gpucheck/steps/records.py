@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +25,7 @@ from rclicks.registry import Registry
 from rclicks.specs import parse
 
 ENGINE_LANES = {"cuda": 16, "cpu": 4}  # the batch size compared with the CPU's 1; 16 is the engine's own on GPUs
+RESERVE = 6.0  # seconds that are kept to compare what was played
 PICTURES, CLICKS = {"cuda": 3, "cpu": 1}, {"cuda": 5, "cpu": 2}
 USERS = {"cuda": (BASE, GROUPS), "cpu": (BASE, "sampled:model=distance,groups=2")}
 
@@ -50,37 +50,47 @@ def run(step: Step) -> None:
                 for where in found
             ]
     order = sorted(cases, key=lambda family: families(registry)[family][0].parameters)
-    if not step.on_gpu:
-        for family in order:
-            if step.has_time(family, 3.0):
-                with step.attempt(family):
-                    plain = [_done(play_on_cpu(case)) for case in cases[family]]
-                    _compare(step, family, cases[family], plain, _on_device(step, family, cases[family]))
+    if step.on_gpu:
+        _side_by_side(step, order, cases)
         return
-    # One process a picture: 16 cores play five families at once, while this process plays them on the GPU.
-    workers = max(1, (os.cpu_count() or 2) - 2)
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        on_cpu: dict[str, list[Future[Played]]] = {family: [] for family in order}
-        for number in range(max(map(len, cases.values()), default=0)):
+    for family in order:
+        if step.has_time(family, 3.0):
+            with step.attempt(family):
+                plain = [play_on_cpu(case) for case in cases[family]]
+                _compare(step, family, cases[family], plain, _on_device(step, family, cases[family]))
+
+
+def _side_by_side(step: Step, order: Sequence[str], cases: Mapping[str, Sequence[Case]]) -> None:
+    """Play on all cores, one play a process, and meanwhile on the GPU in this process."""
+    # A pool that can be ended at once: what is late shall not hold up the next step.
+    with multiprocessing.get_context("spawn").Pool(max(1, (os.cpu_count() or 2) - 2)) as pool:
+        waiting: dict[str, list[Any]] = {family: [] for family in order}
+        for number in range(max((len(own) for own in cases.values()), default=0)):
             for family in order:
                 if number < len(cases[family]):
-                    on_cpu[family].append(pool.submit(play_on_cpu, cases[family][number]))
-        others = {}
+                    waiting[family].append(pool.apply_async(play_on_cpu, (cases[family][number],)))
+        others: dict[str, list[Played]] = {}
         for family in order:
-            if step.has_time(f"{family} on {step.device}"):
+            if step.has_time(f"{family} on {step.device}", RESERVE):
                 with step.attempt(f"{family} on {step.device}"):
                     others[family] = _on_device(step, family, cases[family])
-        for family in order:
-            if family in others:
-                with step.attempt(f"{family} on the CPU"):
-                    _compare(step, family, cases[family], on_cpu[family], others[family])
-        pool.shutdown(wait=False, cancel_futures=True)
+            for ready in [name for name in others if all(result.ready() for result in waiting[name])]:
+                played = others.pop(ready)
+                with step.attempt(f"{ready} on the CPU"):
+                    _compare(step, ready, cases[ready], [result.get() for result in waiting[ready]], played)
+        for family, played in others.items():
+            with step.attempt(f"{family} on the CPU"):
+                late = [_wait(result, step.left() - 1) for result in waiting[family]]
+                _compare(step, family, cases[family], late, played)
 
 
-def _done(played: Played) -> Future[Played]:
-    future: Future[Played] = Future()
-    future.set_result(played)
-    return future
+def _wait(result: Any, seconds: float) -> Played | None:
+    """Return a play, None if it is not ready in time."""
+    try:
+        played: Played = result.get(timeout=max(0.0, seconds))
+    except multiprocessing.TimeoutError:
+        return None
+    return played
 
 
 def _on_device(step: Step, family: str, cases: Sequence[Case]) -> list[Played]:
@@ -98,15 +108,16 @@ def _on_device(step: Step, family: str, cases: Sequence[Case]) -> list[Played]:
 
 
 def _compare(
-    step: Step, family: str, cases: Sequence[Case], futures: Sequence[Future[Played]], others: Sequence[Played]
+    step: Step, family: str, cases: Sequence[Case], plain: Sequence[Played | None], others: Sequence[Played]
 ) -> None:
-    done, late = wait(futures, timeout=max(0.0, step.left()))
-    if late:
-        step.note(f"not compared: {len(late)} of {len(futures)} plays of {family}, which took too long on the CPU")
-    pairs = [(f.result(), other) for f, other in zip(futures, others, strict=True) if f in done]
-    if not pairs:
+    """Write how the plays that both devices ended differ."""
+    ended = [(case, a, b) for case, a, b in zip(cases, plain, others, strict=True) if a is not None]
+    if late := len(cases) - len(ended):
+        step.note(f"not compared: {late} of {len(cases)} plays of {family}, which took too long on the CPU")
+    if not ended:
         return
-    rows = [[row for played in side for row in played.rows] for side in zip(*[(a, b) for a, b in pairs], strict=True)]
+    pairs = [(a, b) for _, a, b in ended]
+    rows = [[row for played in side for row in played.rows] for side in zip(*pairs, strict=True)]
     logits: list[dict[Any, Any]] = [{}, {}]
     for number, (a, b) in enumerate(pairs):
         for side, played in zip(logits, (a, b), strict=True):
@@ -118,7 +129,7 @@ def _compare(
         family=family,
         model=parse(cases[0].spec).name,
         weights=pairs[0][0].checkpoint,
-        pictures=len({(case.dataset, case.index) for case, f in zip(cases, futures, strict=True) if f in done}),
+        pictures=len({(case.dataset, case.index) for case, _, _ in ended}),
         trajectories=found.trajectories,
         **{
             "equal clicks": found.equal,

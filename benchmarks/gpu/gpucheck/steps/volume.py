@@ -96,6 +96,7 @@ def _session_with(changes: dict[str, bool]) -> Iterator[None]:
         def __init__(self, **arguments: Any) -> None:
             super().__init__(**{**arguments, **changes})
 
+    Changed.__name__ = plain.__name__  # checkpoints name the class that they are for
     Changed.__init__.__signature__ = inspect.signature(plain.__init__)  # type: ignore[attr-defined]
     module.nnInteractiveInferenceSession = Changed
     try:
