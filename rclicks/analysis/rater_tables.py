@@ -276,9 +276,9 @@ def _of_known_raters(runs: Runs) -> tuple[Runs, list[str]]:
 
 def _blanks(runs: Runs) -> list[str]:
     """Return what a reader must know of truths that could not be followed."""
-    if "blank" not in runs.units or not runs.units["blank"].any():
+    if "empty_references" not in runs.units or not runs.units["empty_references"].any():
         return []
-    by_set = runs.units.groupby(["run", "dataset", "model"])["blank"].sum().groupby("dataset").max()
+    by_set = runs.units.groupby(["run", "dataset", "model"])["empty_references"].sum().groupby("dataset").max()
     told = ", ".join(f"{int(n)} of {dataset}" for dataset, n in by_set.items() if n)
     return [f"truths without a pixel, which nobody can click at: {told}; n is the objects that two or more can"]
 

@@ -169,7 +169,7 @@ class Worker:
             "load_s": loading,
             "wall_s": seconds - loading,
             "clicks": len(episode.rows),
-            "blank": episode.empty_references,
+            "empty_references": episode.empty_references,
             "cold": self._cold,
         }
         self._cold = False

@@ -36,6 +36,7 @@ __all__ = ["RunStore", "load_failures", "load_records", "load_run", "load_units"
 
 _UNIT_META = b"rclicks.unit"
 _UNITS_META = b"rclicks.units"
+_RENAMED_FACTS = {"blank": "empty_references"}  # facts of units in old run folders -> their names now
 
 
 @contextmanager
@@ -261,9 +262,14 @@ def load_records(path: str | Path) -> pd.DataFrame:
 
 
 def load_units(path: str | Path) -> pd.DataFrame:
-    """Return one row a finished unit: encoder and decoder calls, seconds, data hash."""
+    """Return one row for each finished unit: encoder and decoder calls, seconds, hash of the data.
+
+    Facts that older versions stored under another name have their present name.
+    """
     load_run(path)
-    return pd.DataFrame(_read_all(Path(path))[1])
+    units = _read_all(Path(path))[1]
+    # A resumed run may contain units of an older and of this version, so each unit is renamed on its own.
+    return pd.DataFrame([{_RENAMED_FACTS.get(name, name): fact for name, fact in unit.items()} for unit in units])
 
 
 def load_failures(path: str | Path) -> pd.DataFrame:
