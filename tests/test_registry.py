@@ -271,7 +271,7 @@ def test_load_is_given_what_it_asks_for_and_no_option_may_have_that_name(tmp_pat
     with pytest.raises(ProtocolError, match="has no option 'width'; allowed: depth"):
         load_model(registry, parse("asks:width=1"))
     for given in ("models", "device", "card"):
-        with pytest.raises(ProtocolError, match=f"'{given}' is no option; the engine gives it"):
+        with pytest.raises(ProtocolError, match=f"'{given}' is not an option; the engine passes it"):
             load_model(registry, Spec("asks", {given: 1}))
-    with pytest.raises(ProtocolError, match=r"user robot has no weights, so checkpoint='x\.pth' makes no sense"):
+    with pytest.raises(ProtocolError, match=r"user robot has no weights; leave out checkpoint='x\.pth'"):
         load_user(registry, Spec("robot", checkpoint="x.pth"), Protocol())

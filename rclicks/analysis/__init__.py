@@ -1,1 +1,1 @@
-"""From records to numbers: effort, tables, statistics."""
+"""The analysis of records: number of clicks, robustness, tables and statistics."""

@@ -1,7 +1,7 @@
-"""The table of measures that need all raters: of one mask against what they agree on, of sets of masks against all.
+"""The table of the metrics that need all raters: metrics of one mask, and metrics of a set of predictions.
 
-A sample counts once: its objects, followed truths and replicates are averaged first, then samples. Objects of a single
-rater are left out, and so is what is undefined, which is counted.
+Each sample has the same weight: the objects, followed reference masks and replicates of a sample are averaged first,
+then the samples. Objects with a single rater are left out. Undefined values are left out and counted.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ _BETTER = {True: "higher", False: "lower", None: ""}
 
 
 def rater_set_table(runs: Runs) -> Table:
-    """Return one row a data set, model, user, group, kind of truth followed and measure, after the last interaction.
+    """Return the metrics of all raters after the last interaction.
+
+    The table has one row for each data set, model, user, group, kind of followed reference mask and metric.
 
     Raises
     ------
     ProtocolError
-        If no such measure was stored, or no object has several raters.
+        If no such metric was stored, or no object has several raters.
     """
     asked = {run: [m for m in runs.metrics_of(run) if m in RATERS] for run in runs.records["run"].unique()}
     if not any(asked.values()):
         raise ProtocolError(
-            "this run stored no measure that needs all raters; name some under `metrics` of the benchmark, such as "
+            "this run stored no metric that needs all raters; add some to `metrics` of the benchmark, such as "
             "ged, rater-coverage or dice-majority (`rclicks ls metrics`, levels `raters` and `set`)"
         )
     records = runs.records[runs.records["raters"].notna()]
@@ -46,16 +48,17 @@ def rater_set_table(runs: Runs) -> Table:
         for rule, own in by_rule(part):
             rows += [place | {"reference": rule} | _row(name, own) | failed for name in asked[key[0]]]
     notes = [
-        "after the last interaction; means over samples of each sample's mean; CI: 95 % bootstrap over samples",
-        "undefined: trajectories without a value, which are left out",
-        "M: masks in the set; GED falls and coverage rises with M, so compare models of equal M only; levels without M "
-        "are of the one mask",
+        "after the last interaction; values are averaged within each sample, then over samples; "
+        "CI: 95 % bootstrap over samples",
+        "undefined: number of trajectories without a value, which are left out",
+        "M: number of masks in the set; GED decreases and coverage increases with M, so compare only models with equal "
+        "M; metrics without M score the single mask",
     ]
     return build_table(_title(runs), rows, {"mean": DIGITS}, {}, notes, runs)
 
 
 def _row(name: str, part: pd.DataFrame) -> dict[str, Any]:
-    """Return one measure of trajectories of one kind."""
+    """Return the row of one metric."""
     values = part.groupby("sample")[name].mean().dropna().to_numpy(float)
     return {
         "metric": name,
@@ -69,9 +72,9 @@ def _row(name: str, part: pd.DataFrame) -> dict[str, Any]:
 
 
 def _sizes(part: pd.DataFrame) -> str:
-    """Return how many masks the sets hold, such as "16" or "1, 16"."""
+    """Return the numbers of masks in the sets as text, such as "16" or "1, 16"."""
     return ", ".join(str(int(size)) for size in sorted(part["set_size"].dropna().unique()))
 
 
 def _title(runs: Runs) -> str:
-    return f"Measures of all raters together ({runs.header['benchmark']}, protocol {runs.protocol['name']})"
+    return f"Metrics of all raters ({runs.header['benchmark']}, protocol {runs.protocol['name']})"

@@ -1,11 +1,12 @@
-"""Rebuild published tables from published files, cell by cell, and say for each table whether that is possible.
+"""Compute published tables again from published files, and compare them cell by cell to the last printed digit.
 
-The reference folder is a checkout of the RClicks repository or a copy of its ``experiments`` folder; nothing of it
-comes with this package. Printed tables are compared to the last printed digit.
+The reference folder is a checkout of the RClicks repository or a copy of its ``experiments`` folder. It is not part of
+this package.
 
-Tables that come from playing (robustness, base rule) are rebuilt from run folders, imported or played, and need the
-printed numbers in two files of the reference folder: ``benchmark_results.csv`` and
-``base_strategy_results_third_party.csv``, one printed cell a row: table, dataset, checkpoint, metric, value.
+The tables of simulated clicks (robustness, base rule) are computed from run folders, either imported from published
+results or made by rclicks. Their printed numbers are read from two files of the reference folder:
+``benchmark_results.csv`` and ``base_strategy_results_third_party.csv``. Each row of these files is one printed cell
+with the columns table, dataset, checkpoint, metric and value.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["Status", "as_table", "base_rule", "click_models", "click_models_by_k
 
 _SETS = {"GrabCut": "GrabCut", "Berkeley": "Berkeley", "DAVIS": "DAVIS", "COCO-MVal": "COCO", "TETRIS (Val)": "TETRIS"}
 _MODELS = {"UD": "ud", "DT": "dt", "SI": "si", "SM": "sm", "Ours": "cm"}
-_SCORES = {"KS": "ks2d", "PL$_1$": "l1", "WD": "wasserstien", "NSS": "nss", "PDE": "pde"}  # sic
+_SCORES = {"KS": "ks2d", "PL$_1$": "l1", "WD": "wasserstien", "NSS": "nss", "PDE": "pde"}  # published spelling
 _CELLS = ["table", "dataset", "model", "score", "printed", "rebuilt", "equal"]
 _TABLE_4 = "robustness (table 4)"
 _FIGURE_6 = "area under the IoU curves (fig. 6)"
@@ -46,14 +47,15 @@ _TABLE_4_MEASURES = {
 
 @dataclass(frozen=True)
 class Status:
-    """What can be said of one published table.
+    """State of one published table.
 
     Attributes
     ----------
     table : str
+        Name of the table.
     state : {"reproduced", "differs", "missing"}
     why : str
-        Cells compared, or the file that is missing and what to do with it.
+        Number of compared cells, or the file that is missing and what to do with it.
     """
 
     table: str
@@ -62,17 +64,17 @@ class Status:
 
 
 def click_models(reference: Path) -> pd.DataFrame:
-    """Rebuild the printed tables of click models from the scores of each item.
+    """Compute the printed tables of click models from the published scores of each item.
 
     Parameters
     ----------
     reference : Path
-        Has ``experiments/eval_cm`` or ``eval_cm`` below it.
+        Folder that contains ``experiments/eval_cm`` or ``eval_cm``.
 
     Returns
     -------
     pandas.DataFrame
-        One row a printed cell: table, dataset, model, score, printed, rebuilt, equal.
+        One row for each printed cell: table, dataset, model, score, printed, rebuilt, equal.
 
     Raises
     ------
@@ -96,14 +98,14 @@ def click_models(reference: Path) -> pd.DataFrame:
 
 
 def click_models_by_kind(reference: Path) -> pd.DataFrame:
-    """Return the mean scores of each click model by data set and click type (first, fn, fp), from the scores of items.
+    """Return the mean scores of each click model by data set and click type (first, fn, fp).
 
-    Data sets whose scores by item are not there (TETRIS was not published) are left out.
+    Data sets without scores of single items are left out. The scores of TETRIS were not published.
 
     Raises
     ------
     DataError
-        If there is no such file at all.
+        If no data set has scores of single items.
     """
     folder = _folder(reference)
     parts = []
@@ -122,28 +124,28 @@ def click_models_by_kind(reference: Path) -> pd.DataFrame:
 
 
 def robustness(runs: Runs, reference: Path) -> pd.DataFrame:
-    """Compare robustness in run folders, imported or played, with the published tables and figures, cell by cell.
+    """Compare the robustness in run folders with the published tables and figures, cell by cell.
 
-    Table 4 and figure 6 take ten groups of clicks; figure 7 takes people's clicks on all models of table 4.
+    Table 4 and figure 6 need ten click groups. Figure 7 needs clicks of people for all models of table 4.
 
     Parameters
     ----------
     runs : Runs
-        A model is known by the name of its checkpoint file.
+        Runs whose models are identified by the names of their checkpoint files.
     reference : Path
-        Has ``benchmark_results.csv``.
+        Folder that contains ``benchmark_results.csv``.
 
     Returns
     -------
     pandas.DataFrame
-        As `click_models`; only cells for which both sides exist.
+        Columns as in `click_models`; one row for each printed cell that the runs have a value for.
 
     Raises
     ------
     DataError
         If the file or a column is missing.
     ProtocolError
-        If the base rule or the groups were not played.
+        If the runs do not contain the base rule and click groups.
     """
     published = _read(reference / "benchmark_results.csv", ["table", "dataset", "checkpoint", "metric", "value"], str)
     published = published.drop_duplicates(["dataset", "checkpoint", "metric", "value"])
@@ -177,7 +179,15 @@ def _figure_6(played: Played) -> dict[str, float]:
 
 
 def _dataset_nsr(people: Sequence[Sequence[NDArray[np.float64]]]) -> float:
-    """Return the mean over objects of deviation over people / mean over people, both first averaged over models."""
+    """Return the noise-to-signal ratio of a data set.
+
+    For each object, the standard deviation and the mean over people are averaged over models. The result is the mean
+    over objects of their ratio.
+
+    Parameters
+    ----------
+    people : sequence over models of sequences over objects of (people,) float arrays
+    """
     means = np.mean([[p.mean() for p in own] for own in people], axis=0)
     deviations = np.mean([[p.std() for p in own] for own in people], axis=0)
     return float((deviations / means).mean())
@@ -189,14 +199,15 @@ def base_rule(runs: Runs, reference: Path) -> pd.DataFrame:
     Parameters
     ----------
     runs : Runs
-        A model is known by the name of its checkpoint file.
+        Runs whose models are identified by the names of their checkpoint files.
     reference : Path
-        Has ``base_strategy_results_third_party.csv``.
+        Folder that contains ``base_strategy_results_third_party.csv``.
 
     Returns
     -------
     pandas.DataFrame
-        As `click_models`; only cells for which both sides exist. Empty if the budget is not 20 clicks.
+        Columns as in `click_models`; one row for each printed cell that the runs have a value for. Empty if the budget
+        is not 20 clicks.
 
     Raises
     ------
@@ -220,7 +231,7 @@ def base_rule(runs: Runs, reference: Path) -> pd.DataFrame:
 
 
 def _stems(runs: Runs) -> dict[tuple[str, str], str]:
-    """Return the stem of the checkpoint of each (run, model); imported models are named by it."""
+    """Return the stem of the checkpoint file by (run, model). An imported model has this stem as its name."""
     pairs = runs.records[["run", "model", "checkpoint"]].drop_duplicates()
     return {
         (run, model): model if checkpoint == "published" else Path(checkpoint.partition("@")[0]).stem
@@ -229,7 +240,15 @@ def _stems(runs: Runs) -> dict[tuple[str, str], str]:
 
 
 def overview(reference: Path, runs: Runs | None = None) -> list[Status]:
-    """Say of each published table whether it is reproduced, and if not, what is missing."""
+    """Return for each published table whether it is reproduced, and if not, what is missing.
+
+    Parameters
+    ----------
+    reference : Path
+        The reference folder, see the module's docstring.
+    runs : Runs or None
+        Runs for the tables of simulated clicks; None to compare only the tables of click models.
+    """
     found = []
     try:
         cells = click_models(reference)
@@ -247,14 +266,16 @@ def overview(reference: Path, runs: Runs | None = None) -> list[Status]:
         if {"base", "groups"} <= set(roles(runs.header).values()):
             parts.append(robustness(runs, reference))
         played = pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
-    archive = "evaluation_results.zip of the RClicks repository, to be read by `rclicks import`; or the models' weights"
+    archive = "evaluation_results.zip of the RClicks repository (see `rclicks import`), or the weights of the models"
     for dataset in ("GrabCut", "Berkeley", "DAVIS", "COCO_MVal", "TETRIS"):
         own = played[(played["table"] == _TABLE_4) & (played["dataset"] == dataset)]
-        printed = "" if dataset in ("DAVIS", "COCO_MVal", "TETRIS") else "; its printed numbers are not at hand either"
+        printed = (
+            "" if dataset in ("DAVIS", "COCO_MVal", "TETRIS") else "; its printed numbers were not available either"
+        )
         found.append(_status(f"{_TABLE_4}, {dataset}", own, archive + printed))
     found += [
         _status(_FIGURE_6, played[played["table"] == _FIGURE_6], archive),
-        _status(_FIGURE_7, played[played["table"] == _FIGURE_7], f"people's clicks, for all 33 models: {archive}"),
+        _status(_FIGURE_7, played[played["table"] == _FIGURE_7], f"clicks of people for all 33 models: {archive}"),
         Status("correlation of measures (fig. 14)", "missing", f"for all 33 models, {archive}"),
         Status("PC against mobile", "missing", "clicks.csv: `rclicks clicks devices --clicks clicks.csv`"),
         Status(
@@ -270,26 +291,28 @@ def overview(reference: Path, runs: Runs | None = None) -> list[Status]:
 
 
 def as_table(cells: pd.DataFrame, title: str) -> Table:
-    """Return compared cells as a table."""
+    """Return the compared cells as a table."""
     frame = cells.assign(equal=["yes" if e else "NO" for e in cells["equal"]])
     wrong = int((~cells["equal"]).sum())
     return Table(
-        title, frame, notes=(f"{len(cells)} cells, {len(cells) - wrong} equal to the printed digit, {wrong} not",)
+        title,
+        frame,
+        notes=(f"{len(cells)} cells: {len(cells) - wrong} equal to the last printed digit, {wrong} different",),
     )
 
 
 def _status(name: str, cells: pd.DataFrame, missing: str) -> Status:
-    """Return what can be said of a table of which these cells could be rebuilt; `missing` if there are none."""
+    """Return the state of a table from its compared cells. Without cells the state is "missing" for that reason."""
     if cells.empty:
         return Status(name, "missing", missing)
     wrong = cells[~cells["equal"].astype(bool)]
     if wrong.empty:
-        return Status(name, "reproduced", f"{len(cells)} of {len(cells)} cells equal to the printed digit")
+        return Status(name, "reproduced", f"{len(cells)} of {len(cells)} cells equal to the last printed digit")
     worst = wrong.iloc[0]
     example = (
-        f"{worst['dataset']}, {worst['model']}, {worst['score']}: printed {worst['printed']}, is {worst['rebuilt']}"
+        f"{worst['dataset']}, {worst['model']}, {worst['score']}: printed {worst['printed']}, got {worst['rebuilt']}"
     )
-    return Status(name, "differs", f"{len(wrong)} of {len(cells)} cells, such as {example}")
+    return Status(name, "differs", f"{len(wrong)} of {len(cells)} cells differ, for example {example}")
 
 
 def _folder(reference: Path) -> Path:
@@ -297,13 +320,13 @@ def _folder(reference: Path) -> Path:
         if (folder / "eval_cm_all.csv").is_file():
             return folder
     raise DataError(
-        f"{reference} has no experiments/eval_cm/eval_cm_all.csv; give a checkout of the RClicks repository "
-        "(emb-ai/rclicks) by --reference or RCLICKS_REFERENCE"
+        f"{reference} has no experiments/eval_cm/eval_cm_all.csv; pass a checkout of the RClicks repository "
+        "(emb-ai/rclicks) with --reference or RCLICKS_REFERENCE"
     )
 
 
 def _means(folder: Path, short: str) -> pd.DataFrame:
-    """Return the mean scores of each click model: from the scores of items, or, for TETRIS, the published means."""
+    """Return the mean scores of each click model: computed from single items, or, for TETRIS, the published means."""
     file = folder / f"{short}_per_image.csv"
     if file.is_file():
         return _read(file, ["model_name", *_SCORES.values()]).groupby("model_name")[list(_SCORES.values())].mean()
@@ -321,7 +344,7 @@ def _read(file: Path, columns: list[str], dtype: type | None = None) -> pd.DataF
     except FileNotFoundError as error:
         raise DataError(f"{file} is missing") from error
     except (ValueError, OSError) as error:
-        raise DataError(f"{file} is no readable CSV: {error}") from error
+        raise DataError(f"{file} is not a readable CSV file: {error}") from error
     missing = [c for c in columns if c not in frame.columns]
     if missing:
         raise DataError(f"{file} lacks the columns {', '.join(missing)}")
@@ -336,7 +359,7 @@ def _compare(table: str, dataset: str, model: str, row: Mapping[str, Any], found
 
 
 def _cell(printed: str, value: float) -> tuple[str, str, bool]:
-    """Return the printed text, the value printed the same way, and whether they are equal."""
+    """Return the printed text, the value in the same number format, and whether both texts are equal."""
     mantissa, _, exponent = printed.upper().partition("E")
     decimals = len(mantissa.partition(".")[2])
     rebuilt = f"{value:.{decimals}E}" if exponent else f"{value:.{decimals}f}"

@@ -1,12 +1,12 @@
-"""How much a model depends on where people click: the measures of RClicks, with intervals and paired tests.
+"""How much a model depends on where people click: the robustness measures of RClicks, with intervals and paired tests.
 
-Each object is played by the base rule (B), by groups of sampled clicks (G1, the least likely, to Gn, the peaks) and,
-with one click each, by real people and by as many sampled people. A `Played` holds these for one model and data set;
-`measures` condenses them.
+Each object is clicked by the base rule (B) and by click groups (G1, the least likely clicks, to Gn, the most likely
+ones). Optionally, real people and the same number of sampled people place one click each. `Played` contains the scores
+of one model on one data set, and `measures` computes the measures from them.
 
-The published measures (Antonov et al. 2024, RClicks; as its notebook computes them) are means over objects of
-per-object ratios. A single object with a small base NoC can dominate such a mean, so ratios of means stand beside
-them. Effects of NoC are in percent, of IoU and AUC in points of [0, 1].
+The published measures (Antonov et al. 2024, RClicks; as in its notebook) are means over objects of a ratio for each
+object. A single object with a small NoC of the base rule can dominate such a mean. Therefore ratios of means are also
+computed. Differences of NoC are in percent, differences of IoU and AUC are in [-1, 1].
 
 >>> played = Played(base=np.array([[0.5, 0.95]]), groups=np.array([[[[0.2, 0.4]]], [[[0.5, 0.92]]]]))
 >>> measures(played)["delta_gr_noc_pct"]
@@ -39,13 +39,13 @@ class Played:
     base : (n, K) float array
         IoU of n objects after click 1..K of the base rule.
     groups : (G, R, n, K) float array
-        The same objects, by group (G1 first) and replicate.
+        IoU of the same objects after clicks 1..K of G groups (G1 first) and R replicates.
     people, sampled_people : sequence of (m_i,) float arrays
-        IoU after the first click of each person on object i, real and sampled; empty if there were none. The objects
-        need not be those of `base`.
+        IoU after the first click of each real or sampled person on object i; empty without such clicks. The objects
+        may differ from those of `base`.
     asked : (n,) bool array or None
-        Which objects of `base` people clicked on, so that `base_iou1` is comparable with theirs; None for all. (The
-        published code has this as the numbers of two objects of TETRIS that nobody clicked on.)
+        True for the objects of `base` that people clicked on, so that `base_iou1` can be compared with the scores of
+        people; None for all objects. (The published code leaves out two objects of TETRIS that nobody clicked on.)
     """
 
     base: Floats
@@ -56,22 +56,24 @@ class Played:
 
 
 def measures(played: Played, threshold: float = 0.9, nof_rule: str = "never-reached") -> dict[str, float]:
-    """Return all measures of robustness.
+    """Return all measures of robustness by name.
 
     Parameters
     ----------
     played : Played
     threshold : float
-        IoU that ends the counting of clicks.
+        IoU in (0, 1] until which clicks are counted.
     nof_rule : {"never-reached", "equals-budget"}
         See `rclicks.analysis.effort.failures`.
 
     Returns
     -------
-    dict
-        base_* , sample_* (mean over groups), *_std (over the groups of each object, population, then averaged),
-        delta_sb_* (groups against base), delta_gr_* (G1 against Gn), delta_hh_* (lower against upper half of the
-        groups, paired), sample_nsr, base_iou1, and user_*1, user_sample_*1 where people clicked. NaN where undefined.
+    dict of str to float
+        base_*: base rule. sample_*: mean over groups. *_std: population standard deviation over the groups of each
+        object, then mean over objects. delta_sb_*: groups minus base rule. delta_gr_*: G1 minus Gn. delta_hh_*: lower
+        minus upper half of the groups, paired by rank. ratio_*: the same as a ratio of means. sample_nsr:
+        noise-to-signal ratio over groups. base_iou1: IoU after the first click. user_iou1*, user_sample_iou1*: the
+        same for real and sampled people. NaN where undefined.
     """
     found = {name: float(np.mean(values)) for name, values in _per_object(played, threshold).items()}
     g = _noc_groups(played, threshold)
@@ -103,9 +105,25 @@ def measures(played: Played, threshold: float = 0.9, nof_rule: str = "never-reac
 def intervals(
     played: Played, threshold: float = 0.9, level: float = LEVEL, seed: int = SEED, resamples: int = RESAMPLES
 ) -> dict[str, Interval]:
-    """Return percentile bootstrap intervals over objects of the measures that are means over objects, and of ratios.
+    """Return percentile bootstrap intervals of the measures that are means over objects, and of two ratios of means.
 
-    Objects are drawn with replacement, all their trajectories together; deterministic for a seed.
+    Objects are drawn with replacement, each with all its trajectories. The result is deterministic for a seed.
+
+    Parameters
+    ----------
+    played : Played
+    threshold : float
+        IoU in (0, 1] until which clicks are counted.
+    level : float
+        Confidence level.
+    seed : int
+    resamples : int
+        Number of bootstrap resamples.
+
+    Returns
+    -------
+    dict of str to Interval
+        Names as in `measures`.
     """
     values = _per_object(played, threshold)
     g, b = _noc_groups(played, threshold), noc(played.base, threshold).astype(float)
@@ -118,17 +136,18 @@ def intervals(
 
 
 def per_object_noc(played: Played, threshold: float = 0.9) -> Floats:
-    """Return the NoC of each object, mean over groups and replicates; shape (n,)."""
+    """Return the NoC of each object as the mean over groups and replicates, (n,) float64."""
     return np.asarray(_noc_groups(played, threshold).mean(axis=0))
 
 
 def paired_test(a: Floats, b: Floats) -> tuple[float, float]:
-    """Return the mean difference a - b over objects and the two-sided p of Wilcoxon's signed-rank test.
+    """Return the mean difference a - b and the two-sided p value of Wilcoxon's signed-rank test.
 
     Parameters
     ----------
     a, b : (n,) float arrays
-        The same objects in the same order. Equal pairs are split between both signs (Pratt's rule); p is 1 if all are.
+        Values of the same objects in the same order. Pairs of equal values are ranked but not counted (Pratt's rule).
+        If all pairs are equal, p is 1.
     """
     from scipy.stats import wilcoxon
 
@@ -139,7 +158,7 @@ def paired_test(a: Floats, b: Floats) -> tuple[float, float]:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return p values adjusted for that many tests (Holm 1979), in the given order.
+    """Return p values corrected for multiple tests (Holm 1979), in the given order.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
@@ -152,7 +171,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def _per_object(played: Played, threshold: float) -> dict[str, Floats]:
-    """Return the contribution of each object to the measures that are means over objects."""
+    """Return the value of each object, (n,) float64, for each measure that is a mean over objects."""
     g, b = _noc_groups(played, threshold), noc(played.base, threshold).astype(float)
     a, base_auc = _auc_groups(played), auc(played.base)
     (noc_low, noc_high), (auc_low, auc_high) = _halves(g), _halves(a)
@@ -179,7 +198,7 @@ def _per_object(played: Played, threshold: float) -> dict[str, Floats]:
 
 
 def _noc_groups(played: Played, threshold: float) -> Floats:
-    """Return the NoC of each group and object, mean over replicates; shape (G, n)."""
+    """Return the NoC of each group and object as the mean over replicates, (G, n)."""
     shape = played.groups.shape
     flat = noc(played.groups.reshape(-1, shape[-1]), threshold).reshape(shape[:-1])
     return np.asarray(flat.mean(axis=1))
@@ -191,14 +210,14 @@ def _auc_groups(played: Played) -> Floats:
 
 
 def _failed_groups(played: Played, threshold: float, rule: str) -> Floats:
-    """Return the number of failed objects of each group, mean over replicates; shape (G,)."""
+    """Return the number of failed objects of each group as the mean over replicates, (G,)."""
     shape = played.groups.shape
     flat = failures(played.groups.reshape(-1, shape[-1]), threshold, rule).reshape(shape[:-1])
     return np.asarray(flat.sum(axis=2).mean(axis=1), float)
 
 
 def _halves(values: Floats) -> tuple[Floats, Floats]:
-    """Return the lower and the upper half of the groups, paired by rank; empty for an odd number of groups."""
+    """Return the lower and the upper half of the groups, paired by rank. Both are empty if their number is odd."""
     count = len(values)
     return (values[:0], values[:0]) if count % 2 else (values[: count // 2], values[count // 2 :])
 

@@ -1,6 +1,6 @@
-"""The robustness table: base rule, click groups and people, one row a model and data set.
+"""The robustness table of the base rule, click groups and people: one row for each model and data set.
 
-``rclicks table RUN --preset robustness`` prints it, ``rclicks compare RUN`` the paired tests between its models.
+``rclicks table RUN --preset robustness`` prints it. ``rclicks compare RUN`` prints the paired tests between the models.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["compare_models", "gather", "robustness_table", "roles"]
 THRESHOLD = 0.9
 OBJECT = ["sample", "object", "rater"]
 
-# column, measure, factor, decimals, which end is better
+# column, measure, factor, decimals, which values are better ("" for neither)
 _EFFORT = (
     ("Base NoC", "base_noc", 1, 2, "lower"),
     ("Sample NoC", "sample_noc", 1, 2, "lower"),
@@ -62,12 +62,19 @@ _FIRST = (
 
 
 def roles(header: Mapping[str, Any]) -> dict[str, str]:
-    """Return what each user of a run stands for: "base", "groups", "whole", "human", "human-matched" or ""."""
+    """Return the role of each user of a run in the tables, by label.
+
+    Returns
+    -------
+    dict of str to str
+        "base": the base rule. "groups": clicks sampled from click groups. "whole": clicks sampled from the whole click
+        map. "human": recorded clicks of people. "human-matched": as many sampled clicks as people clicked. "": other.
+    """
     found = {}
     for spec in header["effective"]["users"]:
         name, options = spec["name"], spec["options"]
         if name == "sampled":
-            matched = options.get("match_human_count") or options.get("like")  # its name before 0.1.0
+            matched = options.get("match_human_count") or options.get("like")  # `like` is its name in old run folders
             role = "human-matched" if matched else "whole" if options.get("groups", 10) in (1, [0, 1]) else "groups"
         else:
             role = {"robot": "base", "recorded": "human"}.get(name, "")
@@ -76,12 +83,18 @@ def roles(header: Mapping[str, Any]) -> dict[str, str]:
 
 
 def gather(runs: Runs, metric: str = "iou") -> tuple[dict[tuple[str, str, str, str], Played], list[str]]:
-    """Return what was played, by (run, data set, model, label of the sampled user), and notes on what was left out.
+    """Return the scores by (run, data set, model, label of the sampled user), and notes on what was left out.
+
+    Parameters
+    ----------
+    runs : Runs
+    metric : str
+        Stored metric, whose values are used as IoU.
 
     Raises
     ------
     ProtocolError
-        If the base rule or the groups were not played.
+        If the runs do not contain the base rule and click groups.
     """
     role = roles(runs.header)
     base = [u for u, r in role.items() if r == "base"]
@@ -106,11 +119,13 @@ def gather(runs: Runs, metric: str = "iou") -> tuple[dict[tuple[str, str, str, s
         for user in grouped:
             made = _played(part, base[0], user, people, sampled)
             if made is None:
-                notes.append(f"{key[2]} on {key[1]}: no object was played by both {base[0]} and {user}")
+                notes.append(f"{key[2]} on {key[1]}: no object has trajectories of both {base[0]} and {user}")
                 continue
             found[(*key, user)] = made[0]
             if made[1]:
-                notes.append(f"{key[2]} on {key[1]}: {made[1]} objects left out, as some of their trajectories failed")
+                notes.append(
+                    f"{key[2]} on {key[1]}: {made[1]} objects left out, because some of their trajectories failed"
+                )
     return found, notes
 
 
@@ -151,12 +166,12 @@ def _people(first: pd.DataFrame, users: set[str], metric: str) -> dict[Any, np.n
 
 
 def robustness_table(runs: Runs, threshold: Threshold) -> Table:
-    """Return measures of robustness; under the default protocol with intervals and ratios of means.
+    """Return the measures of robustness. Under the default protocol the table has intervals and ratios of means.
 
     Raises
     ------
     ProtocolError
-        If the base rule or the groups were not played.
+        If the runs do not contain the base rule and click groups.
     """
     found, notes = gather(runs, threshold.metric)
     value = THRESHOLD if threshold.value is None else threshold.value
@@ -178,15 +193,18 @@ def robustness_table(runs: Runs, threshold: Threshold) -> Table:
         rows.append(row)
     any_played = next(iter(found.values()), None)
     if any_played is None:
-        raise ProtocolError("no object was played by the base rule and in groups: " + "; ".join(notes))
+        raise ProtocolError("no object has trajectories of both the base rule and click groups: " + "; ".join(notes))
     count, repeats = any_played.groups.shape[:2]
     notes.insert(
         0,
         f"NoC to {threshold.word} {value:.2f} with {runs.clicks} clicks; "
         f"{threshold.word} is the area under its curve, x 100; "
-        f"Sample is the mean over {count} groups (replicates: {repeats}) and ± its deviation over groups",
+        f"Sample is the mean over {count} groups (replicates: {repeats}) and ± the standard deviation over groups",
     )
-    notes.insert(1, "ΔSB: groups against the base rule; ΔGR: G1 (unlikely clicks) against the last group; ΔHH: halves")
+    notes.insert(
+        1,
+        "ΔSB: groups minus base rule; ΔGR: G1 (unlikely clicks) minus last group; ΔHH: lower minus upper half",
+    )
     if not compat:
         notes.insert(2, "CI: 95 % bootstrap over objects; Δ % are means of ratios, `ratio` columns are ratios of means")
     digits = {_named(name, threshold): decimals for name, _, _, decimals, _ in columns}
@@ -200,12 +218,12 @@ def _named(column: str, threshold: Threshold) -> str:
 
 
 def compare_models(runs: Runs, threshold: Threshold) -> Table:
-    """Return paired tests between all models of each data set: Sample NoC, and its loss from G10 to G1.
+    """Return paired tests of Sample NoC between all pairs of models on each data set.
 
     Raises
     ------
     ProtocolError
-        If the base rule or the groups were not played, or there is one model only.
+        If the runs do not contain the base rule and click groups, or have only one model.
     """
     threshold.check(runs)
     found, notes = gather(runs, threshold.metric)
@@ -223,12 +241,12 @@ def compare_models(runs: Runs, threshold: Threshold) -> Table:
             row |= {"model": first[2], "other": second[2], "n": len(a), "NoC": a.mean(), "other NoC": b.mean()}
             rows.append(row | {"difference": difference, "p": p})
     if not rows:
-        raise ProtocolError("paired tests need two models or more on one data set")
+        raise ProtocolError("paired tests need at least two models on one data set")
     for row, adjusted in zip(rows, holm([r["p"] for r in rows]), strict=True):
         row["p (Holm)"] = adjusted
     notes += [
         f"NoC: Sample NoC to {threshold.word} {value:.2f}, mean over groups "
-        "and replicates of each object; difference = model - other, good below 0",
+        "and replicates of each object; difference = model - other, negative if the model is better",
         f"p: Wilcoxon's signed-rank test over objects, two-sided; Holm's correction for {len(rows)} tests",
     ]
     digits = {"NoC": 2, "other NoC": 2, "difference": 2, "p": 4, "p (Holm)": 4}
@@ -236,17 +254,17 @@ def compare_models(runs: Runs, threshold: Threshold) -> Table:
 
 
 def _common(wide: pd.DataFrame, first: tuple[str, ...], second: tuple[str, ...]) -> list[Played]:
-    """Return what two models played on the objects that both finished, in one order."""
+    """Return the scores of two models on the objects that both completed, in the same order."""
     parts = []
     for run, dataset, model, user in (first, second):
         own = wide.xs((run, dataset, model, user), level=("run", "dataset", "model", "user"))
         parts.append(own.reset_index().set_index([*OBJECT, "group", "replicate"]).sort_index())
     shared = parts[0].index.intersection(parts[1].index)
     sizes = shared.to_frame(index=False).groupby(OBJECT).size()
-    whole = set(sizes[sizes == sizes.max()].index)
-    keep = shared[[key[:3] in whole for key in shared]]
+    complete = set(sizes[sizes == sizes.max()].index)
+    keep = shared[[key[:3] in complete for key in shared]]
     found = []
     for part in parts:
-        block = part.loc[keep].to_numpy().reshape(len(whole), -1, part.shape[1])
+        block = part.loc[keep].to_numpy().reshape(len(complete), -1, part.shape[1])
         found.append(Played(block[:, 0], block.transpose(1, 0, 2)[:, None]))
     return found

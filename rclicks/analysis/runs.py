@@ -1,4 +1,4 @@
-"""What tables are made of: the records of some runs, and a finished table with what its reader must know."""
+"""Input and output of the tables: the records of some runs, and a table with its notes."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ GROUP = ["run", "dataset", "model", "user", "group"]
 
 @dataclass(frozen=True)
 class Threshold:
-    """What counts as a good mask where clicks are counted.
+    """The score that counts as good enough when clicks are counted.
 
     Attributes
     ----------
     metric : str
-        A stored metric on the truth followed of which more is better and 1 is best.
+        Name of a stored metric of single rounds. Higher values must be better, and 1 the best value.
     value : float or None
-        None for the preset's own.
+        Score in (0, 1]; None for the default of the table.
     """
 
     metric: str = "iou"
@@ -50,37 +50,41 @@ class Threshold:
 
     @property
     def word(self) -> str:
-        """How tables call it."""
+        """Name of the metric in tables."""
         return {"iou": "IoU", "biou": "BIoU", "dice": "Dice"}.get(self.metric, self.metric)
 
     def check(self, runs: Runs) -> None:
-        """Refuse an aim that the runs cannot be measured by.
+        """Check that this threshold can be used with `runs`.
 
         Raises
         ------
         ProtocolError
-            If the metric was not stored, has no best value of 1, or the threshold does not lie between 0 and 1.
+            If the metric was not stored, lower values are better, or the value is not above 0 and at most 1.
         """
         stored = [m for m in runs.header["effective"]["metrics"] if m in ROUND and ROUND[m][0].higher_is_better]
         if self.metric not in stored:
-            raise ProtocolError(f"clicks cannot be counted by {self.metric!r}; this run allows {', '.join(stored)}")
+            raise ProtocolError(
+                f"clicks cannot be counted with the metric {self.metric!r}; these runs allow {', '.join(stored)}"
+            )
         if self.value is not None and not 0 < self.value <= 1:
             raise ProtocolError(f"the threshold is {self.value}; expected above 0 and at most 1")
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table ready to be printed.
+    """A table that can be printed or written.
 
     Attributes
     ----------
     title : str
     frame : pandas.DataFrame
-        One row a line; text columns first.
-    digits : dict of column -> decimals
-    better : dict of column -> "higher" or "lower"
+        The rows; text columns first.
+    digits : dict of str to int
+        Number of decimals, by column.
+    better : dict of str to str
+        Which values are better, "higher" or "lower", by column.
     notes : tuple of str
-        What a reader must know: failures, synthetic weights, overlap of training and test data.
+        Explanations and warnings, for example of failures, synthetic weights, or overlap of training and test data.
     """
 
     title: str
@@ -92,18 +96,20 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """Records of one or more runs of one protocol.
+    """Records of one or more runs with one protocol.
 
     Attributes
     ----------
-    records, units, failures : pandas.DataFrame
+    records : pandas.DataFrame
+        One row for each round, with a column `run`.
+    units : pandas.DataFrame
+        One row for each unit, with a column `run`.
+    failures : pandas.DataFrame
+        One row for each failed trajectory or sample, with a column `run`.
     header : dict
-        run.json of the first run, with the models, data sets and users of all of them.
-    clicks : int
-        Budget of the protocol.
-    nof_rule : str
-    asked : dict of run -> tuple of str
-        The metrics that each run stored, where runs differ.
+        run.json of the first run, with the models, data sets and users of all runs.
+    asked : dict of str to tuple of str
+        Metrics that each run stored, by name of the run.
     """
 
     records: pd.DataFrame
@@ -118,34 +124,41 @@ class Runs:
 
     @property
     def protocol(self) -> Mapping[str, Any]:
-        """The protocol's rules."""
+        """The rules of the protocol, by name."""
         rules: Mapping[str, Any] = self.header["effective"]["protocol"]
         return rules
 
     @property
     def clicks(self) -> int:
-        """The protocol's budget of interactions."""
+        """Budget of the protocol: the number of interactions."""
         return int(self.protocol["clicks"])
 
 
 def load_runs(paths: Sequence[str | Path], *, mix: bool = False) -> Runs:
-    """Read run folders whose records may stand in one table.
+    """Read run folders for one table.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Run folders with different names.
+    mix : bool
+        Whether runs with different protocols are allowed.
 
     Raises
     ------
     ProtocolError
-        If their protocols differ and `mix` is off, or a run has no records.
+        If the protocols differ and `mix` is False, there are no records, or two folders have the same name.
+    RunError
+        If a folder is not a run folder or a file is damaged.
     """
     headers = [load_run(p) for p in paths]
     hashes = {h["protocol_hash"] for h in headers}
     if len(hashes) > 1 and not mix:
         shown = ", ".join(f"{p}: {h['protocol_hash']}" for p, h in zip(paths, headers, strict=True))
-        raise ProtocolError(
-            f"these runs were played under different protocols ({shown}); pass --mix to put them together"
-        )
+        raise ProtocolError(f"these runs have different protocols ({shown}); pass --mix to combine them anyway")
     records = pd.concat([load_records(p) for p in paths], ignore_index=True)
     if records.empty:
-        raise ProtocolError(f"{', '.join(map(str, paths))}: no records yet; `rclicks run` makes them")
+        raise ProtocolError(f"{', '.join(map(str, paths))}: no records yet; run the benchmark with `rclicks run` first")
     names = [Path(p).name for p in paths]
     if len(set(names)) < len(names):
         raise ProtocolError(f"two of the runs have the same folder name: {', '.join(names)}")
@@ -156,7 +169,7 @@ def load_runs(paths: Sequence[str | Path], *, mix: bool = False) -> Runs:
 
 
 def _joined(headers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the first header with what the others say of further models, data sets and users."""
+    """Return the first header with the models, data sets and users of all headers."""
     effective = dict(headers[0]["effective"])
     for kind in ("models", "datasets", "users"):
         known = {s["label"]: s for h in reversed(headers) for s in h["effective"].get(kind, [])}
@@ -167,12 +180,18 @@ def _joined(headers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def filter_runs(runs: Runs, *, models: Sequence[str], datasets: Sequence[str], users: Sequence[str]) -> Runs:
-    """Return the part of the runs with these models, data sets and users, as tables call them; () leaves all.
+    """Return the part of the runs with these models, data sets and users.
+
+    Parameters
+    ----------
+    runs : Runs
+    models, datasets, users : sequence of str
+        Labels to keep; () keeps all.
 
     Raises
     ------
     ProtocolError
-        If the runs have no such name, or no records with all that is asked for.
+        If the runs have no such label, or no records with this combination of labels.
     """
     records, *others = runs.records, runs.units, runs.failures
     for column, wanted in (("model", models), ("dataset", datasets), ("user", users)):
@@ -181,27 +200,34 @@ def filter_runs(runs: Runs, *, models: Sequence[str], datasets: Sequence[str], u
             raise ProtocolError(f"these runs have no {column} {', '.join(unknown)}; they have {', '.join(known)}")
         if wanted:
             records = records[records[column].isin(wanted)]
-            # Units have no user, and failures of whole samples name none.
+            # Units have no column `user`. Failures of whole samples have an empty one.
             others = [f[f[column].isin(wanted) | f[column].isna()] if column in f else f for f in others]
     if records.empty:
-        raise ProtocolError("no record of these runs has all that was asked for; ask for less")
+        raise ProtocolError("these runs have no records with this combination of models, data sets and users")
     return Runs(records, others[0], others[1], runs.header, runs.asked)
 
 
 def last_rounds(records: pd.DataFrame) -> pd.DataFrame:
-    """Return the last row of each trajectory."""
+    """Return the last round of each trajectory."""
     ordered = records.sort_values("round", kind="stable")
     return ordered.drop_duplicates([*GROUP, "sample", "object", "rater", "replicate"], keep="last")
 
 
 def iter_groups(frame: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
-    """Return the records of each run, data set, model, user and group, in natural order: G2 before G10."""
+    """Return ((run, data set, model, user, group), records) pairs in natural order, so that G2 precedes G10."""
     parts = [(tuple(map(str, key)), part) for key, part in frame.groupby(GROUP, sort=False)]
     return sorted(parts, key=lambda item: (*item[0][:-1], len(item[0][-1]), item[0][-1]))
 
 
 def count_failures(runs: Runs, key: Sequence[str]) -> int:
-    """Count failures of a table row: its own trajectories, and whole samples that failed for its model."""
+    """Return the number of failures of a table row: failed trajectories, and samples that failed for the whole model.
+
+    Parameters
+    ----------
+    runs : Runs
+    key : sequence of str
+        Run, data set, model, user and group of the row.
+    """
     if runs.failures.empty:
         return 0
     f = runs.failures
@@ -219,7 +245,10 @@ def build_table(
     notes: list[str],
     runs: Runs,
 ) -> Table:
-    """Return a table of `rows` without columns that say nothing, with the notes that every table of `runs` needs."""
+    """Return a table of `rows`, with the warnings that every table of `runs` needs.
+
+    The column `run` is dropped if there is one run, `group` if all are empty, and `failed` if there are no failures.
+    """
     frame = pd.DataFrame(rows)
     if frame["run"].nunique() == 1:
         frame = frame.drop(columns="run")
@@ -231,22 +260,22 @@ def build_table(
 
 
 def multi_reference_note(runs: Runs) -> list[str]:
-    """Return what tables must say that take each truth that was followed for an object of its own."""
+    """Return a note for tables that count each followed reference mask as an object; [] if every object has one."""
     records = runs.records
     if "raters" not in records:
         return []
-    truths = records.loc[records["raters"].notna(), ["dataset", "sample", "object", "rater"]].drop_duplicates()
-    objects = len(truths.drop_duplicates(["dataset", "sample", "object"]))
-    if len(truths) == objects:
+    references = records.loc[records["raters"].notna(), ["dataset", "sample", "object", "rater"]].drop_duplicates()
+    objects = len(references.drop_duplicates(["dataset", "sample", "object"]))
+    if len(references) == objects:
         return []
     return [
-        f"{len(truths)} truths were followed in {objects} objects, and each counts as an object here; the presets "
-        "raters, rater-matrix and rater-robustness keep them apart"
+        f"{len(references)} reference masks were followed in {objects} objects, and each counts as an object in this "
+        "table; the presets raters, rater-matrix and rater-robustness distinguish them"
     ]
 
 
 def _reduced_precisions(units: pd.DataFrame) -> set[tuple[str, str]]:
-    """Return (model, precision) of the models whose network computed in anything but float32."""
+    """Return (model, precision) of the models whose network did not compute in float32."""
     if "model_options" not in units:
         return set()
     known = units[["model", "model_options"]].dropna().drop_duplicates()
@@ -255,11 +284,11 @@ def _reduced_precisions(units: pd.DataFrame) -> set[tuple[str, str]]:
 
 
 def warnings_of(runs: Runs) -> list[str]:
-    """Return what every table of these runs must say."""
+    """Return the warnings that every table of these runs must show."""
     notes = []
     records = runs.records
-    if made_up := sorted(set(records.loc[records["checkpoint"] == "synthetic", "model"])):
-        notes.append(f"SYNTHETIC WEIGHTS, not a result: {', '.join(made_up)}")
+    if synthetic_models := sorted(set(records.loc[records["checkpoint"] == "synthetic", "model"])):
+        notes.append(f"SYNTHETIC WEIGHTS, not a result: {', '.join(synthetic_models)}")
     notes += [
         f"{model} computed in {precision}, not in float32 (option precision)"
         for model, precision in sorted(_reduced_precisions(runs.units))

@@ -1,4 +1,4 @@
-"""Tables from run folders: recomputed from rows each time, never stored as truth.
+"""Tables from run folders. Tables are computed from the records each time and never stored in a run folder.
 
 >>> from rclicks.analysis.tables import PRESETS
 >>> sorted(PRESETS)
@@ -39,21 +39,23 @@ IOU = Threshold()
 
 
 def make_table(runs: Runs, preset: str = "noc", threshold: Threshold = IOU) -> Table:
-    """Return the table `preset` of some runs.
+    """Return a table of some runs.
 
     Parameters
     ----------
     runs : Runs
     preset : str
-    threshold : Aim
-        By what clicks are counted (presets noc and rclicks); by IoU unless told otherwise.
+        Name of the table, one of `PRESETS`.
+    threshold : Threshold
+        Metric and score until which clicks are counted, for the presets noc, robustness and rater-robustness. The
+        default is IoU with the thresholds of the preset.
 
     Raises
     ------
     UnknownNameError
         If there is no such preset.
     ProtocolError
-        If the preset counts no clicks but an aim is given, or the runs do not have what it needs.
+        If a threshold is given for a preset that counts no clicks, or the runs do not contain what the preset needs.
     """
     if preset not in PRESETS:
         raise UnknownNameError("preset", preset, PRESETS)
@@ -64,7 +66,7 @@ def make_table(runs: Runs, preset: str = "noc", threshold: Threshold = IOU) -> T
 
 
 def _noc(runs: Runs, threshold: Threshold) -> Table:
-    """NoC and NoF at four thresholds (or the aim's), IoU@k and AUC, for users that click."""
+    """Return NoC and NoF at four thresholds (or the given one), IoU@k and AUC, for users that click."""
     clicking = _clicking(runs.records)
     skipped = sorted(set(runs.records["user"]) - set(clicking["user"]))
     single = [u for u, role in roles(runs.header).items() if role in ("human", "human-matched")]
@@ -84,7 +86,7 @@ def _noc(runs: Runs, threshold: Threshold) -> Table:
         row |= {f"{threshold.word}@{k}": ious[:, k - 1].mean() for k in _marks(runs.clicks)} | {"AUC": auc(ious).mean()}
         rows.append(row)
     notes = [
-        f"NoC and NoF by {threshold.word} of {runs.clicks} clicks, rule `{runs.protocol['nof']}`; n counts trajectories"
+        f"NoC and NoF: {threshold.word}, {runs.clicks} clicks, rule `{runs.protocol['nof']}`; n counts trajectories"
     ]
     notes += multi_reference_note(runs)
     if single:
@@ -102,7 +104,7 @@ def _noc(runs: Runs, threshold: Threshold) -> Table:
 
 
 def _iou(runs: Runs) -> Table:
-    """Mean of every metric stored on the truth followed, after the first and the last interaction."""
+    """Return the mean of every metric with the followed reference mask, after the first and the last interaction."""
     metrics = [m for m in runs.header["effective"]["metrics"] if m in runs.records and m not in RATERS]
     first = runs.records[runs.records["round"] == 1]
     last = last_rounds(runs.records)
@@ -114,8 +116,8 @@ def _iou(runs: Runs) -> Table:
         row["interactions"] = part["round"].mean()
         rows.append(row)
     digits = {c: 4 for m in metrics for c in (f"{m}@1", f"{m} final")} | {"interactions": 2}
-    told = {m: ROUND[m][0].higher_is_better for m in metrics}
-    ends = {m: "higher" if up else "lower" for m, up in told.items() if up is not None}
+    higher = {m: ROUND[m][0].higher_is_better for m in metrics}
+    ends = {m: "higher" if up else "lower" for m, up in higher.items() if up is not None}
     better = {c: end for m, end in ends.items() for c in (f"{m}@1", f"{m} final")}
     what = f"{runs.header['benchmark']}, protocol {runs.protocol['name']}"
     title = f"Overlap after the first and the last interaction ({what})"
@@ -123,14 +125,16 @@ def _iou(runs: Runs) -> Table:
 
 
 def _time(runs: Runs) -> Table:
-    """Seconds an image to encode and seconds a click, warm units only."""
+    """Return the time to encode an image and the time of a click. First units of workers are left out."""
     if "wall_s" not in runs.units or runs.units["wall_s"].isna().all():
-        raise ProtocolError("these records were imported and have no times")
+        raise ProtocolError("these records were imported from published results and have no times")
     warm = runs.units[~runs.units["cold"].astype(bool) & (runs.units["clicks"] > 0)]
-    notes = ["first image of each worker left out (warm-up); encode is per image, the rest per click, in milliseconds"]
+    notes = [
+        "the first image of each worker is left out (warm-up); encode is per image, the rest per click, in milliseconds"
+    ]
     if warm.empty:
         warm = runs.units[runs.units["clicks"] > 0]
-        notes = ["only one image a worker was played, so these times INCLUDE the warm-up; in milliseconds"]
+        notes = ["each worker had only one image, so these times INCLUDE the warm-up; in milliseconds"]
     records = runs.records[runs.records["unit"].isin(warm["unit"])]
     rows = []
     for key, part in records.groupby(GROUP[:3], sort=False):

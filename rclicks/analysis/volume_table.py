@@ -1,10 +1,11 @@
-"""The table of volumes: Dice and surface distance after some interactions, their areas, the last ones, and seconds.
+"""The table of volumes: Dice and surface distances after some interactions, areas under their curves, and times.
 
-Objects are averaged within a volume first, then over volumes, as the benchmarks of volumes do (MedSegFM, RadioActive).
+Objects are averaged within a volume first, then over volumes, as in MedSegFM and RadioActive.
 
-Two areas are given. ``DSC-AUC`` and ``NSD-AUC`` are the challenge's: the trapezoid over the clicks alone with unit
-steps, so 0 to 4 for five clicks; a box in the first round is left out. ``AUC full`` takes every interaction and is
-divided by their number less one: 0 to 1. A trajectory that stopped keeps its last value.
+The table has two areas under a curve. ``DSC-AUC`` and ``NSD-AUC`` are defined as in the MedSegFM challenge: the
+trapezoid rule with unit steps over the clicks, without a box in the first round. For five clicks they lie in [0, 4].
+``AUC full`` includes every interaction and is divided by the number of interactions minus one, so that it lies in
+[0, 1]. A trajectory that ended early keeps its last value.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LAST = {"hd95-surfel": 2, "hd95-voxel": 2, "hd95-pooled": 2, "assd-surfel": 2, 
 
 
 def gated(records: pd.DataFrame, gate: float) -> pd.DataFrame:
-    """Return the records with surface distances (NSD) at 0 where Dice does not exceed `gate`; 0 leaves them."""
+    """Return the records with NSD set to 0 where Dice is at most `gate`. A gate of 0 changes nothing."""
     if gate == 0:
         return records
     poor = records["dice"] <= gate
@@ -34,7 +35,7 @@ def gated(records: pd.DataFrame, gate: float) -> pd.DataFrame:
 
 
 def volume_table(runs: Runs) -> Table:
-    """Return one row a data set, model, user and group.
+    """Return the table of volumes: one row for each data set, model, user and group.
 
     Raises
     ------
@@ -67,14 +68,14 @@ def volume_table(runs: Runs) -> Table:
             row[f"{metric} final"] = _per_volume(last.dropna(subset=[metric]), metric)
             if missing := int(last[metric].isna().sum()):
                 undefined.append(
-                    f"{metric} of {' '.join(k for k in key[2:] if k)} is undefined (empty mask): {missing}"
+                    f"{metric} of {' '.join(k for k in key[2:] if k)} is undefined (empty mask): {missing} times"
                 )
         rows.append(row)
     notes = [
-        f"objects are averaged within a volume, then over volumes; {runs.clicks} interactions; the NSD's tolerance is "
+        f"objects are averaged within a volume, then over volumes; {runs.clicks} interactions; the tolerance of NSD is "
         f"{runs.protocol.get('nsd_tolerance', 2.0):g} mm"
-        + (f", and it counts as 0 where Dice is {gate:g} or less" if gate else ""),
-        "DSC-AUC, NSD-AUC: trapezoid over clicks with unit steps, a box left out; full: over all interactions, 0 to 1",
+        + (f", and NSD is set to 0 where Dice is {gate:g} or less" if gate else ""),
+        "DSC-AUC, NSD-AUC: trapezoid rule over clicks with unit steps, without a box; full: all interactions, 0 to 1",
         *undefined,
     ]
     digits = {c: 4 for row in rows for c in row if c not in (*GROUP, "volumes", "n", "failed")}
@@ -92,7 +93,7 @@ def _curve_columns(metric: str, curve: pd.DataFrame, begin: int, boxed: bool) ->
     clicks = values.shape[1] - begin
     found = {f"{name}@box": values[:, 0]} if boxed else {}
     found |= {f"{name}@{k}": values[:, begin + k - 1] for k in (1, 3, 5, 10) if k < clicks}
-    unknown = np.full(len(values), np.nan)  # one score spans no area
+    unknown = np.full(len(values), np.nan)  # the area is undefined for a single score
     found |= {f"{name}-AUC": area(values[:, begin:]) if clicks > 1 else unknown, f"{name}-AUC full": auc(values)}
     found[f"{name} final"] = values[:, -1]
     frame = pd.DataFrame(found, index=curve.index).groupby(level="sample", sort=False).mean()

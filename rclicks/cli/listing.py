@@ -163,7 +163,8 @@ def _show_run(path: Path, as_json: bool, console: Console) -> None:
 
     header = load_run(path)
     units = load_units(path)
-    empty = int(units.groupby(["dataset", "sample"])["blank"].max().sum()) if "blank" in units else 0
+    counted = "empty_references" in units
+    empty = int(units.groupby(["dataset", "sample"])["empty_references"].max().sum()) if counted else 0
     failed = load_failures(path)
     if as_json:
         print(json.dumps(header | {"failures": failed.to_dict("records")}, indent=2, default=str))

@@ -1,7 +1,8 @@
-"""Batches of equal shape and one fixed size, halved when memory runs out.
+"""Decode states in batches of one fixed size. The size is halved if memory runs out.
 
-The last bits of a batched network's results depend on the batch size, so every network call of a batched model has the
-same number of slots: the last batch is padded with copies. The batch size that a round was computed with is recorded.
+The last bits of a network's results depend on the batch size. Therefore every call of a batched model has the same
+number of slots, and an incomplete batch is filled with copies of its last state. All states of a batch have the same
+key (`Model.batch_key`). The records contain the batch size with which each round was computed.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ class Decoded:
     state : State
         The new state.
     seconds : float
-        Share of the decoding time of its batch.
+        Decoding time of the batch divided by the number of its states.
     batch_size : int
-        Batch size that it was computed with.
+        Batch size with which the state was computed.
     error : InvalidPrediction or None
-        The reason why the prediction cannot be scored; None if it can, or if the image's shape is not known.
+        Reason why the prediction cannot be scored. None if it can be scored, or if it was not checked.
     """
 
     state: State
@@ -44,18 +45,20 @@ class Decoded:
 
 
 class BatchRunner:
-    """Decodes states of one image in batches.
+    """Decode states of one image in batches.
 
     Parameters
     ----------
     model : Model
     embedding : object
-        What `model.embed` returned.
+        Result of `model.embed`.
     batch_size : int
-        Number of slots in a network call; 1 for models that do not batch.
+        Number of slots in a network call. Models that are not batched always use 1.
+    clock : callable () -> float
+        Clock in seconds.
     shape : tuple of int or None
-        Shape of the image; predictions are checked against it, and of volumes only the masks are kept, for the
-        probabilities of one round would be in the way of those of the next. None checks and keeps all.
+        Shape of the image. Predictions must have this shape. For volumes the probabilities are dropped after the check
+        to save memory. With None, predictions are not checked and nothing is dropped.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class BatchRunner:
         Raises
         ------
         OutOfMemory
-            If a single slot does not fit.
+            If memory is too small even for a batch size of 1.
         """
         groups: dict[Hashable, list[int]] = {}
         for i, state in enumerate(states):
@@ -106,28 +109,38 @@ class BatchRunner:
         self.calls += 1
         if len(results) != len(padded):
             raise ValueError(f"{self.model.card.name}.segment got {len(padded)} states and returned {len(results)}")
-        return [self._look_at(state, share) for state in results[: len(batch)]]
+        return [self._checked(state, share) for state in results[: len(batch)]]
 
-    def _look_at(self, state: State, seconds: float) -> Decoded:
+    def _checked(self, state: State, seconds: float) -> Decoded:
         if self.shape is None:
             return Decoded(state, seconds, self.batch_size)
         error: InvalidPrediction | None = None
         try:
             validate_prediction(state, self.shape, self.model.card.probabilities)
         except InvalidPrediction as found:
-            error = found  # raised again where the trajectory is scored, so that the other states of the batch go on
+            error = found  # raised again when the trajectory is scored, so that the rest of the batch is not affected
         if len(self.shape) == 3:
             state = replace(state, probability=None)
         return Decoded(state, seconds, self.batch_size, error)
 
 
 def validate_prediction(state: State, shape: tuple[int, ...], probabilities: bool) -> None:
-    """Check a model's prediction: a bool mask and, if `probabilities`, finite numbers, both of `shape`.
+    """Check that a state contains a valid prediction.
+
+    Parameters
+    ----------
+    state : State
+        Its mask must be a bool array of `shape`. With `probabilities` its probability map must have `shape` and finite
+        values; otherwise it must be None.
+    shape : tuple of int
+        Shape of the image, without colour channels.
+    probabilities : bool
+        Whether the model returns probabilities (`ModelCard.probabilities`).
 
     Raises
     ------
     InvalidPrediction
-        Saying what is wrong.
+        If the prediction is not valid. The message follows "MODEL returned".
 
     >>> validate_prediction(State(mask=np.zeros((2, 2))), (2, 2), True)
     Traceback (most recent call last):
@@ -138,9 +151,9 @@ def validate_prediction(state: State, shape: tuple[int, ...], probabilities: boo
         raise InvalidPrediction(f"a mask of {found}, expected bool {shape}")
     if not probabilities:
         if state.probability is not None:
-            raise InvalidPrediction("probabilities, though its card says it has none")
+            raise InvalidPrediction("probabilities, although its card says probabilities=False")
         return
     if state.probability is None or state.probability.shape != shape:
         raise InvalidPrediction(f"no probability map of shape {shape}")
-    if not math.isfinite(float(state.probability.sum())):  # cheaper than a look at every pixel, and as strict
+    if not math.isfinite(float(state.probability.sum())):  # one sum is faster than a test of every pixel
         raise InvalidPrediction("a probability map with NaN or infinity")

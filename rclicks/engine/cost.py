@@ -1,4 +1,4 @@
-"""What a plan will cost, for ``rclicks run --dry-run``: how many predictions at most."""
+"""Estimate how many predictions a plan needs at most, for ``rclicks run --dry-run``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rclicks.users.contract import User
 
 __all__ = ["Cost", "estimate"]
 
-LOOKED_AT = 40
+MAX_DECODED = 40
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Cost:
 
     Attributes
     ----------
-    trajectories, predictions : int
-        Each user x object x rater x replicate, and as many times the budget of interactions (or the user's own).
+    trajectories : int
+        Number of trajectories: one for each model, user, object, rater, group and replicate.
+    predictions : int
+        Number of predictions, if every trajectory uses the whole budget of interactions.
     exact : bool
-        True if every sample was looked at; else the numbers are extrapolated.
+        True if every sample was decoded. False if the numbers are extrapolated from some samples.
     unreadable : tuple of str
-        Samples that could not be decoded.
+        Samples that could not be decoded, with the reason.
     """
 
     trajectories: int
@@ -37,8 +39,17 @@ class Cost:
     unreadable: tuple[str, ...] = ()
 
 
-def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = LOOKED_AT) -> Cost:
-    """Count what is left of a plan by decoding at most `most` samples of each data set, evenly spaced."""
+def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = MAX_DECODED) -> Cost:
+    """Estimate the remaining work of a plan. At most `most` evenly spaced samples of each data set are decoded.
+
+    Parameters
+    ----------
+    plan : Plan
+    registry : Registry
+    done : collection of str
+        Keys of the finished units.
+    most : int
+    """
     users = {s.label: load_user(registry, s, plan.benchmark.protocol) for s in plan.user_specs}
     rounds = {
         label: min(user.rounds or plan.benchmark.protocol.clicks, plan.benchmark.protocol.clicks)
@@ -60,7 +71,7 @@ def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = 
         for index in seen:
             try:
                 sample = dataset[index]
-                counted = {label: _seats(user, sample) for label, user in users.items()}
+                counted = {label: _count_trajectories(user, sample) for label, user in users.items()}
             except (RclicksError, OSError, ValueError, LookupError) as error:
                 unreadable.append(f"{spec.label}/{dataset.ids[index]}: {error}")
                 continue
@@ -72,5 +83,5 @@ def estimate(plan: Plan, registry: Registry, done: Collection[str], most: int = 
     return Cost(round(total), round(predictions), exact and not unreadable, (*unreadable,))
 
 
-def _seats(user: User, sample: Sample) -> int:
+def _count_trajectories(user: User, sample: Sample) -> int:
     return sum(len(user.trajectories(sample, t)) * sum(bool(m.any()) for m in t.masks) for t in sample.targets)

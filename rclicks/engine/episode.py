@@ -1,10 +1,10 @@
-"""Play all trajectories of one sample against one model.
+"""Simulate all trajectories of one sample with one model.
 
-The image is encoded once. Trajectories go in waves, in lock-step: in every round each live trajectory's user acts, the
-model decodes all of them in batches, and the metrics are taken. An image's trajectories are one wave. Those of a volume
-go a few at a time, as many as the model decodes in one call, because masks and probabilities of all of them at once
-would fill the memory, and because sessions such as nnInteractive's follow one trajectory best. A trajectory that fails
-is reported and leaves no rows; the others go on.
+The image is encoded once. A group of trajectories is simulated together: in each round the users place the interactions
+of all trajectories that have not ended, the model predicts their masks in batches, and the predictions are scored. For
+an image the group contains all trajectories. For a volume it contains only as many trajectories as the model predicts
+in one call, to save memory; for stateful models this is one, because their sessions are fastest if the rounds of one
+trajectory follow each other. A trajectory that fails is reported and has no rows. It does not affect the others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,28 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class EpisodeConfig:
-    """What an episode needs to know beside model, sample and users."""
+    """Settings of an episode, apart from model, sample and users.
+
+    Attributes
+    ----------
+    model : str
+        Label of the model in the records.
+    protocol : Protocol
+    metrics : tuple of str
+        Names of the metrics to compute.
+    seed : int
+        Seed of all random generators.
+    batch_size : int
+        Number of slots in a network call.
+    unit : str
+        Key of the unit.
+    reference : tuple of str
+        Reference masks to follow: "raters" for each rater, or consensus rules.
+    dataset : str
+        Label of the data set in the records; "" for the name in the sample.
+    keep : callable (key columns, mask) -> None, or None
+        Function that is called with the last mask of each trajectory.
+    """
 
     model: str
     protocol: Protocol
@@ -47,26 +68,27 @@ class EpisodeConfig:
     batch_size: int
     unit: str
     reference: tuple[str, ...] = ("raters",)
-    dataset: str = ""  # the data set's label in records; the sample's own name if empty
-    keep: Callable[[Row, Mask], None] | None = None  # is given each trajectory's key columns and last mask
+    dataset: str = ""
+    keep: Callable[[Row, Mask], None] | None = None
 
 
 @dataclass
 class Episode:
-    """What came of one sample.
+    """Result of one sample.
 
     Attributes
     ----------
     rows : list of dict
-        One a round, complete trajectories only.
+        Records: one row for each round of each complete trajectory.
     failures : list of dict
+        Failures: one row for each trajectory or object that failed.
     encode_s : float
-        Seconds of the one encoding.
+        Time in seconds to encode the image.
     decode_calls : int
-        Network calls.
+        Number of calls of the model.
     empty_references : int
-        Truths that nobody can click at, because a rater drew nothing or raters agree on nothing, in objects that others
-        drew.
+        Number of reference masks that were not followed because they are empty (a rater drew nothing, or a consensus
+        is empty) although another rater drew the object.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -106,14 +128,24 @@ def play(
     config: EpisodeConfig,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Episode:
-    """Play every user on every object and rater of `sample`.
+    """Simulate every user on every object and followed rater of `sample`.
+
+    Parameters
+    ----------
+    model : Model
+    sample : Sample
+    users : sequence of (str, User)
+        Labels and users.
+    config : EpisodeConfig
+    clock : callable () -> float
+        Clock in seconds.
 
     Raises
     ------
     OutOfMemory
-        If one lane does not fit.
+        If memory is too small even for a batch size of 1.
     Exception
-        Whatever the model raises; the caller records it for the whole sample.
+        Any error of the model. The caller records it for the whole sample.
     """
     episode = Episode()
     base = {
@@ -143,7 +175,7 @@ def play(
             decoded = runner.decode([t.state for t, _, _ in acting])
             for (trajectory, interaction, user_s), result in zip(acting, decoded, strict=True):
                 _settle(trajectory, interaction, user_s, result, runner, config, episode, base, clock)
-            del decoded  # the masks of the last round are not to outlive their trajectories
+            del decoded  # frees the masks of the last round before the next group starts
         for trajectory in wave:
             episode.rows += [base | trajectory.key() | row for row in trajectory.rows]
             if config.keep is not None and trajectory.rows and trajectory.state.mask is not None:
@@ -158,14 +190,14 @@ def play(
 def _trajectories(
     sample: Sample, users: Sequence[tuple[str, User]], config: EpisodeConfig, episode: Episode, base: Row
 ) -> Iterator[_Trajectory]:
-    """Yield the trajectories object by object; the measures of an object are made when its first one is wanted."""
+    """Yield the trajectories object by object. The scorers of an object are built with its first trajectory."""
     of_raters = [name for name in config.metrics if name in RATERS]
     for target in sample.targets:
         if any(mask.shape != sample.shape for mask in target.masks):
             shapes = ", ".join(str(mask.shape) for mask in target.masks)
             raise ValueError(
                 f"object {target.id} of {sample.dataset}/{sample.id} has masks of shape {shapes}, "
-                f"the image {sample.shape}"
+                f"but the image has shape {sample.shape}"
             )
         raters = rater_masks(target, sample.spacing) if len(target.raters) > 1 else None
         multi_rater_scorer = MultiRaterScorer(of_raters, target, sample.spacing) if raters and of_raters else None
@@ -176,11 +208,11 @@ def _trajectories(
             rater_scorer = None if raters is None else RaterScorer(raters, mask)
             where = {"object": target.id, "rater": rater}
             if reference.window is None and any(drawn.window is not None for _, drawn in raters or ()):
-                # An empty mask is that rater's answer; it is scored like any other and is no fault in the data.
+                # An empty mask is a valid answer of a rater. It is not an error in the data, but cannot be followed.
                 episode.empty_references += 1
                 continue
             if reference.window is None:
-                message = f"object {target.id} of rater {rater} has no pixel, so there is nothing to segment"
+                message = f"object {target.id} of rater {rater} has no pixels, so there is nothing to segment"
                 episode.failures.append(base | where | {"error": "EmptyTarget", "message": message})
                 continue
             for label, user in users:
@@ -202,7 +234,13 @@ def _act(
     base: Row,
     clock: Callable[[], float],
 ) -> list[tuple[_Trajectory, Interaction, float]]:
-    """Ask each user once for all of its trajectories; those that stop or fail are no longer live."""
+    """Ask each user for the next interactions of all its trajectories. Trajectories that stop or fail end here.
+
+    Returns
+    -------
+    list of (trajectory, interaction, seconds)
+        In the order of `live`. The time of the user is divided equally among its trajectories.
+    """
     acting: list[tuple[_Trajectory, Interaction, float]] = []
     for label, user in users.items():
         own = [t for t in live if t.user == label]
@@ -222,7 +260,7 @@ def _act(
 
 
 def _fits(interaction: Interaction, t: _Trajectory, episode: Episode, base: Row) -> bool:
-    """Tell whether an interaction lies in the image; if not, its trajectory fails."""
+    """Return whether an interaction lies inside the image. If it does not, its trajectory fails."""
     try:
         check_inside(interaction, t.reference.mask.shape)
     except ProtocolError as error:
@@ -234,11 +272,15 @@ def _fits(interaction: Interaction, t: _Trajectory, episode: Episode, base: Row)
 def _answers(
     user: User, own: Sequence[_Trajectory], sample: Sample, config: EpisodeConfig, episode: Episode, base: Row
 ) -> list[Interaction | None]:
-    """Ask for all answers at once; if that fails, one by one, so that only the trajectories at fault fail."""
+    """Return the next interactions of one user's trajectories; None for those that stop or fail.
+
+    All are requested in one call. If this call fails, they are requested one by one, so that only the trajectories
+    that cause an error fail.
+    """
     try:
         answers = user.next_batch([_view(t, sample, config) for t in own])
         if len(answers) != len(own):
-            raise ValueError(f"user {own[0].user} got {len(own)} views and gave {len(answers)} answers")
+            raise ValueError(f"user {own[0].user} got {len(own)} views and returned {len(answers)} interactions")
         return answers
     except (RclicksError, ValueError, LookupError, ArithmeticError):
         answers = []
@@ -269,7 +311,7 @@ def _settle(
     base: Row,
     clock: Callable[[], float],
 ) -> None:
-    """Check and score one prediction and write its row."""
+    """Check and score one prediction, and append its row to the trajectory."""
     state, start = result.state, clock()
     try:
         scores = _scores(t, result, runner, config)
@@ -300,17 +342,17 @@ def _settle(
 
 
 def _scores(t: _Trajectory, result: Decoded, runner: BatchRunner, config: EpisodeConfig) -> Row:
-    """Return the scores of a prediction: on the truth followed, on each rater, on all raters together.
+    """Return the scores of a prediction: on the followed reference mask, on each rater, and on all raters together.
 
     Raises
     ------
     InvalidPrediction
-        If it cannot be scored.
+        If the prediction cannot be scored.
     """
     state = result.state
     if result.error is not None:
         raise result.error
-    assert state.mask is not None  # noqa: S101 - it was checked
+    assert state.mask is not None  # noqa: S101 - `validate_prediction` has checked it
     own = tuple(name for name in config.metrics if name not in RATERS)
     found: Row = {**score(own, t.reference, state.mask, config.protocol)}
     if t.rater_scorer is not None:
@@ -321,7 +363,7 @@ def _scores(t: _Trajectory, result: Decoded, runner: BatchRunner, config: Episod
 
 
 def _coordinates(interaction: Interaction) -> Row:
-    """Return where an interaction lies: its point or first and last pixel, and of a drawing the pixels between."""
+    """Return the columns of an interaction: a point, or first and last pixel, and for drawings the packed pixels."""
     low, high = corners_of(interaction)
     corners = {"": low} if isinstance(interaction, Click) else {"": low, "1": high}
     found: Row = {
@@ -341,6 +383,6 @@ def _fail(t: _Trajectory, episode: Episode, base: Row, what: Row) -> None:
 
 
 def describe(error: BaseException) -> Row:
-    """Return the error as columns of the failure table."""
+    """Return the columns `error`, `message` and `traceback` of the failure table for an error."""
     text = "".join(traceback.format_exception(error))
     return {"error": type(error).__name__, "message": str(error), "traceback": text}

@@ -1,4 +1,4 @@
-"""Turn specs into live models, data sets and users."""
+"""Build models, data sets, users and click models from their specs."""
 
 from __future__ import annotations
 
@@ -38,11 +38,16 @@ __all__ = [
 
 
 def load_model(registry: Registry, spec: Spec, device: str = "cpu", protocol: Protocol | None = None) -> Model:
-    """Build a model; one that is made of other models loads them with the same device and protocol.
+    """Build a model. A model that contains another model builds it with the same device and protocol.
 
     Raises
     ------
-    UnknownNameError, PluginError, WeightsError, ProtocolError
+    UnknownNameError, PluginError
+        If there is no such model, its module cannot be imported, or it does not fulfil its contract.
+    WeightsError
+        If its weights are missing or do not fit.
+    ProtocolError
+        If an option is unknown or not allowed.
     """
     entry = registry.find("model", spec.name)
     offered = {
@@ -58,7 +63,21 @@ def load_model(registry: Registry, spec: Spec, device: str = "cpu", protocol: Pr
 
 
 def load_dataset(registry: Registry, spec: Spec, root: Path | None, protocol: Protocol | None = None) -> Dataset:
-    """Open a data set whose root is known; one whose published form differs is told the protocol."""
+    """Open a data set whose root folder is known.
+
+    Parameters
+    ----------
+    registry : Registry
+    spec : Spec
+    root : Path or None
+        Folder of the data set; None for a data set without files.
+    protocol : Protocol or None
+        Rules of the run, for data sets that differ between the protocols; None for the default protocol.
+
+    Raises
+    ------
+    UnknownNameError, PluginError, DataError, ProtocolError
+    """
     entry = registry.find("dataset", spec.name)
     return _load(entry, spec, Dataset, {"protocol": protocol or Protocol()}, root)
 
@@ -70,41 +89,57 @@ def open_dataset(registry: Registry, spec: Spec, data_root: Path | None = None) 
     ----------
     registry : Registry
     spec : Spec
-        Its own root, if it names one, goes before all else.
+        Name and options. A root in the spec takes precedence over `data_root`.
     data_root : Path or None
-        Parent of the data sets' folders; None takes the settings'.
+        Parent folder of the data sets; None for the configured one.
 
     Raises
     ------
     UnknownNameError, PluginError, DataError, ProtocolError
     """
     card = registry.find("dataset", spec.name).card
-    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
+    assert isinstance(card, DatasetCard)  # noqa: S101 - the registry guarantees it
     root = resolve(card, None if spec.root is None else Path(spec.root), data_root, load_config())
     return load_dataset(registry, spec, root)
 
 
 def locate_files(registry: Registry, spec: Spec, data_root: Path | None = None) -> dict[str, str]:
-    """Return where the files lie that a user's options name, by option; see `rclicks.data.roots.resolve_file`.
+    """Return the paths of the files in a user's options, by option name; see `rclicks.data.roots.resolve_file`.
 
     Raises
     ------
-    UnknownNameError, MissingDataError
+    UnknownNameError
+        If there is no such user.
+    MissingDataError
+        If a file does not exist.
     """
     card = registry.find("user", spec.name).card
-    assert isinstance(card, UserCard)  # noqa: S101 - the registry's own promise
+    assert isinstance(card, UserCard)  # noqa: S101 - the registry guarantees it
     named = {option: spec.options[option] for option in card.files if spec.options.get(option) is not None}
     return {option: str(resolve_file(str(value), data_root, load_config())) for option, value in named.items()}
 
 
 def load_user(registry: Registry, spec: Spec, protocol: Protocol, click_models: ClickModelPool | None = None) -> User:
-    """Build a user; users that ask click models get them from `click_models`, a pool of their own if None."""
+    """Build a user.
+
+    Parameters
+    ----------
+    registry : Registry
+    spec : Spec
+    protocol : Protocol
+    click_models : ClickModelPool or None
+        Source of the click models of the user; None for a new pool on the CPU.
+
+    Raises
+    ------
+    UnknownNameError, PluginError, DataError, WeightsError, ProtocolError
+    """
     entry = registry.find("user", spec.name)
     offered: dict[str, Any] = {"protocol": protocol, "click_models": click_models or ClickModelPool(registry, protocol)}
     if spec.checkpoint is not None:
         offered["checkpoint"] = spec.checkpoint
         if "checkpoint" not in select_arguments(load_module(entry).load, contract_of("user"), "load", offered):
-            raise ProtocolError(f"user {spec.label} has no weights, so checkpoint={spec.checkpoint!r} makes no sense")
+            raise ProtocolError(f"user {spec.label} has no weights; leave out checkpoint={spec.checkpoint!r}")
     return _load(entry, spec, User, offered)
 
 
@@ -118,14 +153,14 @@ def load_click_model(
     UnknownNameError, PluginError, WeightsError, ProtocolError
     """
     entry = registry.find("click-model", spec.name)
-    assert isinstance(entry.card, ClickModelCard)  # noqa: S101 - the registry's own promise
+    assert isinstance(entry.card, ClickModelCard)  # noqa: S101 - the registry guarantees it
     _refuse_weights(entry.card, spec)
     offered = {"checkpoint": spec.checkpoint, "device": device, "protocol": protocol or Protocol()}
     return _load(entry, spec, ClickModel, offered)
 
 
 class ClickModelPool:
-    """The click models of one worker: each is built once, at its first map, and shared by all users that ask it.
+    """The click models of one worker. Each is built once, when its first map is needed, and is shared by all users.
 
     Parameters
     ----------
@@ -133,7 +168,7 @@ class ClickModelPool:
     protocol : Protocol
     device : str
     batch_size : int
-        Canonical batch of networks.
+        Number of slots in a call of a network.
     """
 
     def __init__(self, registry: Registry, protocol: Protocol, device: str = "cpu", batch_size: int = 1) -> None:
@@ -141,7 +176,14 @@ class ClickModelPool:
         self._sources: dict[tuple[str, str | None], ClickMapProvider] = {}
 
     def __call__(self, name: str, checkpoint: str | None = None) -> ClickMapProvider:
-        """Return the source of maps of the click model that `name` (with options) means.
+        """Return the provider of the click maps of a click model.
+
+        Parameters
+        ----------
+        name : str
+            Spec of the click model: a name with options.
+        checkpoint : str or None
+            Weights; None for the checkpoint in `name`, or else the published weights.
 
         Raises
         ------
@@ -156,13 +198,13 @@ class ClickModelPool:
         if key not in self._sources:
             facts = {"name": spec.label, "weights": checkpoint_of(self._registry, spec, "click-model")}
             card = self._registry.find("click-model", spec.name).card
-            assert isinstance(card, ClickModelCard)  # noqa: S101 - the registry's own promise
+            assert isinstance(card, ClickModelCard)  # noqa: S101 - the registry guarantees it
             self._sources[key] = ClickMapProvider(lambda: self._build(spec), facts, self._batch_size, card=card)
         return self._sources[key]
 
     @property
     def sources(self) -> tuple[ClickMapProvider, ...]:
-        """All sources handed out so far."""
+        """All providers returned so far."""
         return tuple(self._sources.values())
 
     def _build(self, spec: Spec) -> ClickModel:
@@ -170,14 +212,21 @@ class ClickModelPool:
 
 
 def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
-    """Return the identity of the weights a spec means, without loading them.
+    """Return the identity of the weights of a spec without loading them.
 
-    A model made of another one (hook `inner_model`) has that one's weights.
+    A model that contains another model (hook `inner_model`) has the weights of the inner model.
+
+    Returns
+    -------
+    str
+        File name and hash, "synthetic", or "none" without weights.
 
     Raises
     ------
+    UnknownNameError, PluginError, ProtocolError
+        If there is no such model or click model, or no such option.
     WeightsError
-        If there is no such file.
+        If the file does not exist, or the model has no weights.
     """
     entry = registry.find(kind, spec.name)
     options = split_precision(spec.options)[0] if kind == "model" else spec.options
@@ -185,12 +234,12 @@ def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
     if isinstance(entry.card, ClickModelCard):
         return _click_model_weights(entry, entry.card, spec)
     card = entry.card
-    assert isinstance(card, ModelCard)  # noqa: S101 - the registry's own promise
+    assert isinstance(card, ModelCard)  # noqa: S101 - the registry guarantees it
     if inner := hook(entry, "inner_model"):
         if spec.checkpoint is not None:
             raise WeightsError(
-                f"{card.name} has no weights of its own, so checkpoint={spec.checkpoint!r} makes no sense here; "
-                f"give it to the inner model: model=NAME:checkpoint={spec.checkpoint}"
+                f"{card.name} has no weights of its own; instead of checkpoint={spec.checkpoint!r} pass the weights "
+                f"to the inner model: model=NAME:checkpoint={spec.checkpoint}"
             )
         return checkpoint_of(registry, parse(inner(spec.options)), kind)
     if card.checkpoint is None and spec.checkpoint is None:
@@ -202,18 +251,18 @@ def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
 
 
 def find_weights(entry: Entry, checkpoint: str | None = None) -> Path:
-    """Return the file or folder of weights of a model or click model: the one given, else the published one.
+    """Return the path of the weights of a model or click model: `checkpoint`, or the published weights if None.
 
     Raises
     ------
     WeightsError
-        If it is not there.
+        If the file or folder does not exist.
     PluginError
         If the module of the model cannot be imported.
     """
     if entry.kind == "model" and (find := hook(entry, "checkpoint_path")):
         return Path(find(entry.card, checkpoint))
-    assert isinstance(entry.card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry's own promise
+    assert isinstance(entry.card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry guarantees it
     return find_checkpoint(entry.card, checkpoint)
 
 
@@ -226,7 +275,7 @@ def _click_model_weights(entry: Entry, card: ClickModelCard, spec: Spec) -> str:
     if spec.checkpoint == SYNTHETIC:
         return SYNTHETIC
     if card.checkpoint is None and spec.checkpoint is not None:
-        file = Path(spec.checkpoint).expanduser()  # weights of the user's own; there are no published ones
+        file = Path(spec.checkpoint).expanduser()  # there are no published weights; the caller gives a file
         if not file.is_file():
             raise MissingWeightsError(f"checkpoint {file} of {card.name} does not exist")
         return checkpoint_id(file, card)
@@ -235,31 +284,41 @@ def _click_model_weights(entry: Entry, card: ClickModelCard, spec: Spec) -> str:
 
 def _refuse_weights(card: ClickModelCard, spec: Spec) -> None:
     if spec.checkpoint is not None and not card.parameters:
-        raise WeightsError(f"click model {card.name} has no weights, so checkpoint={spec.checkpoint!r} makes no sense")
+        raise WeightsError(f"click model {card.name} has no weights; leave out checkpoint={spec.checkpoint!r}")
 
 
 def check_options(entry: Entry, function: Callable[..., Any], name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options of a spec that a hook of the entry's module cannot be given.
+    """Check that a hook of a module takes the options of a spec.
+
+    Parameters
+    ----------
+    entry : Entry
+        The plug-in.
+    function : callable
+        The hook.
+    name : str
+        Name of the hook, such as "load".
+    options : mapping of str to value
 
     Raises
     ------
     ProtocolError
-        Naming the option and what is allowed.
+        If an option is not allowed. The message lists the allowed options.
     """
     contract = contract_of(entry.kind)
     given, known = engine_arguments(contract, name), option_names(function, contract, name)
     for option in options:
         if option in ("checkpoint", "root"):
-            raise ProtocolError(f"{entry.kind} {entry.name!r}: `{option}` stands beside `options`, not in it")
+            raise ProtocolError(f"{entry.kind} {entry.name!r}: write `{option}` beside `options`, not in it")
         if option in given:
-            raise ProtocolError(f"{entry.kind} {entry.name!r}: {option!r} is no option; the engine gives it")
+            raise ProtocolError(f"{entry.kind} {entry.name!r}: {option!r} is not an option; the engine passes it")
         if known is not None and option not in known:
             allowed = ", ".join(known) or "none"
             raise ProtocolError(f"{entry.kind} {entry.name!r} has no option {option!r}; allowed: {allowed}")
 
 
 def _load(entry: Entry, spec: Spec, wanted: type[Any], offered: Mapping[str, Any], *root: Path | None) -> Any:
-    """Call `load` of an entry's module with what its contract says, and check what it returns."""
+    """Call the hook `load` of a module with the arguments of its contract, and check the type of the result."""
     load = load_module(entry).load
     check_options(entry, load, "load", spec.options)
     thing = load(entry.card, *root, **select_arguments(load, contract_of(entry.kind), "load", offered), **spec.options)

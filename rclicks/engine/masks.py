@@ -1,4 +1,4 @@
-"""Write a trajectory's last mask into the run folder: volumes in the image's own space, images as PNG."""
+"""Write the last mask of a trajectory into the run folder: NIfTI in the space of the volume, or PNG for images."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["mask_path", "save_mask"]
 
 
 def mask_path(folder: Path, key: Mapping[str, Any], dims: int) -> Path:
-    """Return where the mask of a trajectory goes: <model>/<dataset>/<sample>/<object and user>.<nii.gz or png>.
+    """Return the path of a trajectory's mask: <model>/<dataset>/<sample>/<object, rater, user, ...>.<nii.gz or png>.
 
-    Characters that file systems dislike become "_".
+    Characters that are not allowed in file names on some systems become "_".
 
     >>> key = {"model": "a:b=1", "dataset": "d", "sample": "s", "object": "1", "rater": "gt", "user": "sampled"}
     >>> mask_path(Path("masks"), key | {"group": "G1", "replicate": 0}, 2).as_posix()
@@ -32,12 +32,22 @@ def mask_path(folder: Path, key: Mapping[str, Any], dims: int) -> Path:
 
 
 def save_mask(folder: Path, key: Mapping[str, Any], mask: Mask, sample: Sample) -> None:
-    """Write one mask, 0 and 1 (in PNG 0 and 255).
+    """Write one mask with the values 0 and 1 (PNG: 0 and 255).
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of all masks of the run.
+    key : mapping
+        Key columns of the trajectory, see `mask_path`.
+    mask : (H, W) or (Z, H, W) bool array
+    sample : Sample
+        The sample of the mask; for volumes it gives spacing and affine.
 
     Raises
     ------
     RunError
-        If it cannot be written.
+        If the file cannot be written.
     """
     import cv2
 

@@ -1,4 +1,7 @@
-"""From a benchmark to units of work: one (model, data set, sample) each, with a key that depends on its facts alone."""
+"""Make a plan from a benchmark: units of work, one for each (model, data set, sample).
+
+The key of a unit depends only on the facts that decide its records.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +41,23 @@ from rclicks.users.contract import User
 
 __all__ = ["Missing", "Plan", "Unit", "make_plan"]
 
-CPU_LANES, GPU_LANES = 1, 16
+CPU_BATCH_SIZE, GPU_BATCH_SIZE = 1, 16
 _IMAGES = {2: "images", 3: "volumes"}
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A model, data set or user left out of a plan, or a pair that cannot be played, and why."""
+    """A model, data set or user that is left out of a plan, or a pair of model and user that do not fit.
+
+    Attributes
+    ----------
+    kind : str
+        "model", "dataset", "user" or "pair".
+    name : str
+        Label of the model, data set or user; "MODEL x USER" for a pair.
+    reason : str
+        Reason, with the place where it was looked for and how to get it.
+    """
 
     kind: str
     name: str
@@ -52,18 +65,18 @@ class Missing:
 
     @property
     def short(self) -> str:
-        """What is missing and where it was looked for, without how to get it."""
+        """The reason without the instructions how to get what is missing."""
         return re.split(r"\. (?:Expected|Put) ", self.reason)[0]
 
 
 @dataclass(frozen=True)
 class _LeftOut:
-    """What is left out of a plan; it says when something may be.
+    """Collect what is left out of a plan, and raise an error if it must not be left out.
 
     Attributes
     ----------
     skip_missing : bool or None
-        What the caller says; None leaves it to the benchmark.
+        Whether missing things are left out; None for the setting of the benchmark.
     benchmark : Benchmark
     found : list of Missing
     """
@@ -73,7 +86,7 @@ class _LeftOut:
     found: list[Missing] = field(default_factory=list)
 
     def missing(self, kind: str, label: str, error: RclicksError) -> None:
-        """Leave out a thing without files, weights or packages; raise `error` if it must not be left out."""
+        """Leave out something whose files, weights or packages are missing, or raise `error` if this is not allowed."""
         skip = self.benchmark.skip_missing if self.skip_missing is None else self.skip_missing
         if not skip or isinstance(error, UnknownNameError):
             raise error
@@ -81,14 +94,14 @@ class _LeftOut:
         self.found.append(Missing(kind, label, str(error)))
 
     def unfit(self, kind: str, label: str, reason: str) -> None:
-        """Leave out a thing that cannot be played with the data sets; raise ProtocolError if the caller named it."""
+        """Leave out something that does not fit the data sets. Raise ProtocolError if the caller named it."""
         self.refuse_named(kind, label, ProtocolError(reason))
         self.found.append(Missing(kind, label, reason))
 
     def refuse_named(self, kind: str, label: str, error: RclicksError) -> None:
-        """Raise `error` for a thing that the caller named, unless the caller also asks to skip what is missing."""
+        """Raise `error` if the caller named this thing, unless the caller also set `skip_missing`."""
         if f"{kind}s" in self.benchmark.named and not self.skip_missing:
-            error.args = (f"{error} (You named {kind} {label}, so it is left out with --skip-missing only.)",)
+            error.args = (f"{error} (You named {kind} {label}, so it is left out only with --skip-missing.)",)
             raise error
 
 
@@ -99,13 +112,13 @@ class Unit:
     Attributes
     ----------
     key : str
-        16 hex digits; equal facts give equal keys.
+        16 hex digits. Equal facts give equal keys.
     model, dataset : str
         Labels of the specs.
     index : int
-        Of the sample in its data set.
+        0-based index of the sample in its data set.
     sample : str
-        Its name.
+        Name of the sample.
     """
 
     key: str
@@ -117,30 +130,40 @@ class Unit:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a worker needs; small and picklable.
+    """Everything that a worker needs. A plan is small and can be pickled.
 
     Attributes
     ----------
     benchmark : Benchmark
-        After all changes; only what can be run.
-    players : dict of model label -> labels of the users it can play with
-    roots : dict of data set label -> folder or None
-    checkpoints : dict of model label -> checkpoint identity
-    users : dict of user label -> what decides its clicks beside its options (file digests, click-model weights)
-    files : dict of user label -> dict of option -> where the file lies that it names
+        The benchmark without the models, data sets and users that cannot be run.
+    players : dict of str to tuple of str
+        Labels of the users that each model can be run with, by label of the model.
+    roots : dict of str to Path or None
+        Folder of each data set, by label; None for a data set without files.
+    checkpoints : dict of str to str
+        Identity of the weights of each model, by label.
+    users : dict of str to dict
+        Hashes of files and weights of click models that decide the clicks of each user, by label.
+    files : dict of str to dict of str to str
+        Paths of the files in the options of each user, by label and option.
     plugins : tuple of Path
+        Folders with plug-ins.
     devices : tuple of str
-    batch_size, threads : int
-        Canonical lane count of batched models; CPU threads a worker.
+        PyTorch devices of one kind.
+    batch_size : int
+        Number of slots in a call of a batched model.
+    threads : int
+        Number of CPU threads of each worker.
     units : tuple of Unit
     dims : int
-        2 for images, 3 for volumes.
-    rater_identity : dict of data set label -> what its card says of raters' names
+        Number of axes: 2 for images, 3 for volumes.
+    rater_identity : dict of str to str
+        Meaning of rater names (`DatasetCard.rater_identity`) of each data set, by label.
     missing : tuple of Missing
     notes : tuple of str
-        Warnings for people, such as prompts a model was not trained on, or raters' files that are absent.
+        Warnings, such as prompts that a model was not trained on, or absent files of raters.
     keep_masks : bool
-        Whether the last mask of each trajectory is written into the run folder; records do not depend on it.
+        Whether the last mask of each trajectory is written into the run folder. Records do not depend on it.
     """
 
     benchmark: Benchmark
@@ -162,10 +185,10 @@ class Plan:
 
     @property
     def identity(self) -> str:
-        """Hash of the rules of a run folder: all that decides the records, but for models, data sets and samples.
+        """Hash of everything that decides the records of a run folder, except models, data sets and samples.
 
-        Those may be added to a run later; each unit's key holds its own. Files of users count by their content and by
-        the name that the benchmark gives them, not by the place where they were found.
+        Models, data sets and samples may be added to a run later. They are part of the key of each unit. Files of users
+        are part of the hash with their content and with their name in the benchmark, but not with their full path.
         """
         return _hash(
             {
@@ -184,11 +207,11 @@ class Plan:
 
     @property
     def user_specs(self) -> tuple[Spec, ...]:
-        """The users as they are loaded: their files by the place where they were found."""
+        """The specs of the users, in which file options are replaced by the full paths."""
         return tuple(replace(s, options=s.options | self.files.get(s.label, {})) for s in self.benchmark.users)
 
     def spec(self, kind: str, label: str) -> Spec:
-        """Return the spec with a label; `kind` is "models", "datasets" or "users"."""
+        """Return the spec with a label. `kind` is "models", "datasets" or "users"."""
         return next(s for s in getattr(self.benchmark, kind) if s.label == label)
 
 
@@ -203,21 +226,36 @@ def make_plan(
     skip_missing: bool | None = None,
     keep_masks: bool = False,
 ) -> Plan:
-    """Resolve roots, files, checkpoints and samples, and lay out the units, model by model.
+    """Find folders, files, weights and samples, and list the units model by model.
 
-    With `skip_missing` a model, data set or user without its files, weights or packages is left out and named in
-    `Plan.missing`. None takes what the benchmark says; that does not hold for what the caller named in place of the
-    benchmark's (`Benchmark.named`). A click file that exists and cannot be used is always an error.
+    Parameters
+    ----------
+    benchmark : Benchmark
+    registry : Registry
+    data_root : Path or None
+        Parent folder of the data sets; None for the configured one.
+    devices : sequence of str
+        PyTorch devices of one kind.
+    batch_size : int or None
+        Number of slots in a call of a batched model; None for 1 on CPUs and 16 on other devices.
+    threads : int
+        Number of CPU threads of each worker.
+    skip_missing : bool or None
+        Whether a model, data set or user whose files, weights or packages are missing is left out and listed in
+        `Plan.missing`. None means the setting of the benchmark; then it is an error if something that the caller named
+        (`Benchmark.named`) is missing. A click file that exists but cannot be used is always an error.
+    keep_masks : bool
+        See `Plan`.
 
     Raises
     ------
     DataError, WeightsError, PluginError
-        If a data set, a user's file or a checkpoint is missing and may not be left out.
+        If a data set, a file of a user or weights are missing and may not be left out.
     ProtocolError
-        If nothing is left to run, or what the caller named cannot be played with the rest.
+        If nothing is left to run, something that the caller named does not fit the rest, or a value is not allowed.
     """
     if (batch_size is not None and batch_size < 1) or threads < 1:
-        raise ProtocolError(f"lanes is {batch_size} and threads is {threads}; expected 1 or more")
+        raise ProtocolError(f"the batch size is {batch_size} and threads is {threads}; expected 1 or more")
     _kind(devices)
     left_out = _LeftOut(skip_missing, benchmark)
     notes: list[str] = []
@@ -228,7 +266,7 @@ def make_plan(
     for spec in benchmark.datasets:
         try:
             entry = registry.find("dataset", spec.name)
-            assert isinstance(entry.card, DatasetCard)  # noqa: S101 - the registry's own promise
+            assert isinstance(entry.card, DatasetCard)  # noqa: S101 - the registry guarantees it
             roots[spec.label] = resolve(
                 entry.card, None if spec.root is None else Path(spec.root), data_root, load_config()
             )
@@ -243,16 +281,16 @@ def make_plan(
     dims = _dims(registry, [s for s in benchmark.datasets if s.label in samples], benchmark)
     for label, user in list(users.items()):
         if dims not in user.dims:
-            left_out.unfit("user", label, f"user {label} cannot look at {_IMAGES[dims]}")
+            left_out.unfit("user", label, f"user {label} does not support {_IMAGES[dims]}")
             del users[label]
     playing = tuple(s for s in benchmark.users if s.label in users)
     checkpoints: dict[str, str] = {}
     players: dict[str, tuple[str, ...]] = {}
     for spec in benchmark.models:
         card = registry.find("model", spec.name).card
-        assert isinstance(card, ModelCard)  # noqa: S101 - the registry's own promise
+        assert isinstance(card, ModelCard)  # noqa: S101 - the registry guarantees it
         if card.dims != dims:
-            reason = f"{spec.label} segments {_IMAGES[card.dims]}, the data sets hold {_IMAGES[dims]}"
+            reason = f"{spec.label} segments {_IMAGES[card.dims]}, the data sets contain {_IMAGES[dims]}"
             left_out.unfit("model", spec.label, reason)
             continue
         try:
@@ -262,12 +300,12 @@ def make_plan(
             continue
         players[spec.label] = _players(registry, spec, users, left_out.found, notes)
         if users and not players[spec.label]:
-            why = f"model {spec.label} takes {', '.join(card.takes)}, but all users make other prompts, too"
+            why = f"model {spec.label} takes {', '.join(card.takes)}, but every user also makes other prompts"
             left_out.refuse_named("model", spec.label, ProtocolError(why))
     played = {label for labels in players.values() for label in labels}
     for label in users if players else ():
         if label not in played:
-            why = f"user {label} makes {', '.join(users[label].prompts)}, but no model takes that"
+            why = f"user {label} makes {', '.join(users[label].prompts)}, but no model takes all of them"
             left_out.refuse_named("user", label, ProtocolError(why))
     runnable = replace(
         benchmark,
@@ -279,7 +317,7 @@ def make_plan(
     if not runnable.models or not runnable.datasets:
         reasons = "\n".join(f"  {m.kind} {m.name}: {m.short}" for m in left_out.found)
         raise ProtocolError(f"nothing is left to run:\n{reasons}")
-    wanted = batch_size or (GPU_LANES if any(d != "cpu" for d in devices) else CPU_LANES)
+    wanted = batch_size or (GPU_BATCH_SIZE if any(d != "cpu" for d in devices) else CPU_BATCH_SIZE)
     plan = Plan(
         benchmark=runnable,
         players=players,
@@ -304,9 +342,9 @@ def make_plan(
 def _load_users(
     registry: Registry, benchmark: Benchmark, data_root: Path | None, left_out: _LeftOut
 ) -> tuple[dict[str, User], dict[str, dict[str, str]]]:
-    """Return the users by label, and where the files of their options were found.
+    """Return the users by label, and the paths of their files by label and option.
 
-    They are built before anything is played, so that a wrong option or a bad file is found first.
+    The users are built before the run starts, so that a wrong option or a damaged file is found early.
     """
     users: dict[str, User] = {}
     files: dict[str, dict[str, str]] = {}
@@ -322,31 +360,31 @@ def _load_users(
 
 
 def _absent_raters(dataset: Dataset) -> list[str]:
-    """Return what a data set says of absent files, and of how many samples each rater has none."""
-    if not (said := dataset.notes):
+    """Return the notes of a data set on absent files, and the number of samples without a file of each rater."""
+    if not (notes := dataset.notes):
         return []
     count = Counter(rater for index in range(len(dataset)) for rater in dataset.absent(index))
     by_rater = ", ".join(f"{rater} in {n} of {len(dataset)} samples" for rater, n in sorted(count.items()))
-    return [*said, *([f"{dataset.card.name}: raters without a file: {by_rater}"] if by_rater else [])]
+    return [*notes, *([f"{dataset.card.name}: raters without a file: {by_rater}"] if by_rater else [])]
 
 
 def _dims(registry: Registry, datasets: Sequence[Spec], benchmark: Benchmark) -> int:
-    """Return 2 for data sets of images, 3 for volumes; of none, what the benchmark's first one holds."""
+    """Return 2 for data sets of images, 3 for volumes. If all are missing, the first one of the benchmark decides."""
     found = {}
     for spec in datasets or benchmark.datasets[:1]:
         card = registry.find("dataset", spec.name).card
-        assert isinstance(card, DatasetCard)  # noqa: S101 - the registry's own promise
+        assert isinstance(card, DatasetCard)  # noqa: S101 - the registry guarantees it
         found[spec.label] = card.dims
     if len(set(found.values())) > 1:
-        words = ", ".join(f"{label} holds {_IMAGES[dims]}" for label, dims in found.items())
-        raise ProtocolError(f"a benchmark plays images or volumes, not both: {words}; run them apart")
+        words = ", ".join(f"{label} contains {_IMAGES[dims]}" for label, dims in found.items())
+        raise ProtocolError(f"a benchmark can contain images or volumes, not both: {words}; run them separately")
     return next(iter(found.values()))
 
 
 def _metrics(benchmark: Benchmark, dims: int) -> tuple[str, ...]:
-    if alien := [name for name in benchmark.metrics if dims not in STORED[name].dims]:
+    if unsupported := [name for name in benchmark.metrics if dims not in STORED[name].dims]:
         known = ", ".join(name for name, card in STORED.items() if dims in card.dims)
-        raise ProtocolError(f"metrics: {', '.join(alien)} is not defined for {_IMAGES[dims]}; allowed: {known}")
+        raise ProtocolError(f"metrics: {', '.join(unsupported)} is not defined for {_IMAGES[dims]}; allowed: {known}")
     return benchmark.metrics or DEFAULTS[dims]
 
 
@@ -358,8 +396,8 @@ def _players(
     found = []
     for label, user in users.items():
         kinds = set(user.prompts)
-        if alien := sorted(kinds - set(card.takes)):
-            reason = f"{model.label} takes {', '.join(card.takes)}, but user {label} makes {', '.join(alien)}"
+        if unsupported := sorted(kinds - set(card.takes)):
+            reason = f"{model.label} takes {', '.join(card.takes)}, but user {label} makes {', '.join(unsupported)}"
             missing.append(Missing("pair", f"{model.label} x {label}", reason))
             continue
         if untrained := sorted(kinds - set(card.prompts)):
@@ -398,10 +436,10 @@ def _units(plan: Plan, samples: dict[str, Sequence[str]]) -> list[Unit]:
 
 
 def _kind(devices: Sequence[str]) -> str:
-    """Return the kind of the devices; results differ in the last bits between kinds, so they are never mixed."""
+    """Return the kind of the devices. Kinds are never mixed, because the last bits of results differ between kinds."""
     kinds = {d.partition(":")[0] for d in devices}
     if len(kinds) != 1:
-        raise ProtocolError(f"devices {', '.join(devices)} are of several kinds; name one or more of one kind")
+        raise ProtocolError(f"devices {', '.join(devices)} are of several kinds; choose devices of one kind")
     return kinds.pop()
 
 

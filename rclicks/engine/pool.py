@@ -1,7 +1,8 @@
-"""N worker processes with a queue each of two units, so that a worker can decode ahead.
+"""Run the units of a plan in this process or in several worker processes.
 
-A worker that dies (killed for memory, a crash in native code) is replaced; the unit it was playing is tried once more
-and then recorded as failed.
+Each worker has a queue of two units, so that it can decode the next sample while it works on the present one. A worker
+that ends unexpectedly (out of memory, or a crash in native code) is replaced. Its unit is tried once more and is then
+recorded as failed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,21 @@ OnReport = Callable[[Report], None]
 
 
 def run_here(plan: Plan, store: RunStore, units: Sequence[Unit], on_report: OnReport) -> None:
-    """Play `units` in this process, on the plan's first device."""
+    """Run `units` in this process on the first device of the plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    store : RunStore
+    units : sequence of Unit
+    on_report : callable (Report) -> None
+        Function that is called after each unit.
+
+    Raises
+    ------
+    RunError
+        If the run folder cannot be written.
+    """
     with limited_threads(plan.threads), Worker(plan, store, plan.devices[0]) as worker:
         for i, unit in enumerate(units):
             on_report(worker.run(unit, units[i + 1] if i + 1 < len(units) else None))
@@ -45,12 +60,22 @@ class _Child:
 
 
 def run_processes(plan: Plan, store: RunStore, units: Sequence[Unit], workers: int, on_report: OnReport) -> None:
-    """Play `units` in `workers` processes; device i modulo the number of devices goes to worker i.
+    """Run `units` in several processes. Worker i uses device i modulo the number of devices.
+
+    Parameters
+    ----------
+    plan : Plan
+    store : RunStore
+    units : sequence of Unit
+    workers : int
+        Number of processes; not more than the number of units are started.
+    on_report : callable (Report) -> None
+        Function that is called in this process after each unit.
 
     Raises
     ------
     RunError
-        If the run folder cannot be written, or workers die before they have begun.
+        If the run folder cannot be written, or a worker ends before it is ready.
     """
     context = mp.get_context("spawn")
     waiting: deque[Unit] = deque(units)
@@ -59,21 +84,21 @@ def run_processes(plan: Plan, store: RunStore, units: Sequence[Unit], workers: i
     done = 0
 
     def start(slot: int) -> None:
-        ours, theirs = context.Pipe()
+        parent_end, child_end = context.Pipe()
         device = plan.devices[slot % len(plan.devices)]
-        process = context.Process(target=_serve, args=(theirs, plan, store, device), daemon=True)
+        process = context.Process(target=_serve, args=(child_end, plan, store, device), daemon=True)
         process.start()
-        theirs.close()
-        children[slot] = _Child(process, ours)
+        child_end.close()
+        children[slot] = _Child(process, parent_end)
         feed(children[slot])
 
     def feed(child: _Child) -> None:
         while waiting and len(child.queue) < AHEAD:
-            # A unit in whose time a worker died is played alone, so that no innocent one is blamed for it.
+            # A unit during which a worker died runs alone, so that a second death is not counted for another unit.
             if child.queue and (waiting[0].key in deaths or child.queue[0].key in deaths):
                 return
             child.queue.append(waiting.popleft())
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has died; `settle` will find out
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the worker has died; `settle` handles it
                 child.pipe.send(child.queue[-1])
 
     def settle(slot: int) -> int:
@@ -81,7 +106,7 @@ def run_processes(plan: Plan, store: RunStore, units: Sequence[Unit], workers: i
         try:
             answer = child.pipe.recv()
         except (EOFError, ConnectionResetError):
-            return _bury(child, slot)
+            return _replace_dead(child, slot)
         if isinstance(answer, RclicksError):
             raise answer
         if answer == READY:
@@ -92,11 +117,11 @@ def run_processes(plan: Plan, store: RunStore, units: Sequence[Unit], workers: i
         feed(child)
         return 1
 
-    def _bury(child: _Child, slot: int) -> int:
+    def _replace_dead(child: _Child, slot: int) -> int:
         child.process.join()
         if not child.ready:
             raise RunError(
-                f"a worker ended with exit code {child.process.exitcode} before it had begun. In a script, start the "
+                f"a worker ended with exit code {child.process.exitcode} before it was ready. In a script, start the "
                 'run below `if __name__ == "__main__":`, because workers import the script.'
             )
         unit = child.queue.popleft()
@@ -145,10 +170,10 @@ def _end(child: _Child) -> None:
 
 
 def _serve(pipe: Connection, plan: Plan, store: RunStore, device: str) -> None:
-    """Play what comes through `pipe` until None comes."""
+    """Run the units that arrive through `pipe` until None arrives."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the parent process handles Ctrl-C
     parent = os.getppid()
     with contextlib.suppress(BrokenPipeError, ConnectionResetError), limited_threads(plan.threads):
         try:
@@ -167,7 +192,7 @@ def _serve_units(pipe: Connection, worker: Worker) -> None:
         while pipe.poll() or not queue:
             try:
                 queue.append(pipe.recv())
-            except EOFError:  # the parent is gone
+            except EOFError:  # the parent process has ended
                 return
         unit = queue.popleft()
         if unit is None:

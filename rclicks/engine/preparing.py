@@ -1,4 +1,4 @@
-"""Prepare a data set: bring raw data into the form that the data set reads."""
+"""Prepare a data set: convert raw data into the files that the data set reads."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ def prepare_dataset(
     ----------
     registry : Registry
     spec : Spec
-        Name of a data set whose card says ``prepares=True``, with options of its preparation.
+        Name of a data set whose card says ``prepares=True``, with the options of the preparation.
     raw : Path or None
         Raw data; None if the data set needs none.
     out : Path
-        Folder to write; absent or empty.
+        Output folder; must be absent or empty.
     report : callable (str) -> None
-        Told the progress, a line at a time.
+        Function that is called with one line of progress text at a time.
 
     Raises
     ------
     UnknownNameError
         If there is no such data set.
     ProtocolError
-        If the data set needs no preparation; names those that do. If an option is unknown or not allowed.
+        If the data set needs no preparation (the message lists the data sets that do), or an option is unknown or not
+        allowed.
     DataError
         If the raw data is missing or damaged, or `out` cannot be written.
     PluginError
-        If the module of the data set does not keep its contract.
+        If the module of the data set does not fulfil its contract.
     """
     names = [n for n, e in registry.datasets.items() if isinstance(e.card, DatasetCard) and e.card.prepares]
     known = f"Data sets that can be prepared: {', '.join(sorted(names)) or 'none'}."
@@ -55,7 +56,7 @@ def prepare_dataset(
     if prepare is None:
         raise PluginError(f"{entry.file}: the card of {spec.name} says prepares=True, but there is no function prepare")
     if spec.root is not None or spec.checkpoint is not None:
-        raise ProtocolError(f"data set {spec.name}: name the raw data and -o OUT, not root= or checkpoint=")
+        raise ProtocolError(f"data set {spec.name}: pass the raw data and -o OUT instead of root= or checkpoint=")
     check_options(entry, prepare, "prepare", spec.options)
     done = prepare(entry.card, raw and raw.expanduser(), out.expanduser(), report=report, **spec.options)
     if not isinstance(done, Prepared):

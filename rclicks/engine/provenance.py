@@ -1,4 +1,4 @@
-"""What a run must remember about where its numbers come from."""
+"""Provenance of a run: time, package versions, machine and source code."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ PACKAGES = [
 
 
 def now() -> str:
-    """Return the present time in UTC, to the second."""
+    """Return the present time in UTC as ISO 8601 text, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def describe_packages() -> dict[str, str]:
-    """Return the versions of the packages that can change numbers, as far as installed."""
+    """Return the versions of the installed packages that can change numbers, by package name."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -60,7 +60,7 @@ def describe_packages() -> dict[str, str]:
 
 
 def describe_machine(devices: tuple[str, ...]) -> dict[str, Any]:
-    """Return processor, cores, memory, system and, if one is used, accelerator."""
+    """Return processor, number of cores, memory in GiB, system, devices and, if CUDA is used, the accelerators."""
     facts: dict[str, Any] = {
         "system": platform.platform(),
         "processor": _processor(),
@@ -86,7 +86,7 @@ def _processor() -> str:
 
 
 def describe_source() -> dict[str, Any]:
-    """Return git revision and dirty flag of the checkout rclicks runs from; empty for an installed wheel."""
+    """Return the git revision of the checkout and whether it has local changes; {} for an installed package."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return {}

@@ -1,6 +1,6 @@
-"""Several raters: the reference masks that trajectories follow, and the scores of a prediction on all raters.
+"""Several raters: the reference masks that trajectories follow, and the scores of a prediction with all raters.
 
-`followed` lists the reference masks of an object. `RaterScorer` scores a prediction on every single rater.
+`followed` lists the reference masks of an object. `RaterScorer` scores a prediction with each single rater.
 `MultiRaterScorer` computes the metrics that need all raters at once, for one prediction or for a set of predictions.
 """
 
@@ -34,28 +34,34 @@ __all__ = [
 
 
 def followed(target: Target, reference: Sequence[str], key: tuple[object, ...]) -> Iterator[tuple[str, Mask]]:
-    """Yield (name, mask) of each truth that trajectories follow: raters, or what they agree on.
+    """Yield (name, mask) of each reference mask that trajectories follow: raters or consensus masks.
 
     Parameters
     ----------
     target : Target
     reference : sequence of str
-        "raters" for each rater, or consensus rules; of one rater all rules are that rater's mask, which comes once.
+        "raters" for each rater, or names of consensus rules. If the object has one rater, the mask of this rater is
+        yielded once for all rules.
     key : (seed, data set, sample)
-        Of the lots that the rule "majority-random" draws.
+        Key of the random numbers that the rule "majority-random" draws.
+
+    Yields
+    ------
+    (str, bool array)
+        Name of the rater or rule, and a mask of the shape of the image.
 
     Raises
     ------
     DataError
-        If a rater is called what a rule is called: records could not tell them apart.
+        If a rater has the name of a rule, because records could not distinguish them.
     """
     if len(target.raters) == 1:
         yield target.raters[0], target.masks[0]
         return
     if same := sorted({"raters", *RULES} & {*target.raters}):
         raise DataError(
-            f"object {target.id} has a rater named {', '.join(same)}, which is a rule of `reference`; give the rater "
-            "another name (in a folder of masks: rename the rater's folder or file)"
+            f"object {target.id} has a rater named {', '.join(same)}, which is the name of a consensus rule; give the "
+            "rater another name (in a folder of masks: rename the rater's folder or file)"
         )
     seed, *names = key
     for rule in reference:
@@ -66,7 +72,7 @@ def followed(target: Target, reference: Sequence[str], key: tuple[object, ...]) 
 
 
 def _agreed(target: Target, rule: str, seed: int, names: Sequence[object]) -> Mask:
-    """Return a consensus; pixels to ignore have no say in it and are never part of it."""
+    """Return a consensus mask. Ignored pixels are not used to compute it and are never part of it."""
     if target.ignore is None or not target.ignore.any():
         return consensus(list(target.masks), rule, seed=seed, names=names)
     counted = ~target.ignore
@@ -79,20 +85,20 @@ RaterMasks = tuple[tuple[str, TargetReference], ...]
 
 
 def rater_masks(target: Target, spacing: Sequence[float]) -> RaterMasks:
-    """Return name and mask of each rater; one who drew nothing has an empty mask."""
+    """Return (name, mask with cached facts) of each rater. A rater who drew nothing has an empty mask."""
     masks = (TargetReference(mask, target.ignore, spacing) for mask in target.masks)
     return tuple(zip(target.raters, masks, strict=True))
 
 
 class RaterScorer:
-    """All raters of an object, beside the truth that a trajectory follows.
+    """Score predictions of one object with each of its raters.
 
     Parameters
     ----------
-    raters : Panel
-        See `rater_masks`.
+    raters : RaterMasks
+        Result of `rater_masks`.
     truth : bool array
-        The mask followed: a rater's, or a consensus.
+        The followed reference mask: the mask of a rater or a consensus.
     """
 
     def __init__(self, raters: RaterMasks, truth: Mask) -> None:
@@ -104,9 +110,9 @@ class RaterScorer:
         }
 
     def score(self, prediction: Mask) -> dict[str, Any]:
-        """Return the columns of a round: the scores of a prediction on each rater, and of the followed truth.
+        """Return the columns of a round: raters, their areas, and the scores of prediction and followed mask with each.
 
-        Two empty masks agree (1), one empty mask shares nothing (0), under every protocol.
+        Under every protocol, two empty masks have the score 1, and one empty mask has the score 0.
         """
         scores = {
             "rater_iou": [iou(f, prediction) for _, f in self._raters],
@@ -116,16 +122,16 @@ class RaterScorer:
 
 
 class MultiRaterScorer:
-    """The measures of one object; what its raters agree on is found once, when it is first asked for.
+    """Compute metrics of all raters for one object. Consensus masks are computed once, when they are first needed.
 
     Parameters
     ----------
     names : sequence of str
-        Of `rclicks.metrics.raters.catalogue`.
+        Names of metrics of `rclicks.metrics.raters.catalogue`.
     target : Target
-        With several raters.
+        Object with several raters.
     spacing : sequence of float
-        Of the image, in mm.
+        Size of a pixel or voxel along each axis in mm.
     """
 
     def __init__(self, names: Sequence[str], target: Target, spacing: Sequence[float]) -> None:
@@ -138,12 +144,20 @@ class MultiRaterScorer:
         self._facts = RaterReference(target.masks, target.ignore, spacing)
 
     def score(self, model: Model, embedding: Any, state: State) -> dict[str, Any]:
-        """Return the columns of a round; a model is asked for its set only if a measure needs one.
+        """Return the columns of a round. The model computes a set of predictions only if a metric needs one.
+
+        Parameters
+        ----------
+        model : Model
+        embedding : object
+            Result of `model.embed`.
+        state : State
+            The state with the prediction to be scored.
 
         Raises
         ------
         InvalidPrediction
-            If what the model answers is no set of probability maps.
+            If the samples of the model are not a set of probability maps.
         """
         from rclicks.metrics.raters.scores import score_raters
 
@@ -154,25 +168,26 @@ class MultiRaterScorer:
 
 
 def prediction_of(state: State, samples: NDArray[np.float32] | None, threshold: float) -> Prediction:
-    """Return what a model says: its samples, or its one answer as a set of one.
+    """Return a prediction with its set of masks: the samples of the model, or a set of one mask.
 
     Parameters
     ----------
     state : State
-        As `segment` returned it.
-    samples : (M, ...) float array in [0, 1] or None
+        State that `segment` returned.
+    samples : (M, H, W) or (M, Z, H, W) float array in [0, 1], or None
+        Probability maps of a set; None for a model with one answer.
     threshold : float
-        Masks of samples are what lies above it.
+        Probability above which a pixel belongs to the mask of a sample.
 
     Raises
     ------
     InvalidPrediction
-        If the samples are none, of another shape, or not in [0, 1].
+        If the set is empty, its maps have another shape, or a value is not in [0, 1].
     """
     from rclicks.metrics.raters.scores import Prediction
 
     mask = state.mask
-    assert mask is not None  # noqa: S101 - `segment` has made one
+    assert mask is not None  # noqa: S101 - `validate_prediction` has checked it
     if samples is not None:
         maps = _checked(samples, mask.shape)
         return Prediction(mask, maps > threshold, maps)
@@ -183,7 +198,7 @@ def prediction_of(state: State, samples: NDArray[np.float32] | None, threshold: 
 def _checked(maps: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     if maps.shape[1:] != shape or not len(maps) or maps.dtype.kind != "f":
         sides = ", ".join(map(str, shape))
-        raise InvalidPrediction(f"samples of {maps.dtype} {maps.shape}, expected float (M, {sides}), M at least 1")
+        raise InvalidPrediction(f"samples of {maps.dtype} {maps.shape}, expected float (M, {sides}) with M at least 1")
     if not (maps.min() >= 0 and maps.max() <= 1):
         raise InvalidPrediction(f"probabilities in {maps.min()}..{maps.max()}, expected 0..1")
     return maps

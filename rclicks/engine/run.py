@@ -1,4 +1,4 @@
-"""Run a plan: skip what is done, play the rest, merge the shards."""
+"""Run a plan: skip the finished units, run the others, merge the shards."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ __all__ = ["Summary", "run_plan"]
 
 @dataclass(frozen=True)
 class Summary:
-    """What a call of `run_plan` did.
+    """Summary of a call of `run_plan`.
 
     Attributes
     ----------
     path : Path
         The run folder.
-    units, played, failed : int
-        Units of the plan; units played now; units and trajectories that failed (in the whole run).
+    units : int
+        Number of units of the plan.
+    played : int
+        Number of units that this call ran.
+    failed : int
+        Number of units and trajectories that failed in the whole run.
     clicks : int
-        Rounds played now.
+        Number of rounds that this call recorded.
     """
 
     path: Path
@@ -51,23 +55,29 @@ def run_plan(
     on_start: Callable[[int, int], None] = lambda total, done: None,
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> Summary:
-    """Play all units of `plan` that are not in the run folder `out` yet.
+    """Run all units of `plan` that are not in the run folder `out` yet.
 
     Parameters
     ----------
+    plan : Plan
+    out : Path
+        The run folder. It is created if it does not exist.
     workers : int
-        1 plays in this process, more in as many processes. The records do not depend on it.
+        Number of worker processes; 1 runs in this process. The records do not depend on it.
     fresh : bool
-        Delete what an earlier run left in `out` first.
+        Whether the records of an earlier run in `out` are deleted first.
     arguments : mapping
-        As passed by the caller, for provenance.
-    on_start, on_report : callables
-        Told (units of the plan, units already done) once, and a `Report` after each unit.
+        Arguments as passed by the caller; stored for provenance.
+    on_start : callable (total, done) -> None
+        Function that is called once with the number of units of the plan and the number of units already done.
+    on_report : callable (Report) -> None
+        Function that is called after each unit.
 
     Raises
     ------
     RunError
-        If the folder belongs to another plan or cannot be written. Finished units are never lost.
+        If there are fewer workers than devices, or the folder belongs to another plan or cannot be written. Finished
+        units are never lost.
     """
     if workers < max(1, len(plan.devices)):
         raise RunError(f"workers is {workers}; expected at least one for each of {', '.join(plan.devices)}")
@@ -76,14 +86,14 @@ def run_plan(
         store.clear()
     header = store.read_header()
     if header is None and out.exists() and any(not f.name.endswith(".tmp") for f in out.iterdir()):
-        raise RunError(f"{out} has files but is no run folder; choose another folder with --out")
+        raise RunError(f"{out} contains files but is not a run folder; choose another folder with --out")
     if header is not None and header.get("identity") != plan.identity:
         raise RunError(
-            f"{out} holds a run of another plan (benchmark {header.get('benchmark')!r}, identity "
-            f"{header.get('identity')}, now {plan.identity}): other users, metrics, protocol, seed, lanes, threads, "
-            "kind of device or version. Choose another folder with --out, or --fresh to delete it."
+            f"{out} contains a run of another plan (benchmark {header.get('benchmark')!r}, identity "
+            f"{header.get('identity')}, now {plan.identity}): other users, metrics, protocol, seed, batch size, "
+            "threads, kind of device or version. Choose another folder with --out, or delete the run with --fresh."
         )
-    _refuse_other_meanings(plan, header or {}, out)
+    _check_labels(plan, header or {}, out)
     done = store.done()
     todo = [u for u in plan.units if u.key not in done]
     store.write_header(_header(plan, workers, arguments or {}, header))
@@ -110,8 +120,8 @@ def run_plan(
     return Summary(out, len(plan.units), len(todo), len(load_failures(out)), clicks)
 
 
-def _refuse_other_meanings(plan: Plan, header: Mapping[str, Any], out: Path) -> None:
-    """Refuse a label that stands for something else in the folder: its rows would mix."""
+def _check_labels(plan: Plan, header: Mapping[str, Any], out: Path) -> None:
+    """Raise RunError if a label means something else in the folder, because different rows would have one label."""
     before = header.get("effective", {})
     now = json.loads(json.dumps(asdict(plan.benchmark), default=str))
     for key in ("models", "datasets"):
@@ -119,15 +129,17 @@ def _refuse_other_meanings(plan: Plan, header: Mapping[str, Any], out: Path) -> 
         for spec in now[key]:
             if known.get(spec["label"], spec) != spec:
                 raise RunError(
-                    f"{out} already has other {key[:-1]} settings under the label {spec['label']!r}; use a label"
+                    f"{out} already has other {key[:-1]} settings under the label {spec['label']!r}; choose another one"
                 )
     for label, weights in plan.checkpoints.items():
         if header.get("checkpoints", {}).get(label, weights) != weights:
-            raise RunError(f"{out} has rows of {label} with other weights; use a label, or another folder with --out")
+            raise RunError(
+                f"{out} has rows of {label} with other weights; choose another label, or another folder with --out"
+            )
 
 
 def _merged(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the specs of a folder's earlier plans and of this one, each label once."""
+    """Return the specs of the earlier plans of a folder and of this plan, one for each label."""
     return list({spec["label"]: spec for spec in (*before, *now)}.values())
 
 
@@ -169,7 +181,7 @@ def _header(plan: Plan, workers: int, arguments: Mapping[str, Any], before: Mapp
 
 
 def _model_facts(out: Path) -> dict[str, dict[str, Any]]:
-    """Return, for each model played, its licence and the options that were in effect."""
+    """Return the licence and the effective options of each model of the run, by label."""
     units = load_units(out)
     if "model_options" not in units:
         return {}
@@ -181,7 +193,7 @@ def _model_facts(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _data_hashes(out: Path) -> dict[str, dict[str, Any]]:
-    """Return, for each data set, the number of samples played and a hash of their decoded content."""
+    """Return the number of samples of the run and a hash of their decoded content, by data set."""
     units = load_units(out)
     found: dict[str, dict[str, Any]] = {}
     if units.empty:

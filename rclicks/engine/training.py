@@ -1,6 +1,7 @@
-"""Train any trainable model on any data set: names become a module, checked options and a split of the data.
+"""Train any trainable model or click model on any data set.
 
-No family is named here. A model is trainable if its card says so; its module then has the hooks of
+This module finds the plug-in, checks the options, splits the data and calls the training hook. It contains nothing that
+is specific to a model family. A model is trainable if its card says so. Its module then has the hooks of
 `rclicks.training.contract.TrainableModule`.
 """
 
@@ -41,9 +42,9 @@ def train(
     on_data: Callable[[ModelCard | ClickModelCard, TrainingData], None] = lambda card, data: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
-    """Train a model and return how it went.
+    """Train a model and return the result of the training.
 
-    All options are checked before data is opened, and data before anything is written.
+    All options are checked before data is opened, and data is checked before anything is written.
 
     Parameters
     ----------
@@ -51,30 +52,33 @@ def train(
     model : str or Spec
         A trainable model or click model with its training options, such as ``NAME:size=64``.
     datasets : sequence of str or Spec
-        One or more data sets, all of as many axes as the model.
+        One or more data sets with as many axes as the model.
     out : Path
-        Folder of the training.
+        Output folder of the training.
     settings : TrainingSettings
     protocol : {"default", "compat"}
     init_weights : Path or None
         Existing weights to start from.
     val_list : Path or None
-        See `rclicks.training.split.train_val_split`.
+        List of the validation samples, see `rclicks.training.split.train_val_split`.
     data_root : Path or None
-        Parent of the data sets' folders; None takes the configured one.
-    on_data : callable
-        Takes the model's card and the split data before the training begins.
-    on_progress : callable
-        Takes the progress after every step and every epoch.
+        Parent folder of the data sets; None for the configured one.
+    on_data : callable (card, data) -> None
+        Function that is called with the card of the model and the split data before the training begins.
+    on_progress : callable (progress) -> None
+        Function that is called after every step and every epoch.
 
     Raises
     ------
     UnknownNameError, PluginError
         If a name is unknown, or the module breaks its contract or needs a missing package.
     ProtocolError
-        If the model cannot be trained, an option is not allowed, a data set has other axes, or the folder holds
-        another training.
-    DataError, WeightsError
+        If the model cannot be trained, an option is not allowed, a data set has another number of axes, or the folder
+        contains another training.
+    DataError
+        If the data is missing or damaged.
+    WeightsError
+        If the weights to start from are missing or do not fit.
     """
     spec = parse(model)
     entry = _find(registry, spec.name)
@@ -86,7 +90,7 @@ def train(
         ("root", spec.root, "folders belong to data sets"),
     ):
         if value is not None:
-            raise ProtocolError(f"training of {spec.name}: {word}={value!r} is no option of a training; {instead}")
+            raise ProtocolError(f"training of {spec.name}: {word}={value!r} is not an option of a training; {instead}")
     options = read_options(spec.name, options_of(card, rules), spec.options, kind="training of")
     if init_weights is not None:
         if not card.starts_from:
@@ -94,7 +98,7 @@ def train(
         if not init_weights.exists():
             raise WeightsError(f"weights {init_weights} to start from do not exist; expected: {card.starts_from}")
     if not datasets:
-        raise ProtocolError(f"training of {spec.name} needs a data set")
+        raise ProtocolError(f"training of {spec.name} needs at least one data set")
     sets = [parse(dataset) for dataset in datasets]
     for one in sets:
         _check_axes(registry, one, card)
@@ -113,7 +117,7 @@ def train(
 
 
 def is_trainable(entry: Entry) -> bool:
-    """Tell whether an entry's card says that it can be trained."""
+    """Return whether the card of an entry says that it can be trained."""
     return isinstance(entry.card, (ModelCard, ClickModelCard)) and entry.card.trainable
 
 
@@ -123,7 +127,7 @@ def trainable_names(registry: Registry) -> list[str]:
 
 
 def training_options(entry: Entry, protocol: str = "default") -> Mapping[str, Option]:
-    """Return the family's own training options of a trainable entry.
+    """Return the training options of a trainable entry that are specific to its family, by name.
 
     Raises
     ------
@@ -145,14 +149,14 @@ def _find(registry: Registry, name: str) -> Entry:
         return trainable[0]
     names = trainable_names(registry)
     if registry.broken and not found:
-        registry.find("model", name)  # names the file if the model's plug-in is a broken one
+        registry.find("model", name)  # its error names the file if the plug-in of the model is broken
     if found:
-        raise ProtocolError(f"{name} cannot be trained here; trainable: {', '.join(names) or 'none'}")
+        raise ProtocolError(f"{name} cannot be trained; trainable: {', '.join(names) or 'none'}")
     raise UnknownNameError("model", name, names)
 
 
 def _card(entry: Entry) -> ModelCard | ClickModelCard:
-    assert isinstance(entry.card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry's own promise
+    assert isinstance(entry.card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry guarantees it
     return entry.card
 
 
@@ -160,7 +164,9 @@ def _hooks(entry: Entry) -> tuple[Callable[..., Mapping[str, Option]], Callable[
     options, train_hook = (hook(entry, name) for name in HOOKS)
     if options is None or train_hook is None:
         missing = " and ".join(name for name, found in zip(HOOKS, (options, train_hook), strict=True) if found is None)
-        raise PluginError(f"{entry.file} calls {entry.name} trainable but has no function {missing}")
+        raise PluginError(
+            f"the card of {entry.name} in {entry.file} says trainable=True, but the module has no function {missing}"
+        )
     return options, train_hook
 
 
@@ -169,4 +175,4 @@ def _check_axes(registry: Registry, dataset: Spec, card: ModelCard | ClickModelC
     allowed = card.dims if isinstance(card.dims, tuple) else (card.dims,)
     if isinstance(own, DatasetCard) and own.dims not in allowed:
         wanted = " or ".join(_AXES[dims] for dims in allowed)
-        raise ProtocolError(f"{dataset.name} holds {_AXES[own.dims]}; {card.name} learns from {wanted}")
+        raise ProtocolError(f"{dataset.name} contains {_AXES[own.dims]}; {card.name} is trained on {wanted}")

@@ -1,4 +1,4 @@
-"""One worker: plays units one after the other, decoding the next sample while the present one is played."""
+"""One worker. It runs units one after the other and decodes the next sample while it works on the present one."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ __all__ = ["Report", "Worker", "limited_threads"]
 
 @dataclass(frozen=True)
 class Report:
-    """What a worker tells of a unit.
+    """Report of a worker about one unit.
 
     Attributes
     ----------
     unit : Unit
     clicks : int
-        Rows written.
+        Number of rows written.
     failures : int
+        Number of failed trajectories, or 1 if the whole sample failed.
     seconds : float
-        Wall time.
+        Wall time in seconds.
     message : str
-        First failure, for the log.
+        Text of the first failure, for the log; "" without failures.
     """
 
     unit: Unit
@@ -53,9 +54,9 @@ class Report:
 
 @contextmanager
 def limited_threads(threads: int) -> Iterator[None]:
-    """Hold the numerical libraries to `threads` CPU threads, because results can depend on their number."""
+    """Limit the numerical libraries to `threads` CPU threads, because results can depend on the number of threads."""
     import cv2
-    import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be limited
+    import scipy.linalg  # noqa: F401 - its BLAS can be limited only after it is loaded
     from threadpoolctl import threadpool_limits
 
     before = cv2.getNumThreads()
@@ -68,19 +69,21 @@ def limited_threads(threads: int) -> Iterator[None]:
 
 
 class Worker:
-    """Plays units of a plan on one device.
+    """Run units of a plan on one device.
 
-    Keeps one model at a time, all data sets and users, and one decoding thread. Use as a context manager.
+    A worker holds one model at a time, all data sets and users, and one thread that decodes samples. It is a context
+    manager.
 
     Parameters
     ----------
     plan : Plan
     store : RunStore
     device : str
-    clock : callable
-        Returns seconds.
-    orphaned : callable
-        Tells whether nobody waits for the results any more; they are then not written.
+        PyTorch device, such as "cpu" or "cuda:0".
+    clock : callable () -> float
+        Clock in seconds.
+    orphaned : callable () -> bool
+        Function that returns True if the parent process has ended. Results are then not written.
     """
 
     def __init__(
@@ -116,17 +119,19 @@ class Worker:
             torch.set_num_threads(self._torch_threads)
 
     def prefetch(self, unit: Unit) -> None:
-        """Begin to decode the sample of `unit`."""
+        """Start to decode the sample of `unit` in the background."""
         if self._ahead is None or self._ahead[0] != unit.key:
             self._ahead = (unit.key, self._reader.submit(self._read, unit))
 
     def run(self, unit: Unit, following: Unit | None = None) -> Report:
-        """Play `unit`, write its shard, and return a report; decode the sample of `following` meanwhile.
+        """Run `unit` and write its shard. Meanwhile, decode the sample of `following`.
+
+        If the whole sample fails, for example because it cannot be read, only the failure is written.
 
         Raises
         ------
         RunError
-            If the run folder cannot be written.
+            If the run folder cannot be written, or the parent process has ended.
         """
         start = self.clock()
         base = {"model": unit.model, "dataset": unit.dataset, "sample": unit.sample}
@@ -135,7 +140,7 @@ class Worker:
             assert self._ahead is not None  # noqa: S101 - prefetch has set it
             sample, digest = self._ahead[1].result()
             self._ahead = None
-            if following is not None and self.plan.dims == 2:  # two volumes at once would be one too many
+            if following is not None and self.plan.dims == 2:  # two volumes may not fit into memory
                 self.prefetch(following)
             begun = self.clock()
             model = self._load(unit.model)
@@ -148,7 +153,7 @@ class Worker:
         except Exception as error:
             self._ahead = None if self._ahead and self._ahead[0] == unit.key else self._ahead
             if self.orphaned():
-                raise RunError("the process that started this worker is gone") from error
+                raise RunError("the process that started this worker has ended") from error
             self.store.write_failures(unit.key, [base | describe(error)])
             message = f"{unit.dataset}/{unit.sample}: {type(error).__name__}: {error}"
             return Report(unit, 0, 1, self.clock() - start, message)
@@ -169,12 +174,12 @@ class Worker:
             "load_s": loading,
             "wall_s": seconds - loading,
             "clicks": len(episode.rows),
-            "blank": episode.empty_references,
+            "empty_references": episode.empty_references,
             "cold": self._cold,
         }
         self._cold = False
-        if self.orphaned():  # the run was killed; its folder may belong to another one by now
-            raise RunError("the process that started this worker is gone")
+        if self.orphaned():  # the run was killed, and another run may use its folder now
+            raise RunError("the process that started this worker has ended")
         self.store.write_unit(unit.key, episode.rows, episode.failures, facts)
         message = f"{unit.dataset}/{unit.sample}: {episode.failures[0]['message']}" if episode.failures else ""
         return Report(unit, len(episode.rows), len(episode.failures), self.clock() - start, message)
@@ -182,7 +187,7 @@ class Worker:
     def _play(self, unit: Unit, model: Model, sample: Sample) -> Episode:
         users = [(label, self._users[label]) for label in self.plan.players[unit.model]]
         benchmark = self.plan.benchmark
-        rules = EpisodeConfig(
+        config = EpisodeConfig(
             unit.model,
             benchmark.protocol,
             benchmark.metrics,
@@ -190,13 +195,13 @@ class Worker:
             self.plan.batch_size,
             unit.key,
             benchmark.reference,
-            unit.dataset,  # its label, so that two folders of images are not taken for one
+            unit.dataset,  # the label distinguishes two data sets of one name, such as two folders of images
             (lambda key, mask: save_mask(self.store.masks, key, mask, sample)) if self.plan.keep_masks else None,
         )
-        return play(model, sample, users, rules, self.clock)
+        return play(model, sample, users, config, self.clock)
 
     def _click_counts(self) -> dict[str, float]:
-        """Return what the click models did so far: maps of first and later rounds, calls, seconds."""
+        """Return the counters of the click models: maps of first rounds, maps of later rounds, calls, seconds."""
         counts = [source.counts for source in self._click_models.sources]
         return {
             "click_maps_first": sum(c.first_maps for c in counts),
@@ -216,7 +221,7 @@ class Worker:
 
     def _load(self, label: str) -> Model:
         if self._model is None or self._model[0] != label:
-            self._model = None  # free the old one before the new one is built
+            self._model = None  # free the memory of the old model before the new one is built
             self._cold = True
             try:
                 with translate_memory_errors():
@@ -229,9 +234,9 @@ class Worker:
                         torch.set_num_threads(self.plan.threads)
                 if model.checkpoint_id != self.plan.checkpoints[label]:
                     planned = self.plan.checkpoints[label]
-                    raise RunError(f"{label} loaded weights {model.checkpoint_id}, but the plan was made for {planned}")
+                    raise RunError(f"{label} loaded weights {model.checkpoint_id}, but the plan expects {planned}")
                 self._model = (label, model)
-            except Exception as error:  # noqa: BLE001 - remembered, so that each unit of the model fails at once
+            except Exception as error:  # noqa: BLE001 - stored, so that every unit of this model fails without loading it again
                 self._model = (label, error)
         loaded = self._model[1]
         if isinstance(loaded, Exception):
@@ -246,9 +251,9 @@ def _loaded_modules() -> dict[str, object]:
 
 
 def content_hash(sample: Sample) -> str:
-    """Return the SHA-256 of a decoded sample: image, masks, ignored pixels and names."""
+    """Return the SHA-256 of a decoded sample (image, masks, ignored pixels, names and spacing) as 64 hex digits."""
     digest = hashlib.sha256(f"{sample.image.dtype}{sample.image.shape}{sample.spacing}".encode())
-    for part in sample.image:  # by rows or slices: a volume may be larger than the memory
+    for part in sample.image:  # row by row or slice by slice, because a volume may be larger than memory
         digest.update(np.ascontiguousarray(part).tobytes())
     for target in sample.targets:
         digest.update(f"{target.id}{target.raters}".encode())

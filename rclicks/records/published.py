@@ -1,12 +1,14 @@
 """Read the published RClicks results into a run folder, so that published tables can be rebuilt from their rows.
 
-The published archive holds a folder a model and mode, ``<checkpoint>_<mode>/plots/<Data set>_<...>_<clicks>.pickle``,
-with mode ``Base``, ``Trajectory_BOUNDS_0.000_0.100`` (and so on), ``User`` or ``SamplingUsersCount``. Each file is a
-pickled dict of data set, model and, for each object, an array with a row a click (a person, in the last two modes):
-IoU, boundary IoU and the click.
+The published archive contains one folder for each model and mode, with the files
+``<checkpoint>_<mode>/plots/<Data set>_<...>_<clicks>.pickle``. The mode is ``Base``,
+``Trajectory_BOUNDS_0.000_0.100`` (or other bounds), ``User`` or ``SamplingUsersCount``. Each file is a pickled dict of
+the data set, the model and one array for each object. A row of the array has IoU, boundary IoU and the click. In the
+modes ``Base`` and ``Trajectory`` a row is one click of a trajectory; in the other two modes it is the single click of
+one person.
 
-Pickles can run code when they are opened. Here they are read by an unpickler that knows NumPy arrays, plain containers
-and a stand-in for the published click class, and refuses everything else.
+Pickles can run code when they are opened. The unpickler used here accepts only NumPy arrays, plain containers and a
+replacement for the published click class, and rejects everything else.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ _USERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 class PublishedClick:
-    """Stand-in for the published click class: three attributes that a pickle may set, and no behaviour."""
+    """Replacement for the published click class: three attributes that a pickle may set, and no methods."""
 
     __slots__ = ("coords", "indx", "is_positive")
     coords: Any
@@ -74,7 +76,19 @@ _NAMES = {
 
 @dataclass(frozen=True)
 class _Name:
-    """What a file's name says; group is G1..G10, or the bounds of another slice, and "" outside of trajectories."""
+    """Facts from the name of a file.
+
+    Attributes
+    ----------
+    model : str
+        Stem of the checkpoint file.
+    dataset : str
+    mode : {"Base", "Trajectory", "User", "SamplingUsersCount"}
+    group : str
+        G1..G10 or other bounds of the click group; "" in modes other than "Trajectory".
+    clicks : int
+        Budget of clicks.
+    """
 
     model: str
     dataset: str
@@ -84,13 +98,13 @@ class _Name:
 
     @property
     def plays(self) -> bool:
-        """Whether each object is played to the end, not clicked once a person."""
+        """True if the rows of an object are one trajectory, False if each row is the single click of one person."""
         return self.mode in ("Base", "Trajectory")
 
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """One published file: what its name says, and its rows as the record columns that it knows."""
+    """One published file: the facts from its name, and its rows with those record columns that it contains."""
 
     name: _Name
     rows: list[dict[str, Any]]
@@ -98,7 +112,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Imported:
-    """What was imported: the run folder, numbers of files and rows, and the models."""
+    """Summary of an import: the run folder, the numbers of files and rows, and the models."""
 
     path: Path
     files: int
@@ -112,21 +126,21 @@ def read_published(file: Path) -> Published:
     Raises
     ------
     DataError
-        If its name or content is not the published form, or it holds anything but arrays, containers and clicks.
+        If its name or content is not in the published form, or it contains anything but arrays, containers and clicks.
     """
     name = _name(file)
     content = _load(file)
     if not isinstance(content, dict) or not {"dataset_name", "model_name", "all_ious"} <= set(content):
         raise DataError(f"{file}: expected a dict with dataset_name, model_name and all_ious")
     if not isinstance(content["all_ious"], (list, tuple)):
-        raise DataError(f"{file}: all_ious is no list of objects")
+        raise DataError(f"{file}: all_ious is not a list of objects")
     rows: list[dict[str, Any]] = []
     places: dict[tuple[str, str], int] = {}
     for position, entry in enumerate(content["all_ious"]):
         where = f"{file}, object {position}"
         own = list(_object_rows(entry, name.mode, name.group, where))
         if name.plays and len(own) > name.clicks:
-            raise DataError(f"{where}: {len(own)} clicks, more than the {name.clicks} that the file is named for")
+            raise DataError(f"{where}: {len(own)} clicks, more than the {name.clicks} clicks in the name of the file")
         if own and (first := places.setdefault((own[0]["sample"], own[0]["object"]), position)) != position:
             raise DataError(f"{where} is the same as object {first}: {own[0]['sample']}, mask {own[0]['object']}")
         rows += own
@@ -134,13 +148,14 @@ def read_published(file: Path) -> Published:
 
 
 def _name(file: Path) -> _Name:
-    """Return what a file's name and folder say."""
+    """Return the facts from the names of a file and its folder."""
     folder = file.parent.parent.name if file.parent.name == "plots" else file.parent.name
     named, mode = _FILE.match(file.stem), _MODES.match(folder)
     if named is None or mode is None:
         raise DataError(
-            f"{file} is not named as published: expected <checkpoint>_<mode>/plots/<data set>_..._<clicks>.pickle with "
-            "mode Base, User, SamplingUsersCount or Trajectory_BOUNDS_<low>_<high>"
+            f"{file} does not have a published name; expected "
+            "<checkpoint>_<mode>/plots/<data set>_..._<clicks>.pickle with mode Base, User, SamplingUsersCount or "
+            "Trajectory_BOUNDS_<low>_<high>"
         )
     group = _group(float(mode["low"]), float(mode["high"])) if mode["low"] else ""
     dataset = _OUR_NAMES.get(named["dataset"], named["dataset"])
@@ -153,18 +168,18 @@ def _load(file: Path) -> Any:
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error}") from error
     if not data:
-        raise DataError(f"{file} is empty, not a published result")
+        raise DataError(f"{file} is empty, so it is not a published result")
     try:
         return read_pickle(data, _NAMES)
     except pickle.UnpicklingError as error:
         if "it wants" in str(error):
             raise DataError(
-                f"{file} was not opened further: {error}, which could run code; published results hold only NumPy "
+                f"{file} was rejected: {error}, which could run code; published results contain only NumPy "
                 "arrays, plain containers and isegm.inference.clicker.Click"
             ) from error
-        raise DataError(f"{file} is damaged or no published result: {error}") from error
+        raise DataError(f"{file} is damaged or not a published result: {error}") from error
     except BROKEN as error:
-        raise DataError(f"{file} is damaged or no published result: {error!r}") from error
+        raise DataError(f"{file} is damaged or not a published result: {error!r}") from error
 
 
 def _group(low: float, high: float) -> str:
@@ -178,7 +193,7 @@ def _object_rows(entry: Any, kind: str, group: str, where: str) -> Iterator[dict
         raise DataError(f"{where}: expected [image, array, mask id]")
     name, array, mask_id = entry
     if not isinstance(name, (str, PurePosixPath)) or not isinstance(mask_id, (str, int, np.integer)):
-        raise DataError(f"{where}: expected the image's name and a mask id, got {type(name)} and {type(mask_id)}")
+        raise DataError(f"{where}: expected the name of the image and a mask id, got {type(name)} and {type(mask_id)}")
     if array.ndim != 2 or array.shape[1] != 3:
         raise DataError(f"{where}: the array has shape {array.shape}, expected (clicks, 3)")
     sample = PurePosixPath(str(name)).stem
@@ -206,7 +221,7 @@ def _object_rows(entry: Any, kind: str, group: str, where: str) -> Iterator[dict
 
 
 def _place(click: Any, kind: str) -> tuple[int, int, bool]:
-    """Return row, column and sign; people's clicks are stored as (x, y), all others as (row, column)."""
+    """Return row, column and sign. Clicks of people are stored as (x, y), all other clicks as (row, column)."""
     if isinstance(click, PublishedClick):
         y, x = click.coords
         return int(y), int(x), bool(click.is_positive)
@@ -215,32 +230,32 @@ def _place(click: Any, kind: str) -> tuple[int, int, bool]:
 
 
 def import_published(path: Path, out: Path, on_file: Callable[[Path, int], None] = lambda file, rows: None) -> Imported:
-    """Write all published files at or below `path` as one run folder.
+    """Write all published files at or below `path` into one run folder.
 
-    Either the whole import succeeds or `out` is left as it was. The whole archive has some 28 million rows; imported a
-    model at a time (each model's folders gathered in one) it stays small, and tables take many runs.
+    If the import fails, `out` is not created. The whole archive has about 28 million rows. To need less memory, collect
+    the folders of one model in one folder, import each model on its own, and make the tables from several runs.
 
     Parameters
     ----------
     path : Path
-        A published file, or a folder with any number of them below.
+        A published file, or a folder that contains such files at any depth.
     out : Path
         The run folder; must not exist yet.
-    on_file : callable
-        Told each file and its number of rows.
+    on_file : callable (file, rows) -> None
+        Function that is called with the path of each file and its number of rows.
 
     Raises
     ------
     DataError
-        If there are no files, one is not readable, two say the same, or their budgets differ.
+        If there are no files, a file cannot be read, two files contain the same results, or budgets differ.
     RunError
         If `out` exists or cannot be written.
     """
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*.pickle") if f.is_file())
     if not files:
-        raise DataError(f"{path} has no published results (<checkpoint>_<mode>/plots/*.pickle)")
+        raise DataError(f"{path} contains no published results (<checkpoint>_<mode>/plots/*.pickle)")
     if out.exists():
-        raise RunError(f"{out} exists; imported results need a folder of their own")
+        raise RunError(f"{out} exists already; choose a new folder for the imported results")
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -262,7 +277,7 @@ def _write_all(
         name = _name(file)
         if (other := names.setdefault(name, file)) is not file:
             shown = ", ".join(filter(None, (name.model, name.dataset, name.mode, name.group)))
-            raise DataError(f"{file} and {other} hold the same: {shown}")
+            raise DataError(f"{file} and {other} contain the same: {shown}")
         if name.plays:
             budgets.setdefault(name.clicks, file)
     if len(budgets) > 1:
@@ -321,7 +336,7 @@ def _header(names: Collection[_Name], rules: Protocol, source: Path) -> dict[str
         "checkpoints": dict.fromkeys(models, "published"),
         "users": {},
         "missing": [],
-        "notes": ["these rows were imported from published results and not played here; they have no times"],
+        "notes": ["these rows were imported from published results, not simulated here; they have no times"],
         "sessions": [
             {
                 "started": now,

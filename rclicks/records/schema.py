@@ -1,11 +1,16 @@
-"""The record: one row a round of a trajectory. Versioned; columns are only ever added.
+"""The columns of the records: one row is one round of one trajectory.
 
-Times are shares, so that their sums are true totals: `encode_s` is the image's encoding divided by the rows of the
-unit, `decode_s` a batch's time divided by its live lanes. `region` holds the pixels of a scribble or lasso: a bit each
-(`numpy.packbits`) for the box from (z, y, x) to (z1, y1, x1), both inclusive, in array order. Where an object has
-several raters, `raters` names them, `rater_area` counts the pixels that each drew, `rater_iou` and `rater_dice` are the
-prediction's scores on each, and `followed_dice` is the agreement of the mask that the trajectory follows with each.
-`set_size` is the number of masks that the measures of sets were computed from, where there are any.
+The schema has a version. New columns may be added. Existing columns are never renamed or removed.
+
+- Times are shares in seconds, so that their sums are true totals. `encode_s` is the time to encode the image, divided
+  by the number of rows of the unit. `decode_s` is the time of a batch, divided by the number of its trajectories.
+- `region` contains the pixels of a scribble or lasso: one bit for each pixel (`numpy.packbits`) of the box from
+  (z, y, x) to (z1, y1, x1), both inclusive, in array order.
+- If an object has several raters, five columns contain lists in the same order: `raters` (names), `rater_area` (number
+  of pixels that each rater drew), `rater_iou` and `rater_dice` (scores of the prediction on each rater) and
+  `followed_dice` (Dice of the followed mask with each rater).
+- `set_size` is the number of masks in the set of predictions, if metrics of sets were computed.
+- `lanes` is the batch size with which the round was computed.
 """
 
 from __future__ import annotations

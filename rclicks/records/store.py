@@ -1,16 +1,17 @@
-"""The run folder: one Parquet shard a unit of work, written atomically as the run goes.
+"""The run folder. Each unit of work has one Parquet file, a shard, which is written atomically when the unit is done.
 
 ::
 
     RUN/
       run.json              plan, arguments, provenance
-      shards/<unit>.parquet rows of one (model, data set, sample); its presence means that the unit is done
+      shards/<unit>.parquet rows of one (model, data set, sample); the unit is done if the file exists
       failures/<unit>.json  what failed in a unit
-      records.parquet       all rows, once the run is complete (the shards are then deleted)
-      failures.parquet      likewise
+      records.parquet       all rows, when the run is complete (the shards are then deleted)
+      failures.parquet      all failures, when the run is complete
 
-A shard appears by renaming a synced temporary file, so a run killed at any moment leaves whole units only. If a unit is
-both in records.parquet and in a shard (killed between the two), the shard is ignored.
+A shard is first written to a temporary file, which is then renamed. So a run that is killed at any moment leaves only
+complete units. If the run is killed after records.parquet was written and before the shards were deleted, a unit is in
+both places; its shard is then ignored.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ __all__ = ["RunStore", "load_failures", "load_records", "load_run", "load_units"
 
 _UNIT_META = b"rclicks.unit"
 _UNITS_META = b"rclicks.units"
+_RENAMED_FACTS = {"blank": "empty_references"}  # facts of units in old run folders -> their names now
 
 
 @contextmanager
@@ -50,18 +52,18 @@ def _writing(path: Path) -> Iterator[None]:
             errno.EACCES: "permission is denied",
         }.get(error.errno or 0, str(error))
         raise RunError(
-            f"cannot write {path}: {why}. All units finished so far are safe; free space or choose another folder "
-            "with --out, then give the same command again to go on."
+            f"cannot write {path}: {why}. All finished units are safe. Free space or choose another folder "
+            "with --out, then enter the same command again to resume."
         ) from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that the file is whole or absent.
+    """Write `data` to `path` so that the file is either complete or absent.
 
     Raises
     ------
     RunError
-        If it cannot be written; the temporary file is removed.
+        If the file cannot be written. The temporary file is removed.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _writing(path):
@@ -79,24 +81,24 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 class RunStore:
-    """Reads and writes one run folder."""
+    """Read and write one run folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @property
     def shards(self) -> Path:
-        """Folder of the finished units."""
+        """Folder with the rows of the finished units."""
         return self.path / "shards"
 
     @property
     def masks(self) -> Path:
-        """Where last masks go if they are kept."""
+        """Folder with the last mask of each trajectory, if masks are kept."""
         return self.path / "masks"
 
     @property
     def failures(self) -> Path:
-        """Folder of the failures by unit."""
+        """Folder with the failures of each unit."""
         return self.path / "failures"
 
     def read_header(self) -> dict[str, Any] | None:
@@ -105,7 +107,7 @@ class RunStore:
         Raises
         ------
         RunError
-            If it is damaged.
+            If the file is damaged.
         """
         file = self.path / "run.json"
         if not file.exists():
@@ -123,12 +125,12 @@ class RunStore:
         write_atomically(self.path / "run.json", json.dumps(header, indent=2, default=str).encode())
 
     def clear(self) -> None:
-        """Delete the records of an earlier run; refuse a folder that is not a run.
+        """Delete the records of an earlier run.
 
         Raises
         ------
         RunError
-            If the folder has files but no run.json.
+            If the folder contains files but no run.json, and is therefore not a run folder.
         """
         if not self.path.exists():
             return
@@ -141,7 +143,7 @@ class RunStore:
                 (self.path / name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Delete what workers that were stopped in the middle of a file left behind; call when none is at work."""
+        """Delete temporary files of workers that were stopped while writing. No worker may be running."""
         for folder in (self.path, self.shards, self.failures):
             for file in folder.glob(".*.tmp"):
                 with contextlib.suppress(OSError):
@@ -158,14 +160,31 @@ class RunStore:
         failures: Sequence[Mapping[str, Any]],
         facts: Mapping[str, Any],
     ) -> None:
-        """Write what came of a unit: failures first, then the shard, whose presence ends the unit."""
+        """Write the result of a unit: failures first, then the shard, because the unit is done if its shard exists.
+
+        Parameters
+        ----------
+        unit : str
+            Key of the unit.
+        rows : sequence of mapping
+            Records, one mapping from column to value for each round.
+        failures : sequence of mapping
+            Failures, one mapping from column to value for each trajectory or sample.
+        facts : mapping
+            Facts of the unit, such as encoder calls, seconds and the hash of the data; JSON types only.
+
+        Raises
+        ------
+        RunError
+            If a file cannot be written.
+        """
         self.write_failures(unit, failures)
         table = pa.Table.from_pylist([dict(r) for r in rows], schema=SCHEMA)
         meta = {**(table.schema.metadata or {}), _UNIT_META: json.dumps(dict(facts) | {"unit": unit}).encode()}
         write_atomically(self.shards / f"{unit}.parquet", _to_bytes(table.replace_schema_metadata(meta)))
 
     def write_failures(self, unit: str, failures: Sequence[Mapping[str, Any]]) -> None:
-        """Write the failures of a unit, or remove those of an earlier attempt."""
+        """Write the failures of a unit. Without failures, remove the file of an earlier attempt."""
         file = self.failures / f"{unit}.json"
         if failures:
             write_atomically(file, json.dumps([dict(f) | {"unit": unit} for f in failures]).encode())
@@ -173,7 +192,18 @@ class RunStore:
             file.unlink(missing_ok=True)
 
     def compact(self, order: Sequence[str]) -> None:
-        """Merge all shards into records.parquet, rows in plan order, then delete the shards."""
+        """Merge all shards into records.parquet, then delete the shards.
+
+        Parameters
+        ----------
+        order : sequence of str
+            Keys of all units. The rows are written in this order.
+
+        Raises
+        ------
+        RunError
+            If a shard is damaged or a file cannot be written.
+        """
         table, units = _read_all(self.path)
         rank = {unit: i for i, unit in enumerate(order)}
         position = pa.array([rank.get(u, len(rank)) for u in table["unit"].to_pylist()], pa.int64())
@@ -214,12 +244,14 @@ def _read_all(path: Path) -> tuple[pa.Table, list[dict[str, Any]]]:
                 units.append(json.loads(table.schema.metadata[_UNIT_META]))
                 tables.append(_as_now(table))
     except (pa.ArrowInvalid, OSError) as error:
-        raise RunError(f"the records in {path} cannot be read: {error}. Delete the damaged file to redo it.") from error
+        raise RunError(
+            f"the records in {path} cannot be read: {error}. Delete the damaged file and run the same command again."
+        ) from error
     return pa.concat_tables(tables).unify_dictionaries(), units
 
 
 def _as_now(table: pa.Table) -> pa.Table:
-    """Return records in the present schema; columns that are newer than the records are empty."""
+    """Return records in the present schema. Columns that did not exist when the records were written are empty."""
     for place, column in enumerate(SCHEMA):
         if column.name not in table.column_names:
             table = table.add_column(place, column, pa.nulls(len(table), column.type))
@@ -239,7 +271,7 @@ def load_run(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     RunError
-        If the folder is no run.
+        If the folder is not a run folder.
     """
     header = RunStore(Path(path)).read_header()
     if header is None:
@@ -250,7 +282,13 @@ def load_run(path: str | Path) -> dict[str, Any]:
 
 
 def load_records(path: str | Path) -> pd.DataFrame:
-    """Return all records of a run folder, finished or not, with a column `run`; one row a round."""
+    """Return all records of a run folder, finished or not: one row for each round, with a column `run` (folder name).
+
+    Raises
+    ------
+    RunError
+        If the folder is not a run folder or a file is damaged.
+    """
     load_run(path)
     frame = _read_all(Path(path))[0].to_pandas()
     frame.insert(0, "run", Path(path).name)
@@ -261,19 +299,24 @@ def load_records(path: str | Path) -> pd.DataFrame:
 
 
 def load_units(path: str | Path) -> pd.DataFrame:
-    """Return one row a finished unit: encoder and decoder calls, seconds, data hash."""
+    """Return one row for each finished unit: encoder and decoder calls, seconds, hash of the data.
+
+    Facts that older versions stored under another name have their present name.
+    """
     load_run(path)
-    return pd.DataFrame(_read_all(Path(path))[1])
+    units = _read_all(Path(path))[1]
+    # A resumed run may contain units of an older and of this version, so each unit is renamed on its own.
+    return pd.DataFrame([{_RENAMED_FACTS.get(name, name): fact for name, fact in unit.items()} for unit in units])
 
 
 def load_failures(path: str | Path) -> pd.DataFrame:
-    """Return what failed, one row a trajectory or sample, with error, message and traceback."""
+    """Return the failures of a run folder: one row for each trajectory or sample, with error, message and traceback."""
     load_run(path)
     return pa.Table.from_pylist(_failures(Path(path)), schema=FAILURE_SCHEMA).to_pandas()
 
 
 def same_records(a: pd.DataFrame, b: pd.DataFrame) -> bool:
-    """Tell whether two sets of records are equal in every column but the run's name and the times."""
+    """Return whether two sets of records are equal in every column except the name of the run and the times."""
     drop = ["run", *TIMES]
     left, right = (
         f.drop(columns=[c for c in drop if c in f]).sort_values(list(KEYS)).reset_index(drop=True) for f in (a, b)

@@ -1,1 +1,1 @@
-"""From numbers to figures and pages."""
+"""Output of results: figures, tables in several formats, and HTML reports."""

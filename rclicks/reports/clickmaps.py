@@ -1,4 +1,4 @@
-"""Figures of click maps: where a click model expects clicks, clicks drawn from it, and where people clicked."""
+"""Figures of click maps: the map of a click model, clicks sampled from it, and the clicks of people."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ def click_map_figure(
     title: str = "",
     photo: bool = True,
 ) -> Figure:
-    """Draw one object twice: with clicks drawn from its map, and with the clicks of real people.
+    """Draw one object in two panels: with clicks sampled from its click map, and with the clicks of real people.
 
     Parameters
     ----------
     scene : Scene
-    click_map : (H, W) array
-        Shown multiplied by the error, relative to its maximum.
+    click_map : (H, W) float array
+        Click map. The figure shows its product with the error, divided by the maximum.
     sampled, real : (n, 2) int64 arrays
-        (row, column).
+        Clicks as (row, column) in pixels.
     title : str
+        Title of the figure; "" for none.
     photo : bool
-        Show the image in grey below the map; False shows the object's outline only, for images that must not be
-        passed on.
+        Whether the image is shown in grey below the map. False shows only the outline of the object, for images that
+        must not be published.
     """
     from matplotlib.figure import Figure as NewFigure
 
@@ -56,7 +57,7 @@ def click_map_figure(
     left.set(xlim=(first, last), ylim=(bottom, top))
     _points(left, sampled, SAMPLED, "o")
     _points(right, real, HUMAN, "X")
-    left.set_title(f"{len(sampled)} clicks drawn from the map", fontsize=10, loc="left", color=INK)
+    left.set_title(f"{len(sampled)} clicks sampled from the map", fontsize=10, loc="left", color=INK)
     people = "1 click of a person" if len(real) == 1 else f"{len(real)} clicks of people"
     right.set_title(people, fontsize=10, loc="left", color=INK)
     if title:
@@ -65,7 +66,7 @@ def click_map_figure(
 
 
 def _view(error: NDArray[np.floating], *points: NDArray[np.int64]) -> tuple[float, float, float, float]:
-    """Return top, bottom, left and right of what is worth seeing: the error and all clicks, with a margin."""
+    """Return top, bottom, left and right of the error and all clicks with a margin, in pixels."""
     inside = np.vstack([np.argwhere(error > 0), *points])
     low, high = inside.min(axis=0), inside.max(axis=0)
     margin = 0.12 * float((high - low).max()) + 3

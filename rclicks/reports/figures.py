@@ -39,7 +39,7 @@ __all__ = [
     "to_svg",
 ]
 
-# Okabe and Ito's palette: told apart by people with any colour vision; markers tell them apart in grey.
+# The palette of Okabe and Ito can be distinguished with any colour vision; the markers, also in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 STYLES = ("-", "--", "-.", ":")
@@ -53,15 +53,16 @@ LEGEND_CHARACTERS = 84
 def bootstrap_band(
     values: np.ndarray, clusters: Sequence[object] | None = None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 95 % interval of the mean of each column of an (n, K) array, by bootstrap over clusters of rows.
+    """Return the 95 % bootstrap interval of the mean of each column.
 
     Parameters
     ----------
     values : (n, K) float array
-    clusters : n labels or None
-        Rows of equal label are drawn together, for several trajectories on one object are not independent; None takes
-        every row as its own.
+    clusters : sequence of n labels, or None
+        Label of the cluster of each row. The rows of a cluster are drawn together, because several trajectories on one
+        object are not independent. With None every row is a cluster of its own.
     seed : int
+        Seed of the random draws.
 
     Returns
     -------
@@ -81,10 +82,10 @@ def bootstrap_band(
 
 
 def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
-    """Draw the mean of `metric` after each click on one data set, one line a model, user and group.
+    """Draw the mean of a metric after each click on one data set, with one line for each model, user and group.
 
-    Click groups are drawn as one line, their mean (`group_figure` draws each). Users that only draw a box, and people
-    who click once, are a single point, for nothing follows it.
+    All click groups of a user are drawn as one line, their mean; `group_figure` draws each of them. Users that place
+    only one interaction, such as a box or a single click, are drawn as one point.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
     dataset : str
         Label of the data set.
     metric : str
-        A stored round metric.
+        Name of a stored metric of single rounds.
 
     Raises
     ------
@@ -143,24 +144,25 @@ def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
         labelcolor=INK,
     )
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a name may hold dollar signs
+        text.set_parse_math(False)  # a name may contain dollar signs
     return figure
 
 
 def group_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
-    """Draw the mean of `metric` after each click of every click group, one panel a model, beside the base rule.
+    """Draw the mean of a metric after each click for every click group and the base rule, one panel for each model.
 
     Parameters
     ----------
     runs : Runs
     dataset : str
+        Label of the data set.
     metric : str
-        A stored round metric.
+        Name of a stored metric of single rounds.
 
     Raises
     ------
     ProtocolError
-        If no click groups were played on the data set.
+        If the runs contain no click groups on the data set.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure as NewFigure
@@ -171,7 +173,7 @@ def group_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
     ]
     users = [u for u, r in role.items() if r == "groups" and (records["user"] == u).any()]
     if not users:
-        raise ProtocolError(f"no click groups were played on {dataset}; add the user sampled")
+        raise ProtocolError(f"these runs have no click groups on {dataset}; add the user sampled")
     wide = curves(records, runs.clicks, metric)
     panels = [(m, u) for m in records["model"].unique() for u in users]
     columns = min(len(panels), 2 if len(panels) <= 4 else 3)
@@ -198,11 +200,11 @@ def group_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
         axes.set_visible(False)
     for axes in grid.flat:
         axes.label_outer()
-    for axes in grid.flat[len(panels) - columns : len(panels)]:  # the last of each column, whatever its row
+    for axes in grid.flat[len(panels) - columns : len(panels)]:  # the lowest visible panel of each column
         axes.tick_params(labelbottom=True)
         axes.set_xlabel("number of clicks", color=INK)
     lowest = min(float(np.min(line.get_ydata())) for axes in grid.flat for line in axes.lines)
-    grid.flat[0].set_ylim(max(0.0, lowest - 0.03), 1.0)  # shared: the first panel's limits would cut the others
+    grid.flat[0].set_ylim(max(0.0, lowest - 0.03), 1.0)  # the panels share their limits, so these must fit all of them
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(numbers[0], numbers[-1]), colours)
     bar = figure.colorbar(scale, ax=list(grid.flat), pad=0.02, ticks=[numbers[0], numbers[-1]])
     bar.ax.set_yticklabels([f"G{numbers[0]}\nunlikely\nclicks", f"G{numbers[-1]}\npeaks"], fontsize=8, color=INK)
@@ -212,7 +214,7 @@ def group_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
 
 
 def _draw(axes: Axes, part: pd.DataFrame, i: int) -> Any:
-    """Draw one line with its band, or one point with its bar; return the artist for the legend."""
+    """Draw one line with its band, or one point with its error bar, and return the artist for the legend."""
     values = part.to_numpy()
     x, mean = np.arange(1, values.shape[1] + 1), values.mean(axis=0)
     look: dict[str, Any] = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
@@ -227,7 +229,7 @@ def _draw(axes: Axes, part: pd.DataFrame, i: int) -> Any:
 
 
 def dress(axes: Axes, clicks: int, metric: str) -> None:
-    """Give axes of a metric over clicks their labels, ticks and colours."""
+    """Set labels, ticks, limits and colours of axes that show a metric over clicks."""
     from matplotlib.ticker import MaxNLocator
 
     if metric == "iou":
@@ -248,7 +250,7 @@ def dress(axes: Axes, clicks: int, metric: str) -> None:
 
 
 def to_svg(figure: Figure) -> str:
-    """Return a figure as an SVG element without XML header, text as text; the same figure gives the same bytes."""
+    """Return a figure as an SVG element without XML header. Text stays text. Equal figures give equal bytes."""
     import matplotlib as mpl
 
     buffer = io.StringIO()
@@ -259,9 +261,10 @@ def to_svg(figure: Figure) -> str:
 
 
 def inline_svg(figure: Figure, prefix: str) -> str:
-    """Return a figure as SVG to stand in a page: transparent, ink in the page's colours, ids that begin with `prefix`.
+    """Return a figure as an SVG element for an HTML page: transparent, in the colours of the page.
 
-    The page gives the colours by ``color`` and the custom property ``--line``.
+    The page sets the colours with the CSS property ``color`` and the custom property ``--line``. All ids begin with
+    `prefix`, so that several figures can be on one page.
     """
     for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
         patch.set_visible(False)
@@ -274,9 +277,16 @@ def inline_svg(figure: Figure, prefix: str) -> str:
 
 
 def save_curves(runs: Runs, folder: Path, metric: str = "iou") -> list[Path]:
-    """Write ``<metric>_<data set>.png`` and ``.svg`` for each data set; return the paths.
+    """Write ``<metric>_<data set>.png`` and ``.svg`` for each data set, and return the paths.
 
-    Where click groups were played, also ``groups_<metric>_<data set>``.
+    For data sets with click groups, ``groups_<metric>_<data set>`` is written too.
+
+    Raises
+    ------
+    ProtocolError
+        If the metric was not stored.
+    RunError
+        If a file cannot be written.
     """
     files = []
     grouped = {u for u, role in roles(runs.header).items() if role == "groups"}
@@ -289,12 +299,12 @@ def save_curves(runs: Runs, folder: Path, metric: str = "iou") -> list[Path]:
 
 
 def file_name(dataset: str) -> str:
-    """Return the label of a data set as part of a file's name."""
+    """Return the label of a data set with "_" for characters that do not belong in a file name."""
     return "".join(c if c.isalnum() or c in "-_" else "_" for c in dataset)
 
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure to `path` with the endings .png and .svg; return both paths."""
+    """Write a figure to `path` with the suffixes .png and .svg, and return both paths."""
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=160)
     files = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg")]

@@ -15,7 +15,13 @@ __all__ = ["FORMATS", "render"]
 
 
 def render(table: Table, kind: str) -> str:
-    """Return `table` as text in one of FORMATS; ends with a newline.
+    """Return a table as text that ends with a newline.
+
+    Parameters
+    ----------
+    table : Table
+    kind : {"md", "csv", "latex", "json"}
+        Name of the format.
 
     Raises
     ------
@@ -28,7 +34,7 @@ def render(table: Table, kind: str) -> str:
 
 
 def rounded(table: Table) -> pd.DataFrame:
-    """Return the table with every number as text, at its own number of decimals; missing values are a dash."""
+    """Return the rows of a table as text, with the number of decimals of each column. Missing values become "-"."""
     frame = table.frame.copy().astype(object)
     for column in frame.columns:
         digits = table.digits.get(column)

@@ -1,4 +1,4 @@
-"""The figure of several raters: Dice on the rater followed and on the others after each click, and people's own."""
+"""The figure of several raters: Dice with the followed and the other raters after each click, and their agreement."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["rater_figure", "save_rater_figures"]
 
 
 def rater_figure(runs: Runs, dataset: str) -> Figure:
-    """Draw Dice on the rater followed (line) and on the other raters (dashes) after each click of the base rule.
+    """Draw Dice with the followed rater (solid) and with the other raters (dashed) after each click of the base rule.
 
-    Bands are 95 % bootstrap intervals over samples; the grey line is how well the raters agree with each other.
+    Bands are 95 % bootstrap intervals over samples. The grey line is the inter-rater agreement.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def rater_figure(runs: Runs, dataset: str) -> Figure:
     Raises
     ------
     ProtocolError
-        If no rater was followed by the base rule in an object of several raters.
+        If the base rule followed no rater of an object with several raters.
     """
     from matplotlib.figure import Figure as NewFigure
     from matplotlib.lines import Line2D
@@ -39,7 +39,9 @@ def rater_figure(runs: Runs, dataset: str) -> Figure:
     base = [user for user, role in roles(runs.header).items() if role == "base"]
     found = by_click(runs, dataset, base)
     if found.empty:
-        raise ProtocolError(f"no rater of {dataset} was followed by the base rule; play it with `reference: [raters]`")
+        raise ProtocolError(
+            f"the base rule followed no rater of {dataset}; run the benchmark with `reference: [raters]`"
+        )
     figure = NewFigure(figsize=(7.2, 4.6), layout="constrained")
     axes = figure.add_subplot()
     entries = []
@@ -56,23 +58,36 @@ def rater_figure(runs: Runs, dataset: str) -> Figure:
                 axes.fill_between(x, *bootstrap_band(wide.to_numpy()), color=look["color"], alpha=0.14, linewidth=0)
         entries.append(Line2D([], [], linewidth=1.6, markersize=3.6, label=label, **look))
     dress(axes, runs.clicks, "dice")
-    ceiling = float(found.groupby("sample")["inter-rater"].mean().mean())
-    axes.axhline(ceiling, color=INK, alpha=0.6, linewidth=1.2, zorder=1)
-    axes.text(0.55, ceiling, "raters with each other", fontsize=8, color=INK, ha="left", va="bottom")
+    agreement = float(found.groupby("sample")["inter-rater"].mean().mean())
+    axes.axhline(agreement, color=INK, alpha=0.6, linewidth=1.2, zorder=1)
+    axes.text(0.55, agreement, "inter-rater agreement", fontsize=8, color=INK, ha="left", va="bottom")
     axes.set_ylim(bottom=0.0)
-    entries += [Line2D([], [], color=INK, linestyle=s, label=w) for s, w in (("-", "followed"), ("--", "others"))]
+    entries += [
+        Line2D([], [], color=INK, linestyle=s, label=w) for s, w in (("-", "followed rater"), ("--", "other raters"))
+    ]
     legend = figure.legend(
         handles=entries, loc="outside lower left", ncols=4, frameon=False, fontsize=9, labelcolor=INK
     )
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a name may hold dollar signs
-    title = f"{dataset}: Dice on the rater followed and on the others, mean over {found['sample'].nunique()} samples"
+        text.set_parse_math(False)  # a name may contain dollar signs
+    title = f"{dataset}: Dice with the followed and the other raters, mean over {found['sample'].nunique()} samples"
     axes.set_title(title, fontsize=10, loc="left", color=INK, parse_math=False)
     return figure
 
 
 def save_rater_figures(runs: Runs, folder: Path) -> list[Path]:
-    """Write ``raters_<data set>`` for each data set of which the base rule followed raters; return the paths."""
+    """Write ``raters_<data set>.png`` and ``.svg`` for each data set whose raters the base rule followed.
+
+    Returns
+    -------
+    list of Path
+        The written files.
+
+    Raises
+    ------
+    RunError
+        If a file cannot be written.
+    """
     base = [user for user, role in roles(runs.header).items() if role == "base"]
     files = []
     for dataset in runs.records["dataset"].unique():

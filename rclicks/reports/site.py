@@ -1,4 +1,7 @@
-"""One static page for one or more runs: tables, curves, failures, provenance. Works from disk; nothing is fetched."""
+"""One static HTML page for one or more runs: tables, curves, failures and provenance.
+
+The page opens from disk and loads nothing from the network.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,20 @@ class _Cell:
 
 @dataclass(frozen=True)
 class _Grid:
-    """A table as the page shows it."""
+    """A table for the page.
+
+    Attributes
+    ----------
+    title : str
+    columns : list of str
+    numeric : list of bool
+        Whether each column contains numbers.
+    rows : list of list of _Cell
+    same : dict of str to str
+        Value of each column that has one value in all rows; such columns are not in `columns`.
+    notes : list of str
+        Notes that are not common to all tables.
+    """
 
     title: str
     columns: list[str]
@@ -51,15 +67,18 @@ def write_site(runs: Runs, folder: Path, headers: Mapping[str, Mapping[str, Any]
     Parameters
     ----------
     runs : Runs
-        One or more runs; tables and curves hold all of them.
+        One or more runs. The tables and curves contain all of them.
     folder : Path
-    headers : mapping of run name -> run.json, or None
-        Where the numbers come from, a section each; None shows the first run's.
+        Output folder.
+    headers : mapping of str to dict, or None
+        Content of run.json by name of the run, shown as provenance; None for the header of the first run.
 
     Raises
     ------
     RunError
         If the page cannot be written.
+    ProtocolError
+        If a metric that a curve needs was not stored.
     """
     sources = dict(headers) if headers else {str(runs.records["run"].iloc[0]): runs.header}
     environment = jinja2.Environment(
@@ -73,7 +92,7 @@ def write_site(runs: Runs, folder: Path, headers: Mapping[str, Mapping[str, Any]
     for preset in PRESETS:
         try:
             tables.append(make_table(runs, preset))
-        except ProtocolError:  # a run without clicks has no NoC table
+        except ProtocolError:  # the runs do not contain what this table needs
             continue
     common = [note for note in tables[0].notes if all(note in t.notes for t in tables)]
     warnings = [*common, *(w for h in sources.values() for w in _left_out(h))]
@@ -109,7 +128,7 @@ def _left_out(header: Mapping[str, Any]) -> list[str]:
 
 
 def _grid(table: Table, common: list[str]) -> _Grid:
-    """Return a table as cells with sort keys; what is the same in every row stands beside the title."""
+    """Return a table as cells with sort keys. Columns with one value in all rows are moved to the title."""
     frame, text = table.frame, rounded(table)
     several = len(frame) > 1
     same = {c: text[c].iloc[0] for c in _NAMES[1:] if several and c in frame and text[c].nunique() == 1}
@@ -134,7 +153,7 @@ def _grid(table: Table, common: list[str]) -> _Grid:
 
 
 def _best(table: Table) -> pd.DataFrame:
-    """Return which cells hold the best value of their data set, where rows differ."""
+    """Return a bool frame that is True for the best value of each data set in each column, if rows differ."""
     frame = table.frame
     best = pd.DataFrame(False, index=frame.index, columns=frame.columns)
     for column, direction in table.better.items():

@@ -1,4 +1,4 @@
-"""Tables in a terminal: what matters most fits, and numbers are never cut."""
+"""Tables in a terminal. If the terminal is too narrow, the least important columns are left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rclicks.reports.formats import rounded
 __all__ = ["best_cells", "print_table"]
 
 _NAMES = ("run", "dataset", "model", "user", "group")
-# What a narrow terminal can do without, the first to go first.
+# Columns that are left out in a narrow terminal, in this order.
 _DISPENSABLE = (
     r"Δ(SB|GR|HH) NoF",
     r"± NoF",
@@ -68,25 +68,25 @@ _DISPENSABLE = (
     r"95 % CI",
 )
 _SHORTEST_NAME = 20
-_SAID = {"dataset": "data set", "reference": "reference"}
+_TITLE_NAMES = {"dataset": "data set"}
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print a table for people.
+    """Print a table in a terminal.
 
-    Columns that say the same in every row stand in the title, the best value of each data set is bold, and where the
-    terminal is too narrow the least important columns are left out and named. Names may fold, numbers never.
+    Columns with one value in all rows are moved to the title. The best value of each data set is bold. If the terminal
+    is too narrow, the least important columns are left out, and a note lists them. Names may be folded, numbers not.
     """
     frame = rounded(table)
     same = [c for c in ("run", "dataset", "user", "group", "reference") if c in frame and frame[c].nunique() == 1]
-    words = "".join(f", {_SAID.get(c, c)} {frame[c].iloc[0]}" for c in same)
+    words = "".join(f", {_TITLE_NAMES.get(c, c)} {frame[c].iloc[0]}" for c in same)
     frame = frame.drop(columns=same)
-    gone: list[str] = []
+    hidden: list[str] = []
     for pattern in _DISPENSABLE:
         if _needed(frame) <= console.width:
             break
         out = [c for c in frame.columns if re.fullmatch(pattern, c)]
-        frame, gone = frame.drop(columns=out), gone + out
+        frame, hidden = frame.drop(columns=out), hidden + out
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in frame.columns:
         if _folds(frame, column):
@@ -100,14 +100,14 @@ def print_table(table: Table, console: Console) -> None:
         grid.add_row(*(Text(frame.loc[i, c], style="bold green" if (i, c) in best else "") for c in frame.columns))
     console.print(Text(table.title + words, style="bold"))
     console.print(grid)
-    notes = [f"not shown in {console.width} columns: {', '.join(gone)}"] if gone else []
+    notes = [f"not shown at a width of {console.width} characters: {', '.join(hidden)}"] if hidden else []
     for note in (*table.notes, *notes):
-        loud = any(w in note for w in ("SYNTHETIC", "failed", "not trained on", "overlaps", "has only"))
-        console.print(Padding(Text(f"- {note}", style="yellow" if loud else "dim"), (0, 0)), soft_wrap=False)
+        warning = any(w in note for w in ("SYNTHETIC", "failed", "not trained on", "overlaps", "has only"))
+        console.print(Padding(Text(f"- {note}", style="yellow" if warning else "dim"), (0, 0)), soft_wrap=False)
 
 
 def best_cells(table: Table) -> set[tuple[Any, str]]:
-    """Return (row, column) of the best values of each data set, where rows differ."""
+    """Return (row, column) of the best values of each data set, if rows differ."""
     best: set[tuple[Any, str]] = set()
     frame = table.frame
     parts = [p for _, p in frame.groupby("dataset", sort=False)] if "dataset" in frame else [frame]
@@ -120,7 +120,7 @@ def best_cells(table: Table) -> set[tuple[Any, str]]:
 
 
 def _folds(frame: Any, column: str) -> bool:
-    """Tell whether a column holds words, which may fold, and not numbers, or names of metrics to be typed again."""
+    """Return whether a column may be folded: it contains words, but not names of metrics, which users copy."""
     return column in _NAMES or (column != "metric" and bool(frame[column].str.contains("[A-Za-z]{3}").any()))
 
 
@@ -129,7 +129,7 @@ def _width(frame: Any, column: str) -> int:
 
 
 def _needed(frame: Any) -> int:
-    """Return the columns of the terminal that a table needs if long names fold."""
+    """Return the width in characters that a table needs if long names are folded."""
     folding = [_folds(frame, c) for c in frame.columns]
     widths = [
         min(_width(frame, c), _SHORTEST_NAME) if f else _width(frame, c) for c, f in zip(frame, folding, strict=True)

@@ -1,1 +1,1 @@
-"""Who places the next interaction: the contract, the robot, boxes and recorded people."""
+"""Users, which place the interactions: the contract, simulated users and recorded users."""

@@ -1,9 +1,9 @@
-"""The box user: a tight or jittered box around the object, then clicks of the base rule if wanted.
+"""The box user: a tight or jittered box around the object, then optionally clicks of the base rule.
 
-Many medical models (MedSAM, LiteMedSAM) were trained on boxes with every side moved by a few pixels; the growing
-jitter is their axis of robustness, as click groups are for click models (Ma et al., MedSAM, 2024).
+Many medical models (MedSAM, LiteMedSAM) were trained on boxes whose sides are shifted by a few pixels (Ma et al.,
+MedSAM, 2024). Boxes with different jitter measure how robust such a model is, as click groups do for clicks.
 
-The groups are named ``j0``, ``j5`` ... after the largest shift in pixels.
+The groups are named ``j0``, ``j5`` and so on, after the largest shift in pixels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["CARDS", "BoxUser", "jittered_box", "load"]
 CARDS = (
     UserCard(
         name="box",
-        summary="a box around the object, tight or with jittered sides, then base-rule clicks if wanted",
+        summary="a box around the object, tight or with jittered sides, then optionally clicks of the base rule",
         source="Ma et al. 2024 (MedSAM)",
         citation="Ma et al.: Segment anything in medical images, Nature Communications 2024",
         dims=(2, 3),
@@ -37,9 +37,18 @@ CARDS = (
 
 
 def jittered_box(window: tuple[slice, ...], shape: tuple[int, ...], jitter: int, rng: np.random.Generator) -> Box:
-    """Return the box `window` with every side moved by a whole number of pixels, uniform in -jitter..jitter.
+    """Return a box with randomly shifted sides.
 
-    Sides stay inside the image of `shape` and at least one pixel apart from crossing.
+    Parameters
+    ----------
+    window : tuple of slice
+        The tight box, one slice for each axis, in pixels and array order.
+    shape : tuple of int
+        Shape of the image. The sides stay inside the image.
+    jitter : int
+        Largest shift in pixels. The shift of each side is a whole number, uniform in -jitter..jitter. Sides that cross
+        are swapped, so that the box contains at least one pixel.
+    rng : numpy.random.Generator
 
     >>> jittered_box((slice(2, 5), slice(3, 9)), (10, 10), 0, np.random.default_rng(0))
     Box(low=(2, 3), high=(4, 8), positive=True)
@@ -49,7 +58,7 @@ def jittered_box(window: tuple[slice, ...], shape: tuple[int, ...], jitter: int,
     for axis, (side, length) in enumerate(zip(window, shape, strict=True)):
         first = int(np.clip(side.start + shifts[axis, 0], 0, length - 1))
         last = int(np.clip(side.stop - 1 + shifts[axis, 1], 0, length - 1))
-        if last < first:  # a jitter larger than the object may cross the sides
+        if last < first:  # the sides can cross if the jitter is larger than the object
             first, last = last, first
         low.append(first)
         high.append(last)
@@ -69,15 +78,15 @@ class BoxUser(User):
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """A box, and clicks if there are to be any."""
+        """Kinds of interaction that this user makes: a box, and clicks if `clicks` is above 0."""
         return ("box", "click") if self._clicks else ("box",)
 
     def trajectories(self, sample: Sample, target: Target) -> Sequence[TrajectorySpec]:
-        """Return one seat a jitter and replicate; a tight box needs only one replicate."""
+        """Return one trajectory for each jitter and replicate. A tight box has only one replicate."""
         return [TrajectorySpec(f"j{j}", k) for j in self._jitters for k in range(self._replicates if j else 1)]
 
     def next(self, view: View) -> Interaction | None:
-        """Return the box in the first round, then clicks of the base rule, then stop."""
+        """Return the box in the first round, then clicks of the base rule, then None."""
         if not view.history:
             window = view.reference.window
             if window is None:
@@ -97,12 +106,12 @@ def load(
 
     Parameters
     ----------
-    jitters : sequence of int, or one int
-        Largest shift of a side in pixels; one group each.
+    jitters : sequence of int, or int
+        Largest shifts of a side in pixels; each is one group.
     replicates : int
-        Repetitions of each jittered group.
+        Number of trajectories of each group with a jitter above 0.
     clicks : int
-        Clicks of the base rule after the box.
+        Number of clicks of the base rule after the box.
 
     Raises
     ------

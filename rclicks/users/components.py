@@ -1,7 +1,7 @@
-"""Errors of a volume: which voxels are wrong, the largest connected piece of them, and how deep it is.
+"""Error voxels of a volume, their largest connected component, and clicks at its deepest voxel.
 
-Everything works on crops: the truth and the prediction are only looked at inside the window that holds both, and a
-piece only inside its own.
+To save memory and time, all functions work on crops: the reference mask and the prediction are cropped to the window
+that contains both, and a component is cropped to its bounding box.
 
 >>> error = np.zeros((1, 7, 7), bool); error[0, 1:6, 1:6] = True
 >>> piece = largest_component(error)
@@ -42,24 +42,24 @@ __all__ = [
 
 Point = tuple[int, ...]
 
-PUBLISHED_SEED = 42  # the challenge reseeds NumPy's global generator with it before each click
-PUBLISHED_LIMIT = 60_000_000  # voxels of the padded crop above which the challenge halves its resolution
-CC3D = {1: 6, 2: 18, 3: 26}  # reach -> its name of a neighbourhood of a voxel
-CHUNK = 1 << 22  # labels counted at a time
+PUBLISHED_SEED = 42  # the challenge seeds NumPy's global generator with this number before each click
+PUBLISHED_LIMIT = 60_000_000  # the challenge halves the resolution of a padded crop with more voxels
+CC3D = {1: 6, 2: 18, 3: 26}  # reach -> number of neighbours of a voxel, as cc3d calls it
+CHUNK = 1 << 22  # number of labels that are counted at a time, to limit memory
 
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """A connected piece of a mask.
+    """A connected component of a mask.
 
     Attributes
     ----------
     low : tuple of int
-        First index of the crop in the array that the piece was found in.
+        Index of the first voxel of the crop in the whole array.
     mask : bool array
-        The piece, cropped to its bounding box; contiguous, its own memory.
+        The component, cropped to its bounding box; a contiguous copy.
     positive : bool
-        True if it is a piece of what was missed, False if of what is wrongly there.
+        True for a component of false negatives, False for a component of false positives.
     """
 
     low: Point
@@ -74,15 +74,16 @@ class Component:
 
 @dataclass(frozen=True, eq=False)
 class Errors:
-    """The error voxels inside the window that holds truth and prediction; ignored voxels are none of them.
+    """The error voxels inside the window that contains reference mask and prediction.
 
     Attributes
     ----------
     low : tuple of int
-        First index of the window in the whole array.
+        Index of the first voxel of the window in the whole array.
     error : bool array
+        True for error voxels. Ignored voxels are no errors.
     truth : bool array
-        The truth in the window, which tells missed voxels from wrong ones.
+        The reference mask in the window, which separates false negatives from false positives.
     """
 
     low: Point
@@ -91,12 +92,12 @@ class Errors:
 
     @property
     def false_negatives(self) -> Mask:
-        """Truth that is not predicted (a new array)."""
+        """Voxels of the reference mask that are not predicted; a new bool array."""
         return self.error & self.truth
 
     @property
     def false_positives(self) -> Mask:
-        """Prediction that is not true (a new array)."""
+        """Voxels of the prediction outside the reference mask; a new bool array."""
         return self.error & ~self.truth
 
     @property
@@ -105,7 +106,7 @@ class Errors:
         return bool(self.error.any())
 
     def without(self, points: Iterable[Point]) -> Errors:
-        """Return the errors less single voxels, given as indices of the whole array."""
+        """Return the errors without some voxels, which are given as indices of the whole array."""
         inside = [p for p in (tuple(np.subtract(q, self.low)) for q in points) if _within(p, self.error.shape)]
         if not inside:
             return self
@@ -115,7 +116,7 @@ class Errors:
 
 
 def errors_of(reference: TargetReference, prediction: Mask) -> Errors | None:
-    """Return the errors of a prediction, or None if there are none."""
+    """Return the errors of a prediction, a bool array of the shape of the reference mask; None without errors."""
     window = widen(reference.window, bounding_box(prediction))
     if window is None:
         return None
@@ -130,19 +131,25 @@ def errors_of(reference: TargetReference, prediction: Mask) -> Errors | None:
 def label(
     mask: Mask, reach: int | None = None, library: Literal["cc3d", "scipy"] | None = None
 ) -> tuple[NDArray[Any], int]:
-    """Return (labels, number of labels) of the connected pieces of a 2-D or 3-D mask.
+    """Return (labels, number of labels) of the connected components of a 2-D or 3-D mask.
 
     Parameters
     ----------
     mask : bool array
     reach : int or None
-        How many axes neighbours may differ in: 1 for faces (6 neighbours in a volume), 2 for edges (18), 3 for
-        corners (26); None for all of them.
+        Number of axes along which neighbours may differ: 1 for faces (6 neighbours in a volume), 2 for edges (18), 3
+        for corners (26); None for all axes.
     library : {"cc3d", "scipy"} or None
-        What labels a volume; None takes cc3d (connected-components-3d), which is faster and smaller, if it is
-        installed. Both give the same numbers: pieces are counted in the order of their first voxel in C order. Images
-        and volumes with a side of 1 are left to SciPy: cc3d 4.1.1 counts the pieces of images in another order, and
-        fails on some images and on some lines of voxels.
+        Library for volumes. None takes cc3d (connected-components-3d), which is faster and needs less memory, if it is
+        installed. Both libraries give the same numbers: components are numbered in the order of their first voxel in C
+        order. SciPy is always used for images and for volumes with a side of 1, because cc3d 4.1.1 numbers components
+        of images in another order and fails for some images and some lines of voxels.
+
+    Returns
+    -------
+    labels : integer array of the shape of `mask`
+        0 outside the mask, 1..n for the components.
+    n : int
     """
     mask = np.ascontiguousarray(mask)
     reach = mask.ndim if reach is None else reach
@@ -151,7 +158,7 @@ def label(
     if library is None:
         library = "cc3d" if importlib.util.find_spec("cc3d") is not None else "scipy"
     if library == "cc3d" and mask.ndim == 3 and min(mask.shape) > 1:
-        cc3d: Any = importlib.import_module("cc3d")  # by name: type checkers need not have it
+        cc3d: Any = importlib.import_module("cc3d")  # imported by name, so that type checkers do not need the package
         return cc3d.connected_components(mask, connectivity=CC3D[reach], return_N=True)
     labels, count = ndimage.label(mask, ndimage.generate_binary_structure(mask.ndim, reach))
     return labels, int(count)
@@ -160,10 +167,11 @@ def label(
 def largest_component(
     mask: Mask, reach: int | None = None, library: Literal["cc3d", "scipy"] | None = None
 ) -> Component | None:
-    """Return the connected piece with most voxels; of equals the one whose first voxel comes first in C order.
+    """Return the connected component with most voxels; None if the mask is empty.
 
-    That is what ``bincount(labels).argmax()`` picks, with the labels of cc3d as well as with those of SciPy. `low` is
-    an index of `mask`. None if the mask is empty. See `label` for the other parameters.
+    Among components of equal size, the one whose first voxel comes first in C order is returned. This is also the
+    result of ``bincount(labels).argmax()`` with the labels of cc3d or SciPy. `Component.low` is an index of `mask`. See
+    `label` for the other parameters.
     """
     window = bounding_box(mask)
     if window is None:
@@ -171,27 +179,28 @@ def largest_component(
     labels, count = label(mask[window], reach, library)
     flat = labels.reshape(-1)
     sizes = np.zeros(count + 1, np.int64)
-    step = max(CHUNK, count)  # bincount makes 8-byte numbers of what it counts
+    step = max(CHUNK, count)  # bincount converts its input to 8-byte integers
     for start in range(0, flat.size, step):
         sizes += np.bincount(flat[start : start + step], minlength=count + 1)
     sizes[0] = 0
     piece = labels == sizes.argmax()
     del labels, flat
     inner = bounding_box(piece)
-    assert inner is not None  # noqa: S101 - a label has a voxel
+    assert inner is not None  # noqa: S101 - every component has a voxel
     low = tuple(a.start + b.start for a, b in zip(window, inner, strict=True))
     return Component(low, piece[inner].copy())
 
 
 def largest_error(errors: Errors, reach: int | None = None) -> Component | None:
-    """Return the largest piece of missed or of wrong voxels, with its sign and its place in the whole array.
+    """Return the largest component of false negatives or false positives; None if there are no errors.
 
-    Missed and wrong voxels that touch are two pieces. Of equals the missed one is taken. All voxels of a volume have
-    one size, so that the most voxels are the most cubic millimetres as well.
+    False negatives and false positives that touch are two components. Among components of equal size, the one of false
+    negatives is returned. All voxels of a volume have the same size, so the component with most voxels also has the
+    largest volume in mm3. `Component.low` is an index of the whole array.
     """
     false_negatives = largest_component(errors.false_negatives, reach)
     size = 0 if false_negatives is None else false_negatives.size
-    # A mask with no more voxels than the piece found already cannot have a larger one.
+    # A mask that has at most as many voxels as the component found so far cannot contain a larger one.
     false_positives = (
         largest_component(errors.false_positives, reach) if np.count_nonzero(errors.false_positives) > size else None
     )
@@ -203,17 +212,18 @@ def largest_error(errors: Errors, reach: int | None = None) -> Component | None:
 
 
 def challenge_click(errors: Errors, limit: int = PUBLISHED_LIMIT) -> Click | None:
-    """Return the click of the CVPR 2025 MedSegFM challenge, with its flaws.
+    """Return the click of the CVPR 2025 MedSegFM challenge, with its flaws; None if there are no errors.
 
-    Missed and wrong voxels that touch are one piece, distances are in voxels, and among the deepest voxels of the
-    largest piece (26 neighbours) one is drawn with the seed 42. The same errors give the same click, even if that was
-    placed before.
+    False negatives and false positives that touch are one component. Distances are in voxels. One of the deepest voxels
+    of the largest component (26 neighbours) is drawn with the seed 42. Equal errors give equal clicks, so a click may
+    repeat an earlier one.
 
     Parameters
     ----------
     errors : Errors
     limit : int
-        Largest crop, with a margin of a quarter, that is not halved in resolution.
+        Number of voxels of the component's bounding box with a margin of a quarter of each side. The resolution of
+        larger boxes is halved.
 
     Source: JunMa11/CVPR-MedSegFMCompetition, CVPR25_iter_eval.py (2025).
     """
@@ -230,10 +240,11 @@ def challenge_click(errors: Errors, limit: int = PUBLISHED_LIMIT) -> Click | Non
 
 
 def _deepest_blocks(mask: Mask, margin: Sequence[int]) -> Mask:
-    """Return the voxels of `mask` in the 2 x 2 x 2 blocks of its framed crop that lie deepest among such blocks.
+    """Return the voxels of `mask` that lie in its deepest 2 x 2 x 2 blocks, as a bool array.
 
-    A block counts if any of its voxels does. With a margin of one voxel the first blocks reach into the mask, and the
-    array's end is no outside then: as published.
+    The mask is padded and divided into blocks. A block belongs to the object if any of its voxels does. With a margin
+    of one voxel the first blocks contain voxels of the mask, and the region beyond the border of the array does not
+    count as outside. The published code has the same flaw.
     """
     framed = np.pad(mask, [(m, m + (n % 2)) for n, m in zip(mask.shape, margin, strict=True)])
     blocks = np.zeros(tuple(n // 2 for n in framed.shape), bool)
@@ -252,8 +263,19 @@ def corrected_click(
 ) -> Click | None:
     """Return the click in the middle of the largest error; None if all error voxels were clicked.
 
-    Missed and wrong voxels are separate pieces, distances are in mm, and of the deepest voxels the first in C order is
-    taken. A voxel clicked before, of either sign, cannot be chosen: the next deepest is, or the next largest piece.
+    False negatives and false positives form separate components. The click is on the deepest voxel of the largest
+    component; of equal voxels the first in C order is taken. A voxel that was clicked before, with either sign, is
+    skipped. If all voxels of a component were clicked, the next largest component is used.
+
+    Parameters
+    ----------
+    errors : Errors
+    spacing : (3,) sequence of float
+        Size of a voxel in mm, in array order; distances are in mm.
+    clicked : sequence of (z, row, column)
+        Voxels of the whole array that were clicked before.
+    reach : int or None
+        See `label`.
     """
     while True:
         piece = largest_error(errors, reach)
@@ -266,7 +288,7 @@ def corrected_click(
 
 
 def _click_at(flat: int, piece: Component, errors: Errors | None) -> Click:
-    """Return the click at a flat index of a piece; if `errors` are given, the piece lies in their window."""
+    """Return the click at a flat index of a component. With `errors`, the component is relative to their window."""
     inside = tuple(int(i) for i in np.unravel_index(flat, piece.mask.shape))
     point = tuple(a + b for a, b in zip(inside, piece.low, strict=True))
     if errors is None:

@@ -1,6 +1,7 @@
-"""What a user and its module must do: look at the target and the present prediction, and act or stop.
+"""The contract of users: a user sees the target and the present prediction, and returns an interaction or stops.
 
-`User` is the live object, `UserModule` the module that makes it: one file or one folder of ``users/``.
+`User` is the object that places interactions. `UserModule` is the module that builds it: one file or one folder in
+``users/``.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ __all__ = ["TrajectorySpec", "User", "UserModule", "View"]
 
 @dataclass(frozen=True)
 class TrajectorySpec:
-    """One trajectory that a user wants to play on a target.
+    """One trajectory of a user on a target.
 
     Attributes
     ----------
     group : str
-        Click group (G1..G10), jitter level or recorded person; "" where the user has none.
+        Click group (G1..G10), jitter level or recorded person; "" if the user has no groups.
     replicate : int
-        0-based repetition with fresh random numbers.
+        0-based number of the replicate. Each replicate has new random numbers.
     """
 
     group: str = ""
@@ -43,22 +44,24 @@ class TrajectorySpec:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """All that a user sees before acting.
+    """Everything that a user sees before it places an interaction.
 
     Attributes
     ----------
     sample : Sample
         The image with all its targets.
     target : Target
+        The object to segment.
     reference : TargetReference
-        The followed rater's mask with cached crops; `facts.mask` is (H, W) or (Z, H, W) bool, `facts.ignore` bool or
-        None, `facts.spacing` the voxel size in mm.
-    prediction : bool array of the target's shape
-        All False before the first interaction.
+        The followed reference mask with cached crops: `mask` is a (H, W) or (Z, H, W) bool array, `ignore` a bool array
+        of the same shape or None, and `spacing` the size of a pixel or voxel in mm.
+    prediction : bool array
+        The last prediction, with the shape of the reference mask. All False before the first interaction.
     history : tuple of Interaction
-    trajectory : Seat
+        The interactions of this trajectory so far.
+    trajectory : TrajectorySpec
     rng : numpy.random.Generator
-        Keyed by (seed, data set, sample, object, rater, user, group, replicate, round); fresh each round.
+        New generator in each round, keyed by (seed, data set, sample, object, rater, user, group, replicate, round).
     """
 
     sample: Sample
@@ -71,22 +74,22 @@ class View:
 
     @property
     def round(self) -> int:
-        """1-based number of the interaction about to be placed."""
+        """1-based number of the interaction that the user places next."""
         return len(self.history) + 1
 
 
 class User(ABC):
-    """Whoever places the next interaction. Stateless: everything comes with the view.
+    """A user places interactions. It stores nothing between rounds, because the view contains everything.
 
     Attributes
     ----------
     card : UserCard
     options : mapping of str to value
-        As passed and by default; empty by default.
+        All options with their values; empty by default.
     source : ClickMapProvider or None
-        The click model that it asks.
+        Source of click maps; None for users without a click model.
     rounds : int or None
-        Most interactions of a trajectory; None for the protocol's whole budget.
+        Maximum number of interactions of a trajectory; None for the budget of the protocol.
     """
 
     card: UserCard
@@ -96,20 +99,20 @@ class User(ABC):
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """Axes of the images that it can look at: 2 for images, 3 for volumes."""
+        """Numbers of axes that it supports: 2 for images, 3 for volumes."""
         return self.card.dims
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """Kinds of interaction that it makes with its options."""
+        """Kinds of interaction that it makes with its present options, such as "click"."""
         return self.card.prompts
 
     def identity(self) -> dict[str, Any]:
-        """Return what decides the clicks beside the options: digests of files, weights of a click model."""
+        """Return what decides the clicks in addition to the options: hashes of files, weights of click models."""
         return {}
 
     def trajectories(self, sample: Sample, target: Target) -> Sequence[TrajectorySpec]:
-        """Return the trajectories to play on `target`; one by default."""
+        """Return the trajectories of this user on `target`; one by default."""
         return (TrajectorySpec(),)
 
     @abstractmethod
@@ -117,19 +120,19 @@ class User(ABC):
         """Return the next interaction, or None to stop."""
 
     def next_batch(self, views: Sequence[View]) -> list[Interaction | None]:
-        """Answer several views at once; override where work can be shared (one batched click map)."""
+        """Return the next interaction, or None to stop, of each view. Override this if several views can share work."""
         return [self.next(view) for view in views]
 
 
 class UserModule(Protocol):
-    """The module of a family of users: its cards, and the function that the engine calls in it. Both are required.
+    """The module of a family of users: its cards and the function `load`, which the engine calls. Both are required.
 
     `rclicks.hooks` explains which arguments are passed.
 
     Attributes
     ----------
     CARDS : tuple of UserCard
-        Calls of `rclicks.cards.UserCard` with literal arguments; read without importing the module.
+        Calls of `rclicks.cards.UserCard` with literal arguments. They are read without importing the module.
     """
 
     CARDS: tuple[UserCard, ...]
@@ -143,7 +146,7 @@ class UserModule(Protocol):
         click_models: Callable[[str, str | None], ClickMapProvider] | None = None,
         **options: Any,
     ) -> User:
-        """Build a user. Called in the planning process and once in each worker process.
+        """Build a user. The engine calls this in the planning process and once in each worker process.
 
         Parameters
         ----------
@@ -152,10 +155,11 @@ class UserModule(Protocol):
         protocol : rclicks.protocol.Protocol
             Rules of the run.
         checkpoint : str
-            Passed on request, and only if the spec has one: weights of the click model that the user asks. The engine
-            refuses a checkpoint for a user that does not name the parameter.
+            Weights of the click model. Passed only if the function has this parameter and the spec has a checkpoint.
+            If the function does not have it, a checkpoint in the spec is an error.
         click_models : callable (name, checkpoint) -> ClickMapProvider
-            Passed on request. Through it all users of a worker share click models and their maps.
+            Function that returns the provider of a click model. Passed only if the function has this parameter. All
+            users of a worker share click models and their maps.
         **options
             Options of the spec.
 

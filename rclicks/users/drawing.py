@@ -1,7 +1,7 @@
-"""What people draw in one slice of a volume: scribbles, lassos and boxes, all at the largest error.
+"""Interactions that are drawn in one slice of a volume: scribbles, lassos and boxes at the largest error.
 
-A slice is found first: that in which the largest piece of the error has most of its voxels. What is drawn there is a
-2-D mask, which is then cropped and given its third axis of length one.
+A scribble or lasso is drawn in the slice in which the largest component of the error has most voxels. It is a 2-D mask,
+which is cropped and gets a third axis of length one.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ Kind = TypeVar("Kind", bound=Drawing)
 
 
 def best_slice(piece: Component, spacing: Sequence[float], axis: int | None = 0) -> tuple[int, int]:
-    """Return (axis, index in the whole array) of the slice in which a piece is largest.
+    """Return (axis, index in the whole array) of the slice in which a component has the largest area.
 
     Parameters
     ----------
     piece : Component
-        Its `low` is an index of the whole array.
-    spacing : sequence of float
-        mm; weighs slices across different axes by their area.
+        Component whose `low` is an index of the whole array.
+    spacing : (3,) sequence of float
+        Size of a voxel in mm, in array order.
     axis : int or None
-        Slices across this array axis only; None for all three. The first of equals wins.
+        Array axis across which slices are considered; None for all three axes. Of equal slices the first is returned.
     """
     found = []
     for across in range(3) if axis is None else (axis,):
@@ -54,7 +54,7 @@ def best_slice(piece: Component, spacing: Sequence[float], axis: int | None = 0)
         at = int(counts.argmax())
         pixel = math.prod(s for a, s in enumerate(spacing) if a != across)
         found.append((float(counts[at]) * pixel, across, at + piece.low[across]))
-    _, across, at = max(found, key=lambda f: f[0])  # max takes the first of equals
+    _, across, at = max(found, key=lambda f: f[0])  # max returns the first of equal slices
     return across, at
 
 
@@ -67,23 +67,24 @@ def scribble(
     warp: float = 0.0,
     rng: np.random.Generator | None = None,
 ) -> Scribble:
-    """Draw along the middle of a piece of the error, in the slice where it is largest; never leaves the piece.
+    """Return a scribble along the middle of a component of the error, in the slice where the component is largest.
 
     Parameters
     ----------
     piece : Component
-        A piece of missed voxels (positive scribble) or of wrong ones (negative).
+        Component of false negatives (positive scribble) or of false positives (negative scribble).
     spacing : (3,) sequence of float
-        mm.
+        Size of a voxel in mm, in array order.
     axis : int or None
         See `best_slice`.
     thickness : int
-        Width of the pen in voxels; what would leave the piece is cut off.
+        Width of the pen in voxels. Parts of the line outside the component are removed.
     warp : float
-        How far the hand strays from the centre line at most, in voxels; then `rng` is needed.
+        Largest deviation from the centre line in voxels; values above 0 need `rng`.
+    rng : numpy.random.Generator or None
     """
     across, at = best_slice(piece, spacing, axis)
-    # If the slice cuts the piece in several parts, the line is drawn in the largest.
+    # The component can have several parts in this slice. The line is drawn in the largest part.
     part = largest_component(_plane(piece.mask, across, at - piece.low[across]))
     assert part is not None  # noqa: S101 - the best slice is not empty
     plane_spacing = [s for a, s in enumerate(spacing) if a != across]
@@ -91,19 +92,26 @@ def scribble(
     pen = np.ones((thickness, thickness), bool)
     drawn = ndimage.binary_dilation(_marked(line, part.mask), pen) & part.mask
     if warp > 0 and rng is not None:
-        strayed = ndimage.binary_dilation(_marked(warped(line, warp, rng), part.mask), pen) & part.mask
-        drawn = strayed if strayed.any() else drawn
+        deviated = ndimage.binary_dilation(_marked(warped(line, warp, rng), part.mask), pen) & part.mask
+        drawn = deviated if deviated.any() else drawn
     low = [i for a, i in enumerate(piece.low) if a != across]
     corner = (part.low[0] + low[0], part.low[1] + low[1])
     return _in_volume(Scribble, drawn, corner, across, at, positive=piece.positive)
 
 
 def centre_line(section: Mask, spacing: Sequence[float]) -> NDArray[np.int64]:
-    """Return the (n, 2) pixels, end to end, of the line through the middle of a connected 2-D mask.
+    """Return the (n, 2) int64 pixels (row, column) of the line through the middle of a connected 2-D mask, in order.
 
-    It is the longest path of the skeleton. A skeleton shorter than the mask is deep says nothing about its shape (that
-    of a disc is a dot): then the line is the longest row or column through the deepest pixel in which all pixels are
-    at least half as deep.
+    The line is the longest path in the skeleton. If this path is shorter than the depth of the mask, it does not show
+    the shape of the mask; for example, the skeleton of a disc is a point. Then the line is the longest row or column
+    segment through the deepest pixel whose pixels are at least half as deep.
+
+    Parameters
+    ----------
+    section : (H, W) bool array
+        A connected mask that is not empty.
+    spacing : (2,) sequence of float
+        Size of a pixel along (row, column) in mm.
     """
     from skimage.morphology import skeletonize
 
@@ -127,14 +135,17 @@ def centre_line(section: Mask, spacing: Sequence[float]) -> NDArray[np.int64]:
 
 
 def _longest_path(skeleton: Mask, spacing: Sequence[float]) -> NDArray[np.int64]:
-    """Return the (n, 2) pixels of a shortest way between two far ends of a skeleton: farthest of the farthest."""
+    """Return the (n, 2) pixels of a shortest path between two distant ends of a skeleton, in order.
+
+    The first end is the pixel farthest from an arbitrary pixel. The second end is the pixel farthest from the first.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import dijkstra
 
     points = np.argwhere(skeleton)
     if len(points) < 2:
         return points
-    number = np.full(tuple(n + 2 for n in skeleton.shape), -1)  # framed, so that no neighbour is beyond the edge
+    number = np.full(tuple(n + 2 for n in skeleton.shape), -1)  # padded, so that every pixel has all neighbours
     number[1:-1, 1:-1][skeleton] = np.arange(len(points))
     ends, lengths = [], []
     for step in ((0, 1), (1, -1), (1, 0), (1, 1)):
@@ -158,33 +169,45 @@ def _longest_path(skeleton: Mask, spacing: Sequence[float]) -> NDArray[np.int64]
 
 
 def warped(line: NDArray[np.int64], amplitude: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the pixels of a line of (n, 2) pixels that strays smoothly by at most `amplitude` pixels along each axis.
+    """Return the pixels of a line after a smooth random deviation.
 
-    Pixels may lie outside of the image.
+    Parameters
+    ----------
+    line : (n, 2) int64 array
+        Pixels (row, column) of the line, in order.
+    amplitude : float
+        Largest deviation along each axis in pixels.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (m, 2) int64 array
+        Pixels of the new line, in order. They can lie outside the image.
     """
     from skimage.draw import line as straight
 
     noise = rng.standard_normal((len(line), 2))
     smooth = ndimage.gaussian_filter1d(noise, max(1.0, len(line) / 8), axis=0, mode="nearest")
-    stray = amplitude * rng.random() / max(float(np.abs(smooth).max()), np.finfo(float).tiny)
-    corners = np.rint(line + smooth * stray).astype(np.int64)
+    scale = amplitude * rng.random() / max(float(np.abs(smooth).max()), np.finfo(float).tiny)
+    corners = np.rint(line + smooth * scale).astype(np.int64)
     pieces = [np.stack(straight(*a, *b), axis=1) for a, b in pairwise(corners)]
     return np.concatenate([corners[:1], *pieces])
 
 
 def lasso(piece: Component, reference: TargetReference, *, axis: int | None = 0, dilation: int = 1) -> Lasso:
-    """Draw around a piece of the error, in the slice where it is largest, and fill the outline.
+    """Return a filled outline around a component of the error, in the slice where the component is largest.
 
     Parameters
     ----------
     piece : Component
-        Missed voxels: the lasso is positive and goes around the object's parts in the slice that the piece touches.
-        Wrong voxels: it is negative and goes around the piece, and no voxel of the object is in it.
+        Component of the error. For false negatives the lasso is positive and surrounds the parts of the object in the
+        slice that the component touches. For false positives the lasso is negative, surrounds the component and
+        contains no voxel of the object.
     reference : TargetReference
     axis : int or None
         See `best_slice`.
     dilation : int
-        How far a positive lasso stays outside of the object, in voxels.
+        Distance of a positive lasso from the object in voxels.
     """
     across, at = best_slice(piece, reference.spacing, axis)
     truth = _plane(reference.mask, across, at)
@@ -207,16 +230,34 @@ def lasso(piece: Component, reference: TargetReference, *, axis: int | None = 0,
 
 
 def key_slices(truth: Mask, axis: int, count: int) -> list[int]:
-    """Return at most `count` slices of those that hold the object, equally spaced from the first to the last."""
+    """Return the indices of at most `count` slices with the object, equally spaced from the first to the last.
+
+    Parameters
+    ----------
+    truth : bool array
+        Reference mask.
+    axis : int
+        Array axis across which slices are considered.
+    count : int
+        Maximum number of slices; 1 gives the middle slice.
+    """
     held = np.flatnonzero(truth.any(axis=tuple(a for a in range(truth.ndim) if a != axis)))
     places = np.rint(np.linspace(0, len(held) - 1, count)).astype(int) if count > 1 else np.array([len(held) // 2])
     return [int(held[i]) for i in np.unique(places)] if len(held) else []
 
 
 def worst_slice(errors: Errors, truth: Mask, axis: int, taken: Collection[int]) -> int | None:
-    """Return the slice with most error voxels among those that hold the object and are not `taken`; None if none.
+    """Return the index of the slice with most error voxels, or None if no slice is left.
 
-    The first of equals wins.
+    Parameters
+    ----------
+    errors : Errors
+    truth : bool array
+        Reference mask. Only slices that contain the object are considered.
+    axis : int
+        Array axis across which slices are considered. Of equal slices the first is returned.
+    taken : collection of int
+        Slices that are not considered.
     """
     others = tuple(a for a in range(truth.ndim) if a != axis)
     counts = np.zeros(truth.shape[axis], np.int64)
@@ -229,10 +270,13 @@ def worst_slice(errors: Errors, truth: Mask, axis: int, taken: Collection[int]) 
 
 
 def slice_box(truth: Mask, axis: int, at: int, jitter: int, rng: np.random.Generator) -> Box:
-    """Return the box around the object's section in a slice, each side moved by at most `jitter` voxels."""
+    """Return the box around the object in slice `at` across `axis`; each side is shifted by at most `jitter` voxels.
+
+    See `rclicks.users.box.jittered_box`. The slice must contain the object.
+    """
     plane = _plane(truth, axis, at)
     window = bounding_box(plane)
-    assert window is not None  # noqa: S101 - callers ask for slices that hold the object
+    assert window is not None  # noqa: S101 - callers pass slices that contain the object
     flat = jittered_box(window, plane.shape, jitter, rng)
     return Box(_with(flat.low, axis, at), _with(flat.high, axis, at))
 
@@ -240,17 +284,17 @@ def slice_box(truth: Mask, axis: int, at: int, jitter: int, rng: np.random.Gener
 def middle_slice_box(truth: Mask, growth: int, rng: np.random.Generator) -> Box | None:
     """Return the box of the CVPR 2025 MedSegFM challenge; None if there is no object.
 
-    The slice is the middle one (the later of two) of those across axis 0 that hold the object. One whole number,
-    uniform in 0..`growth`, is drawn for all four sides and scaled by the length of the axis / 256, rounded down.
+    The box is in the middle slice across axis 0 among the slices with the object (the later one of two). All four sides
+    grow by the same random whole number, uniform in 0..`growth`, times the length of the axis / 256, rounded down.
 
-    Source: JunMa11/CVPR-MedSegFMCompetition, get_boxes.py of May 2025 (earlier: slice of the median voxel).
+    Source: JunMa11/CVPR-MedSegFMCompetition, get_boxes.py of May 2025 (earlier versions: slice of the median voxel).
     """
     held = np.flatnonzero(truth.any(axis=(1, 2)))
     if not len(held):
         return None
     at = int(held[len(held) // 2])
     window = bounding_box(truth[at])
-    assert window is not None  # noqa: S101 - the slice holds the object
+    assert window is not None  # noqa: S101 - the slice contains the object
     shift = int(rng.integers(0, growth + 1))
     low, high = [at], [at]
     for side, length in zip(window, truth.shape[1:], strict=True):
@@ -266,7 +310,7 @@ def _plane(mask: Mask, axis: int, at: int) -> Mask:
 
 
 def _marked(line: NDArray[np.int64], like: Mask) -> Mask:
-    """Return a mask shaped like `like` with the pixels of a line, less those beyond its edges."""
+    """Return a mask of the shape of `like` with the pixels of a line. Pixels outside the mask are dropped."""
     inside = line[((line >= 0) & (line < like.shape)).all(axis=1)]
     marked = np.zeros_like(like)
     marked[tuple(inside.T)] = True
@@ -274,9 +318,9 @@ def _marked(line: NDArray[np.int64], like: Mask) -> Mask:
 
 
 def _in_volume(kind: type[Kind], drawn: Mask, corner: tuple[int, int], axis: int, at: int, *, positive: bool) -> Kind:
-    """Crop a 2-D drawing, whose first pixel is `corner` of its slice, and put it in slice `at` across `axis`."""
+    """Return a 2-D drawing as a drawing in slice `at` across `axis`. `corner` is the first pixel of `drawn` there."""
     window = bounding_box(drawn)
-    assert window is not None  # noqa: S101 - nobody draws nothing
+    assert window is not None  # noqa: S101 - a drawing has at least one pixel
     low = (window[0].start + corner[0], window[1].start + corner[1])
     return kind(_with(low, axis, at), np.expand_dims(drawn[window].copy(), axis), positive)
 

@@ -21,15 +21,16 @@ __all__ = ["distance_weighted_click", "uniform_click"]
 
 
 def uniform_click(errors: Errors, rng: np.random.Generator) -> Click:
-    """Return a click on one of the error voxels, all equally likely; the sign is that of the voxel."""
+    """Return a click on a random error voxel, all with equal probability. It is positive on a false negative."""
     return _click(errors.error, int(rng.integers(np.count_nonzero(errors.error))), errors)
 
 
 def distance_weighted_click(errors: Errors, rng: np.random.Generator) -> Click:
-    """Return a click on an error voxel with probability proportional to exp(D) - 1.
+    """Return a click on an error voxel with probability proportional to exp(D) - 1, as in DeepEdit.
 
-    The sign is that with more error voxels (positive if equal). D is the chessboard distance in voxels to the nearest
-    voxel that is not an error of that sign, as in DeepEdit; here the outside of the volume is none either.
+    The click is on a false negative (positive click) if there are at least as many false negatives as false positives,
+    and otherwise on a false positive (negative click). D is the chessboard distance in voxels to the nearest voxel
+    that is not an error of this kind. Unlike in DeepEdit, the region outside the volume counts as not an error.
     """
     false_negatives, false_positives = errors.false_negatives, errors.false_positives
     depth = _chessboard_depth(
@@ -44,13 +45,14 @@ def distance_weighted_click(errors: Errors, rng: np.random.Generator) -> Click:
 
 
 def _chessboard_depth(mask: Mask) -> NDArray[np.uint16]:
-    """Return the chessboard distance of each voxel to the outside of the mask: how many erosions it outlives, plus 1.
+    """Return the chessboard distance of each voxel to the outside of the mask, in voxels.
 
-    The outside of the crop is outside. SciPy's needs six times the memory.
+    The distance is the number of erosions after which the voxel is still in the mask, plus 1. The region beyond the
+    border of the crop counts as outside. The function of SciPy needs six times as much memory.
     """
     depth = mask.astype(np.uint16)
     core, room = mask, depth
-    while min(core.shape) > 2:  # the outermost layer of the crop never outlives an erosion
+    while min(core.shape) > 2:  # an erosion always removes the outermost layer of the crop
         for axis in range(3):
             lines = np.moveaxis(core, axis, 0)
             core = np.moveaxis(lines[:-2] & lines[1:-1] & lines[2:], 0, axis)
@@ -62,7 +64,7 @@ def _chessboard_depth(mask: Mask) -> NDArray[np.uint16]:
 
 
 def _click(mask: Mask, number: int, errors: Errors) -> Click:
-    """Return the click on the voxel of a mask that comes after `number` others in C order, signed by the truth."""
+    """Return the click on voxel `number` (0-based, in C order) of a mask, with the sign from the reference mask."""
     counts = np.cumsum(np.count_nonzero(mask, axis=(1, 2)))
     plane = int(np.searchsorted(counts, number, side="right"))
     before = int(counts[plane - 1]) if plane else 0

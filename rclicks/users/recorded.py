@@ -1,7 +1,7 @@
-"""Replay of recorded clicks: real people, or an earlier run.
+"""Replay of recorded clicks, for example of real people.
 
-The file is a CSV in the plain or the RClicks layout (see `rclicks.human_clicks.tables`). Each person who clicked on an
-object plays one trajectory (the group in the records) and stops after the last click.
+The file is a CSV file in one of the layouts of `rclicks.human_clicks.tables`. Each person who clicked on an object is
+one trajectory, which ends after the last click. The name of the person is the group in the records.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ CARDS = (
 
 
 class Recorded(User):
-    """Plays back what people did."""
+    """Replay the clicks of people."""
 
     def __init__(self, card: UserCard, human_clicks: HumanClicks) -> None:
         self.card, self.human_clicks = card, human_clicks
         self.options = {"file": str(human_clicks.file)}
 
     def identity(self) -> dict[str, Any]:
-        """Return the digest of the file, so that an edited file is another plan."""
+        """Return the hash of the file, so that a run with an edited file has another identity."""
         return {"sha256": self.human_clicks.digest}
 
     def trajectories(self, sample: Sample, target: Target) -> Sequence[TrajectorySpec]:
-        """Return one seat a person who clicked on this object; none if nobody did."""
+        """Return one trajectory for each person who clicked on this object; () if there is none."""
         return [TrajectorySpec(person) for person in self.human_clicks.of(sample, target)]
 
     def next(self, view: View) -> Interaction | None:
-        """Return the person's next click, or None after the last.
+        """Return the next click of the person, or None after the last click.
 
         Raises
         ------
@@ -73,7 +73,7 @@ def load(card: UserCard, *, protocol: Protocol, file: str | Path | None = None) 
     Raises
     ------
     ProtocolError
-        If no file is named.
+        If no file is given.
     DataError
         If the file cannot be read.
     """

@@ -1,13 +1,14 @@
 """The base rule: click the centre of the largest error (Sofiiuk et al., RITM, 2021; spec of f-BRS and RITM).
 
-False negatives and false positives are two error masks. Each gets an exact Euclidean distance transform in which the
-outside of the image counts as correct; the mask with the larger maximum decides the sign (a tie goes to the negative
-click), and the click falls on the first pixel in row-major order that has that maximum and was not clicked before.
+False negatives and false positives are two error masks. The exact Euclidean distance transform of each is computed; the
+region outside the image counts as correct. The mask with the larger maximum decides the sign; if the maxima are equal,
+the click is negative. The click is on the first pixel in row-major order that has this maximum and was not clicked
+before.
 
 In volumes the rule is the same with distances in mm (in voxels under the protocol rule ``distances: voxels``).
 
-The exact transform is dear, so in images it is only taken around the few pixels that a fast chamfer transform (5 x 5,
-within 2 % of the truth: Borgefors 1986) leaves as candidates; the result is bit-equal to the full-frame rule.
+The exact transform is slow. In images, a fast chamfer transform (5 x 5, error below 2 %: Borgefors 1986) first selects
+candidate pixels, and the exact transform is computed only around them. The result is bit-equal to the rule above.
 
 >>> truth = np.zeros((9, 9), bool); truth[2:7, 2:7] = True
 >>> next_click(TargetReference(truth), np.zeros((9, 9), bool))
@@ -46,16 +47,29 @@ CARDS = (
 
 Point = tuple[int, ...]
 
-# The chamfer distance lies within 2 % of the Euclidean one; the margin is kept wider than that.
+# The chamfer distance differs from the Euclidean distance by at most 2 %. This margin is larger, to be safe.
 ROUGH_ERROR = 0.03
 
 
 def deepest_pixel(error: Mask, clicked: Iterable[Point] = (), floor: int = 0) -> tuple[int, Point | None]:
-    """Return (squared distance, pixel) of the point of an (H, W) error mask that lies farthest from its outside.
+    """Return (squared distance, pixel) of the deepest pixel of an error mask.
 
-    Distances are Euclidean, in pixels, to the nearest pixel outside the mask, hence integers when squared; the image
-    is framed by outside. Pixels in `clicked` cannot be chosen. Among equals the first in row-major order wins. If no
-    pixel reaches a squared distance of max(1, `floor`), the result is (0, None); `floor` only saves work.
+    The depth is the Euclidean distance in pixels to the nearest pixel outside the mask, so its square is an integer.
+    The region outside the image counts as outside the mask. Of equally deep pixels the first in row-major order is
+    returned.
+
+    Parameters
+    ----------
+    error : (H, W) bool array
+    clicked : iterable of (row, column)
+        Pixels that must not be returned.
+    floor : int
+        Squared distance below which the pixel does not matter to the caller, which saves time.
+
+    Returns
+    -------
+    int, (row, column) or None
+        (0, None) if no pixel reaches a squared distance of max(1, `floor`).
     """
     window = bounding_box(error)
     if window is None:
@@ -71,7 +85,7 @@ def deepest_pixel(error: Mask, clicked: Iterable[Point] = (), floor: int = 0) ->
         return 0, None
     candidates = rough >= peak * (1 - ROUGH_ERROR) ** 2
     box = bounding_box(candidates)
-    assert box is not None  # noqa: S101 - the peak itself is a candidate
+    assert box is not None  # noqa: S101 - the pixel with the maximum is a candidate
     reach = math.ceil(peak * (1 + ROUGH_ERROR)) + 1
     around = (
         slice(max(0, box[0].start - reach), box[0].stop + reach),
@@ -86,9 +100,9 @@ def deepest_pixel(error: Mask, clicked: Iterable[Point] = (), floor: int = 0) ->
 def deepest_voxel(
     error: Mask, clicked: Iterable[Point] = (), steps: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> tuple[float, Point | None]:
-    """Return (squared distance, voxel) of the point of a (Z, H, W) error mask that lies farthest from its outside.
+    """Return (squared distance, voxel) of the deepest voxel of a (Z, H, W) error mask; (0.0, None) if there is none.
 
-    As `deepest_pixel`, with distances in the unit of `steps`, the size of a voxel along each axis.
+    The rule is that of `deepest_pixel`. Distances have the unit of `steps`, the size of a voxel along (z, row, column).
     """
     window = bounding_box(error)
     if window is None:
@@ -102,7 +116,7 @@ def deepest_voxel(
 
 
 def steps_of(reference: TargetReference, protocol: Protocol) -> tuple[float, ...]:
-    """Return the voxel size that distances are measured with: in mm, or 1 along each axis; always 1 in images."""
+    """Return the size of a pixel or voxel along each axis for distances: in mm for volumes by default, otherwise 1."""
     volume = reference.mask.ndim == 3 and protocol.distances == "mm"
     return reference.spacing if volume else (1.0,) * reference.mask.ndim
 
@@ -110,8 +124,8 @@ def steps_of(reference: TargetReference, protocol: Protocol) -> tuple[float, ...
 def _first_maximum(framed: NDArray[np.uint8], candidates: Mask) -> tuple[int, Point]:
     """Return the largest squared distance among `candidates` and the first pixel that has it.
 
-    OpenCV's square roots differ in the last bit with the width of the array, so equals are only equal after squaring
-    and rounding; that is exact up to distances of about a thousand pixels, beyond which SciPy takes over.
+    The last bit of the distances of OpenCV depends on the width of the array, so distances are squared and rounded
+    before they are compared. This is exact for distances up to about a thousand pixels. SciPy is used for larger ones.
     """
     depth = cv2.distanceTransform(np.ascontiguousarray(framed), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     if depth.max() > 1000:
@@ -130,11 +144,13 @@ def next_click(
     Parameters
     ----------
     reference : TargetReference
+        The followed reference mask.
     prediction : (H, W) or (Z, H, W) bool array
+        The last prediction, with the shape of the reference mask.
     clicked : iterable of (row, column) or (z, row, column)
-        Pixels clicked before, of either sign.
-    steps : sequence of float, optional
-        Volumes only: size of a voxel along each axis; 1 each if left out. See `steps_of`.
+        Pixels that were clicked before, with either sign.
+    steps : sequence of float or None
+        Size of a voxel along each axis, for volumes only; None for 1 along each axis. See `steps_of`.
     """
     clicked = list(clicked)
     window = widen(reference.window, bounding_box(prediction))
@@ -164,7 +180,7 @@ def next_click(
 
 
 class Robot(User):
-    """Plays the base rule; what it does with a perfect mask is a rule of the protocol."""
+    """The user of the base rule. The protocol decides what it does if the prediction has no errors."""
 
     def __init__(self, card: UserCard, protocol: Protocol) -> None:
         self.card = card
@@ -172,7 +188,7 @@ class Robot(User):
         self._protocol = protocol
 
     def next(self, view: View) -> Interaction | None:
-        """Return the next click; with nothing left to click, stop (default) or click the origin negatively (compat)."""
+        """Return the next click. If no error pixel is left: None (default), or a negative click at (0, 0) (compat)."""
         clicked = [c.point for c in clicks_of(view.history)]
         click = next_click(view.reference, view.prediction, clicked, steps_of(view.reference, self._protocol))
         if click is None and self._protocol.perfect_mask == "click-origin":

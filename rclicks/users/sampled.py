@@ -1,10 +1,11 @@
-"""A user who clicks where people would: pixels drawn from a click model, whole or by groups of its probability mass.
+"""A user that samples clicks from a click model, from the whole click map or from click groups.
 
-The base rule decides the sign of each click. The click model then draws a map for the errors of that sign; multiplied
-by the error and by the pixels not clicked yet, it is what the click is drawn from. With ``groups`` the drawing is
-confined to slices of the mass: one trajectory for G1 (the least likely tenth), one for G2, ... and G10 (the peaks).
+The base rule decides the sign of each click. The click model then predicts a map for the errors of this sign. The map
+is set to 0 outside the error and at pixels that were clicked before, and the click is drawn from it. With ``groups``
+the click is drawn from one group of the probability mass: there is one trajectory for G1 (the least likely tenth), one
+for G2, and so on up to G10 (the most likely clicks).
 
-If a map has no mass on the error (it is 0 there), the click falls where the base rule would put it.
+If the map is 0 on the whole error, the click is the one of the base rule.
 
 Source: Antonov et al., RClicks: Realistic Click Simulation for Benchmarking Interactive Segmentation, NeurIPS 2024.
 """
@@ -38,7 +39,7 @@ __all__ = ["CARDS", "Sampled", "load"]
 CARDS = (
     UserCard(
         name="sampled",
-        summary="draws clicks from a click model: the whole map, or groups G1..Gn of its mass",
+        summary="samples clicks from a click model: from the whole map, or from the groups G1..Gn",
         dims=(2, 3),
         stochastic=True,
         options={
@@ -55,19 +56,30 @@ CARDS = (
     ),
 )
 
-PUBLISHED_SEED = 42  # published code reseeds NumPy's global generator with it before each image
+PUBLISHED_SEED = 42  # the published code seeds NumPy's global generator with this number before each image
 
 
 class ClickModels(Interface):
-    """Whoever hands out click models by name, so that users share them."""
+    """Function that returns the provider of a click model by name, so that users share click models."""
 
     def __call__(self, name: str, checkpoint: str | None) -> ClickMapProvider:
-        """Return the source of maps of a registered click model."""
+        """Return the provider of the click maps of a registered click model."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Draw:
-    """A click to be drawn: the base rule's click, the error of its sign, and pixels that are taken."""
+    """A click that is to be sampled.
+
+    Attributes
+    ----------
+    view : View
+    base : Click
+        Click of the base rule, which decides the sign.
+    error : (H, W) or (Z, H, W) bool array
+        Error pixels of this sign.
+    clicked : tuple of tuple of int
+        Pixels that were clicked before, in array order.
+    """
 
     view: View
     base: Click
@@ -83,19 +95,22 @@ class _Draw:
 
 
 class Sampled(User):
-    """Draws clicks from a click model.
+    """Sample clicks from a click model.
 
     Parameters
     ----------
+    card : UserCard
+    protocol : Protocol
     source : ClickMapProvider
+        Provider of click maps.
     groups : int or sequence of float
-        1 draws from the whole map; n > 1 plays n equal slices of its mass; a list gives the bounds.
+        Number of click groups with equal probability mass, or their bounds in [0, 1]. 1 samples from the whole map.
     replicates : int
-        Trajectories of each group, with fresh random numbers.
-    match_human_count : People or None
-        Play as many trajectories as there were people who clicked on the object, instead of `replicates`.
+        Number of trajectories of each group.
+    match_human_count : HumanClicks or None
+        Clicks of people. Each object gets as many trajectories as people clicked on it, instead of `replicates`.
     rounds : int or None
-        Stop after as many clicks; None plays the whole budget (with `match_human_count`: 1).
+        Number of clicks of a trajectory; None for the budget of the protocol, or for 1 with `match_human_count`.
     """
 
     def __init__(
@@ -117,17 +132,17 @@ class Sampled(User):
 
     @property
     def dims(self) -> tuple[int, ...]:
-        """What its click model can look at."""
+        """Numbers of axes that its click model supports."""
         return self.source.card.dims
 
     def identity(self) -> dict[str, Any]:
-        """Return the click model with its weights, and the digest of the file whose people are counted."""
+        """Return the click model with its weights, and the hash of the file of `match_human_count`."""
         return {"click_model": self.source.identity} | (
             {} if self._match_human_count is None else {"match_human_count": self._match_human_count.digest}
         )
 
     def trajectories(self, sample: Sample, target: Target) -> Sequence[TrajectorySpec]:
-        """Return one seat a group and replicate (or person counted)."""
+        """Return one trajectory for each group and replicate, or for each group and person with `match_human_count`."""
         count = self._replicates if self._match_human_count is None else self._people(sample, target)
         return [TrajectorySpec(name, replicate) for name in self._names for replicate in range(count)]
 
@@ -136,13 +151,13 @@ class Sampled(User):
         return self.next_batch([view])[0]
 
     def next_batch(self, views: Sequence[View]) -> list[Interaction | None]:
-        """Return the next click of each view: one batched call of the click model for all of them.
+        """Return the next click of each view, with one batched call of the click model for all views.
 
-        None if the round budget is spent or no error pixel is left (under the default rules).
+        A trajectory gets None after `rounds` clicks, and under the default protocol if no error pixel is left.
         """
         draws = [self._look(view) for view in views]
         asked = [d for d in draws if isinstance(d, _Draw)]
-        maps = self.source.maps(asked[0].view.sample, [self._ask(d) for d in asked]) if asked else []
+        maps = self.source.maps(asked[0].view.sample, [self._query(d) for d in asked]) if asked else []
         published = self._protocol.mass_slices == "published"
         orders: dict[tuple[int, int], MassOrder] = {}
         clicks: dict[int, Click] = {}
@@ -153,7 +168,7 @@ class Sampled(User):
         return [clicks[id(d)] if isinstance(d, _Draw) else d for d in draws]
 
     def _look(self, view: View) -> _Draw | Click | None:
-        """Find the sign of the next click and the error it is for; a click or None where nothing is drawn."""
+        """Return the click to be sampled. If nothing is to be sampled, return the click itself or None to stop."""
         if len(view.history) >= self.rounds:
             return None
         clicked = tuple(c.point for c in clicks_of(view.history))
@@ -168,8 +183,8 @@ class Sampled(User):
             error &= ~view.reference.ignore
         return _Draw(view, base, error, clicked)
 
-    def _ask(self, d: _Draw) -> ClickMapQuery:
-        """Ask for a whole map, or in a volume for the window of the error if that makes no difference."""
+    def _query(self, d: _Draw) -> ClickMapQuery:
+        """Return the query for the whole map, or for the window of the error if the map depends on nothing else."""
         window = d.window if self._cut(d) else ...
         return ClickMapQuery(d.view.reference.mask[window], d.error[window], steps_of(d.view.reference, self._protocol))
 
@@ -179,7 +194,10 @@ class Sampled(User):
     def _draw(
         self, d: _Draw, found: ClickMap, bounds: Bounds, orders: dict[tuple[int, int], MassOrder]
     ) -> tuple[int, ...] | None:
-        """Draw from the half-open slice of the mass; without clicked pixels, equal maps and errors are sorted once."""
+        """Return a pixel from the half-open group of the mass; None if the map is 0 on the whole error.
+
+        If no pixel was clicked before, trajectories with the same map and error share the sorted weights.
+        """
         window = d.window
         shared = (id(found), id(d.error))
         if d.clicked or shared not in orders:
@@ -198,7 +216,7 @@ class Sampled(User):
         return tuple(c + side.start for c, side in zip(at, window, strict=True))
 
     def _draw_published(self, d: _Draw, found: ClickMap, bounds: Bounds) -> tuple[int, ...] | None:
-        """Draw from the published slice of the whole frame, in single precision."""
+        """Return a pixel from the group as the published code computes it: on the whole image, in single precision."""
         weights = np.zeros(d.error.shape, np.float32)
         window = d.window if self._cut(d) else ...
         weights[window] = found * d.error[window]
@@ -207,10 +225,10 @@ class Sampled(User):
         return published_draw(published_slice(weights, bounds), self._uniform(d.view))
 
     def _uniform(self, view: View) -> float:
-        """Return the number in [0, 1) that decides the click.
+        """Return the random number in [0, 1) that decides the click.
 
-        Published code draws one number a click from a generator that is reseeded before each image and shared by the
-        image's objects in turn, so a number's place in that sequence follows from the clicks before it.
+        The published code seeds one generator before each image and draws one number for each click, object by object.
+        So the position of a number in this sequence is the number of clicks before it.
         """
         if self._protocol.draws == "keyed":
             return float(view.rng.random())
@@ -223,7 +241,7 @@ class Sampled(User):
         return float(np.random.RandomState(seed).random_sample(place + 1)[-1])  # the published generator
 
     def _people(self, sample: Sample, target: Target) -> int:
-        assert self._match_human_count is not None  # noqa: S101 - only asked then
+        assert self._match_human_count is not None  # noqa: S101 - called only with `match_human_count`
         return len(self._match_human_count.of(sample, target))
 
 
@@ -244,7 +262,7 @@ def load(
     Raises
     ------
     ProtocolError
-        If groups, replicates or rounds make no sense.
+        If the value of groups, replicates or rounds is not allowed.
     DataError
         If the click file `match_human_count` cannot be read.
     UnknownNameError, WeightsError

@@ -1,7 +1,7 @@
 """Users of volumes: the MedSegFM challenge, random error voxels, boxes in slices, scribbles and lassos.
 
-All of them look at the present errors alone and keep nothing. They stop when nothing is wrong, and an ignored voxel is
-never an error. What they draw in one slice has length one along the slice's axis.
+All of them use the present errors and the history of the trajectory, and store nothing. They stop when there is no
+error voxel. Ignored voxels are never errors. A drawing in one slice has length one along the axis of the slice.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CARDS = (
     ),
     UserCard(
         name="random-error",
-        summary="clicks a random voxel of the error, uniform or more likely where it is deep",
+        summary="clicks a random voxel of the error, uniform or more likely where the error is deep",
         dims=(3,),
         prompts=("click",),
         stochastic=True,
@@ -46,7 +46,7 @@ CARDS = (
     ),
     UserCard(
         name="slice-box",
-        summary="one box a round around the object in a slice: where most is wrong, or equally spaced slices first",
+        summary="one box per round around the object in a slice: the one with most errors, or equally spaced ones",
         dims=(3,),
         prompts=("box",),
         stochastic=True,
@@ -75,21 +75,21 @@ CARDS = (
     ),
 )
 
-CHALLENGE_GROWTH = 5  # the challenge grows its boxes by 0 to 5 units of 1/256 of the axis
+CHALLENGE_GROWTH = 5  # the boxes of the challenge grow by 0 to 5 units of 1/256 of the length of the axis
 
 
 class _Corrector(User):
-    """A user who acts as long as something is wrong.
+    """Base of users that place interactions as long as there are error voxels.
 
     Parameters
     ----------
     card : UserCard
     options : dict
-        All of the card's options with their values.
+        All options of the card with their values.
     replicates : int
-        Trajectories with fresh random numbers.
+        Number of trajectories on each object.
     rounds : int or None
-        Most interactions; None for the whole budget.
+        Maximum number of interactions; None for the budget of the protocol.
     """
 
     def __init__(
@@ -98,11 +98,11 @@ class _Corrector(User):
         self.card, self.options, self.rounds, self._replicates = card, options, rounds, replicates
 
     def trajectories(self, sample: Sample, target: Target) -> Sequence[TrajectorySpec]:
-        """Return one seat a replicate."""
+        """Return one trajectory for each replicate."""
         return [TrajectorySpec(replicate=k) for k in range(self._replicates)]
 
     def next(self, view: View) -> Interaction | None:
-        """Return the next interaction; None if nothing is wrong or all rounds were played."""
+        """Return the next interaction; None if there are no error voxels or after `rounds` interactions."""
         if self.rounds is not None and len(view.history) >= self.rounds:
             return None
         errors = errors_of(view.reference, view.prediction)
@@ -110,7 +110,7 @@ class _Corrector(User):
 
     @abstractmethod
     def act(self, view: View, errors: Errors) -> Interaction | None:
-        """Return what the user does about `errors`, of which there is at least one voxel."""
+        """Return the interaction for `errors`, which contain at least one voxel, or None to stop."""
 
 
 class MedSegFM(_Corrector):
@@ -118,13 +118,19 @@ class MedSegFM(_Corrector):
 
     Parameters
     ----------
+    card : UserCard
+    options : dict
+        All options of the card with their values.
     box : bool
-        Whether the first round is a box.
+        Whether the first interaction is a box.
     growth : int
-        The sides of the box grow by 0 to that many 256ths of their axis.
+        Largest growth of the sides of the box in 1/256 of the length of their axis.
     clicks : int or None
-        Clicks after the box.
+        Number of clicks after the box; None for the rest of the budget.
     rule : {"challenge", "corrected"}
+        Click rule, see `challenge_click` and `corrected_click`.
+    replicates : int
+        Number of trajectories on each object, if the box is random; otherwise 1.
     """
 
     def __init__(
@@ -144,13 +150,13 @@ class MedSegFM(_Corrector):
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """What it makes: a box, clicks, or both."""
+        """Kinds of interaction that it makes: box, click, or both."""
         return (*(("box",) if self._box else ()), *(("click",) if self._clicks != 0 else ()))
 
     def act(self, view: View, errors: Errors) -> Interaction | None:
-        """Return the box in the first round (none: stop), then clicks.
+        """Return the box in the first round, then clicks; None to stop.
 
-        Under "challenge" a click may repeat an earlier one; under "corrected" it never does.
+        With the rule "challenge" a click may repeat an earlier one. With "corrected" it never does.
         """
         if self._box and not view.history:
             return middle_slice_box(view.reference.mask, self._growth, view.rng)
@@ -160,7 +166,7 @@ class MedSegFM(_Corrector):
 
 
 class RandomError(_Corrector):
-    """Clicks random voxels of the error that were not clicked yet."""
+    """Click random voxels of the error that were not clicked before."""
 
     def __init__(self, card: UserCard, options: dict[str, object], *, weights: str, replicates: int) -> None:
         super().__init__(card, options, replicates)
@@ -173,7 +179,7 @@ class RandomError(_Corrector):
 
 
 class SliceBox(_Corrector):
-    """Draws one box a round, each in another slice."""
+    """Draw one box in each round, each in a different slice."""
 
     def __init__(
         self,
@@ -190,7 +196,7 @@ class SliceBox(_Corrector):
         self._axis, self._jitter, self._keys = axis, jitter, slices if spacing == "key-slices" else 0
 
     def act(self, view: View, errors: Errors) -> Interaction | None:
-        """Return the box in the next slice, or None if no slice with an error and a section of the object is left."""
+        """Return the box in the next slice; None if no slice is left that contains both errors and the object."""
         truth, axis = view.reference.mask, self._axis
         taken = {i.low[axis] for i in view.history if isinstance(i, Box) and i.low[axis] == i.high[axis]}
         keys = [at for at in key_slices(truth, axis, self._keys) if at not in taken] if self._keys else []
@@ -199,7 +205,7 @@ class SliceBox(_Corrector):
 
 
 class ScribbleUser(_Corrector):
-    """Draws a line along the middle of the largest error."""
+    """Draw a line along the middle of the largest error."""
 
     def __init__(
         self,
@@ -215,7 +221,7 @@ class ScribbleUser(_Corrector):
         self._axis, self._thickness, self._warp = axis, thickness, warp
 
     def act(self, view: View, errors: Errors) -> Interaction | None:
-        """Return the scribble."""
+        """Return a scribble; None if there are no errors."""
         piece = largest_error(errors)
         if piece is None:
             return None
@@ -225,14 +231,14 @@ class ScribbleUser(_Corrector):
 
 
 class LassoUser(_Corrector):
-    """Draws around the largest error."""
+    """Draw a filled outline around the largest error."""
 
     def __init__(self, card: UserCard, options: dict[str, object], *, axis: int | None, dilation: int) -> None:
         super().__init__(card, options)
         self._axis, self._dilation = axis, dilation
 
     def act(self, view: View, errors: Errors) -> Interaction | None:
-        """Return the lasso."""
+        """Return a lasso; None if there are no errors."""
         piece = largest_error(errors)
         return None if piece is None else lasso(piece, view.reference, axis=self._axis, dilation=self._dilation)
 
@@ -245,22 +251,22 @@ def load(card: UserCard, *, protocol: Protocol, **options: object) -> User:
     card : UserCard
     protocol : Protocol
     **options
-        Those of the card.
+        Options of the card.
 
-        medsegfm: ``box`` (bool), ``box_jitter`` (256ths of an axis; None: 5 under "challenge", 0 under "corrected"),
-        ``clicks`` (None: the whole budget), ``rule`` ("challenge", "corrected"; None: "challenge" under the protocol
-        compat, else "corrected").
-        random-error: ``weights`` ("uniform", "exp-distance").
-        slice-box: ``axis`` (0, 1, 2), ``spacing`` ("largest-error", "key-slices": ``slices`` equally spaced ones
-        first), ``jitter`` (voxels).
-        scribble: ``axis`` (None: any), ``thickness`` (voxels), ``warp`` (voxels).
-        lasso: ``axis`` (None: any), ``dilation`` (voxels).
-        All that draw random numbers: ``replicates``.
+        - medsegfm: ``box`` (bool), ``box_jitter`` (largest growth in 1/256 of the axis; None for 5 with the rule
+          "challenge" and 0 with "corrected"), ``clicks`` (None for the whole budget), ``rule`` ("challenge" or
+          "corrected"; None for "challenge" under the protocol compat, otherwise "corrected").
+        - random-error: ``weights`` ("uniform" or "exp-distance").
+        - slice-box: ``axis`` (0, 1 or 2), ``spacing`` ("largest-error", or "key-slices", which starts with ``slices``
+          equally spaced slices), ``jitter`` (voxels).
+        - scribble: ``axis`` (None for any), ``thickness`` (voxels), ``warp`` (voxels).
+        - lasso: ``axis`` (None for any), ``dilation`` (voxels).
+        - All users with random numbers: ``replicates``.
 
     Raises
     ------
     ProtocolError
-        If an option is unknown or its value makes no sense.
+        If an option is unknown or its value is not allowed.
     """
     for name in options:
         if name not in card.options:
@@ -282,7 +288,7 @@ def _load_medsegfm(card: UserCard, protocol: Protocol, options: dict[str, object
     if not isinstance(box, bool):
         raise _refusal(card, "box", box, "true or false")
     if not box and clicks == 0:
-        raise ProtocolError(f"user {card.name}: with box false and clicks 0 there is nothing to do")
+        raise ProtocolError(f"user {card.name}: with box=false and clicks=0 it would place no interaction")
     replicates = _whole(card, "replicates", options["replicates"], 1)
     shown = options | {"rule": rule, "box_jitter": growth}
     return MedSegFM(card, shown, box=box, growth=growth, clicks=clicks, rule=rule, replicates=replicates)

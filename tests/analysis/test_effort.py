@@ -74,5 +74,5 @@ def test_doubled_and_missing_rounds_are_refused() -> None:
     good = rows("a", [0.1, 0.2, 0.3])
     with pytest.raises(ValueError, match="twice"):
         curves(pd.DataFrame([*good, good[0]]), 3)
-    with pytest.raises(ValueError, match="lack rounds"):
+    with pytest.raises(ValueError, match="lack a round"):
         curves(pd.DataFrame([good[0], good[2]]), 3)

@@ -15,7 +15,7 @@ def test_same_as_noc_where_it_is_defined() -> None:
 
 def test_failures_are_counted_as_published() -> None:
     assert clicks_to_reach(DICE, 0.8, failed=10).tolist() == [2, 10, 1, 3], "the last click reaches it: no failure"
-    with pytest.raises(ValueError, match="fewer than the cap"):
+    with pytest.raises(ValueError, match="less than the budget"):
         clicks_to_reach(DICE, 0.8, failed=2)
 
 

@@ -109,14 +109,16 @@ def test_objects_of_one_rater_are_left_out() -> None:
     assert (row["mean"], row["samples"], row["undefined"]) == (0.5, 1, 0)
     with pytest.raises(ProtocolError, match="no object of this run has several raters"):
         rater_set_table(runs([{"sample": "b"} | alone], ("ged",)))
-    with pytest.raises(ProtocolError, match="stored no measure that needs all raters; name some under `metrics`"):
+    with pytest.raises(ProtocolError, match="stored no metric that needs all raters; add some to `metrics`"):
         rater_set_table(runs([{"sample": "a"}], ("dice",)))
 
 
 def test_clicks_are_not_counted_by_measures_of_all_raters() -> None:
     played = runs([{"sample": "a"}], ("dice-union", "dice"))
     Threshold("dice").check(played)
-    with pytest.raises(ProtocolError, match="clicks cannot be counted by 'dice-union'; this run allows iou, dice"):
+    with pytest.raises(
+        ProtocolError, match="clicks cannot be counted with the metric 'dice-union'; these runs allow iou, dice"
+    ):
         Threshold("dice-union").check(played)
     assert "dice-union final" not in make_table(played, "iou").frame
 
@@ -140,7 +142,7 @@ def test_through_a_run(tmp_path: Path) -> None:
     single = found.loc["toy-samples:radii=[10]"]
     assert single.loc["ged", "mean"] > 0.1
     assert single.loc["ged", "M"] == "1"
-    assert any("falls" in note for note in table.notes)
+    assert any("decreases" in note for note in table.notes)
     console = Console(width=80, record=True, file=(tmp_path / "out").open("w"))
     print_table(table, console)
     assert "rater-coverage " in console.export_text(), "names are not cut, so that they can be typed"

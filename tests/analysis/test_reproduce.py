@@ -67,7 +67,7 @@ def test_every_published_table_has_a_word() -> None:
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="eval_cm_all.csv; give a checkout"):
+    with pytest.raises(DataError, match="eval_cm_all.csv; pass a checkout"):
         click_models(tmp_path)
     assert overview(tmp_path)[0].state == "missing"
     (tmp_path / "eval_cm").mkdir()
@@ -152,7 +152,7 @@ def test_played_tables_that_differ_are_told_apart(tmp_path: Path, imported: Runs
     other = pd.DataFrame([("t", "COCO_MVal", "another", "noc20_90_sample_mean", "1.00")], columns=frame.columns)
     pd.concat([frame, other]).to_csv(file, index=False)
     states = {s.table: s for s in overview(tmp_path, imported)}
-    assert "printed 3.40, is " in states["robustness (table 4), COCO_MVal"].why
+    assert "printed 3.40, got " in states["robustness (table 4), COCO_MVal"].why
     assert states["noise-to-signal ratio of data sets (fig. 7)"].state == "missing"  # it takes all models
     (tmp_path / "base_strategy_results_third_party.csv").unlink()
     with pytest.raises(DataError, match="base_strategy_results_third_party.csv is missing"):

@@ -78,7 +78,7 @@ def test_clicks_counted_by_dice() -> None:
     assert row["Dice@1"] == pytest.approx(0.3)
     assert "NoC@90" not in row
     with pytest.raises(
-        ProtocolError, match="cannot be counted by 'hd95-surfel'; this run allows iou, dice, nsd-surfel"
+        ProtocolError, match="cannot be counted with the metric 'hd95-surfel'; these runs allow iou, dice, nsd-surfel"
     ):
         make_table(played, "noc", Threshold("hd95-surfel"))
     with pytest.raises(ProtocolError, match="the threshold is 70"):

@@ -79,5 +79,5 @@ def test_reproduction_and_import() -> None:
     assert "| missing" in rclicks("reproduce", RCLICKS_REFERENCE=str(reference))
     assert "name the folder of published numbers" in rclicks("reproduce", code=4)
     assert "unknown table" in rclicks("reproduce", "moon", code=3)
-    assert "has no published results" in rclicks("import", "rclicks", SHARED / "golden", "-o", "nowhere", code=4)
+    assert "contains no published results" in rclicks("import", "rclicks", SHARED / "golden", "-o", "nowhere", code=4)
     assert "unknown kind of results" in rclicks("import", "moon", SHARED, "-o", "nowhere", code=3)

@@ -110,9 +110,9 @@ def test_what_cannot_be_prepared_is_refused_and_told_what_can(tmp_path: Path) ->
         run("prepare", "MBHSeg_binary", "-o", out)
     with pytest.raises(ProtocolError, match="unknown option 'windows'. Did you mean window"):
         run("prepare", "MBHSeg_binary:windows=[0,80]", tmp_path, "-o", out)
-    with pytest.raises(ProtocolError, match="'report' is no option; the engine gives it"):
+    with pytest.raises(ProtocolError, match="'report' is not an option; the engine passes it"):
         run("prepare", "MBHSeg_binary:report=1", tmp_path, "-o", out)
-    with pytest.raises(ProtocolError, match="not root= or checkpoint="):
+    with pytest.raises(ProtocolError, match="instead of root= or checkpoint="):
         run("prepare", f"MBHSeg_binary:root={tmp_path}", "-o", out)
     with pytest.raises(DataError, match="absent"):
         run("prepare", "MBHSeg_binary", tmp_path / "absent", "-o", out)

@@ -120,9 +120,12 @@ def test_the_python_interface_keeps_to_the_same_rule(registry: Registry, here: P
     ("named", "words"),
     [
         ({"models": ["toy", "geodesic-3d"]}, "geodesic-3d segments volumes"),
-        ({"users": ["robot", "lasso"]}, "user lasso cannot look at images"),
-        ({"users": ["robot", "box"]}, "user box makes box, but no model takes that"),
-        ({"models": ["toy", "toy-box"], "users": ["box"]}, "model toy takes click, but all users make other prompts"),
+        ({"users": ["robot", "lasso"]}, "user lasso does not support images"),
+        ({"users": ["robot", "box"]}, "user box makes box, but no model takes all of them"),
+        (
+            {"models": ["toy", "toy-box"], "users": ["box"]},
+            "model toy takes click, but every user also makes other prompts",
+        ),
     ],
 )
 def test_what_the_caller_names_and_cannot_be_played_is_an_error(

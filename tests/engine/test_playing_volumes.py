@@ -197,7 +197,7 @@ def test_probabilities_are_as_the_card_says() -> None:
 
     for name, wrong, words in (
         ("ball", None, "no probability map"),
-        ("ball-session", np.zeros((10, 30, 32), np.float32), "though its card says it has none"),
+        ("ball-session", np.zeros((10, 30, 32), np.float32), "although its card says probabilities=False"),
     ):
         liar = Liar(REGISTRY.find("model", name).card, 4)
         liar.wrong = wrong
@@ -272,16 +272,16 @@ def test_a_run_refuses_what_does_not_fit_volumes(tmp_path: Path) -> None:
 
     with pytest.raises(ProtocolError, match="biou is not defined for volumes; allowed: iou, dice"):
         run(metrics=["iou", "biou"])
-    with pytest.raises(ProtocolError, match="toy segments images, the data sets hold volumes"):
+    with pytest.raises(ProtocolError, match="toy segments images, the data sets contain volumes"):
         run(models=["toy"])
     with pytest.raises(ProtocolError, match="images or volumes, not both"):
         run(datasets=[hippocampus(), "quickstart"])
-    with pytest.raises(ProtocolError, match="clickability-mini cannot look at volumes"):
+    with pytest.raises(ProtocolError, match="clickability-mini does not support volumes"):
         run(users=["sampled:model=clickability-mini"])
-    with pytest.raises(ProtocolError, match="is left out with --skip-missing only"):
+    with pytest.raises(ProtocolError, match="is left out only with --skip-missing"):
         run(users=["robot", "sampled:model=clickability-mini"])
     notes = run(users=["robot", "sampled:model=clickability-mini"], skip_missing=True).attrs["notes"]
-    assert any("cannot look at volumes" in note for note in notes)
+    assert any("does not support volumes" in note for note in notes)
 
 
 def surface_by_hand(truth: np.ndarray, guess: np.ndarray, spacing: tuple[float, ...], tolerance: float) -> float:

@@ -283,7 +283,7 @@ def test_nobody_is_asked_for_samples_that_no_measure_needs(tmp_path: Path) -> No
     ("fault", "words"),
     [
         ("nan", "probabilities in nan..nan, expected 0..1"),
-        ("shape", r"samples of float32 \(3, 47, 64\), expected float \(M, 48, 64\), M at least 1"),
+        ("shape", r"samples of float32 \(3, 47, 64\), expected float \(M, 48, 64\) with M at least 1"),
         ("none", r"samples of float32 \(0, 48, 64\)"),
         ("bool", r"samples of bool \(3, 48, 64\)"),
     ],

@@ -126,14 +126,14 @@ def test_a_rater_who_drew_nothing_is_scored_but_not_followed(tmp_path: Path) -> 
     assert set(frame["rater"]) == {"bob", "cat", "union"}
     assert all(scores[0] == 0 for scores in frame["rater_dice"])
     assert rclicks.records.store.load_failures(tmp_path / "r").empty
-    assert rclicks.records.store.load_units(tmp_path / "r")["blank"].tolist() == [1, 1, 1]
+    assert rclicks.records.store.load_units(tmp_path / "r")["empty_references"].tolist() == [1, 1, 1]
     table = rater_summary(load_runs([tmp_path / "r"]))
     masks = discs()
     between = dice(masks["bob"], masks["cat"])
     own = table.frame.set_index("reference").loc["raters"]
     assert own["other raters"] == pytest.approx((between + 1) / 2)  # all end with bob's disc; ann would make it smaller
     assert own["inter-rater"] == pytest.approx(between)
-    assert any("without a pixel" in note and "3 of toy-raters" in note for note in table.notes)
+    assert any("empty reference masks" in note and "3 of toy-raters" in note for note in table.notes)
 
 
 def test_one_rater_needs_no_panel(tmp_path: Path) -> None:

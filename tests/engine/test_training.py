@@ -41,8 +41,8 @@ def test_options_stand_in_the_spec_or_are_arguments_and_arguments_go_first(tmp_p
     ("model", "given", "error", "words"),
     [
         ("toy-traned", {}, UnknownNameError, "Did you mean toy-trained"),
-        ("toy-fixed", {}, ProtocolError, "toy-fixed cannot be trained here; trainable: .*toy-trained"),
-        ("toy", {}, ProtocolError, "toy cannot be trained here"),
+        ("toy-fixed", {}, ProtocolError, "toy-fixed cannot be trained; trainable: .*toy-trained"),
+        ("toy", {}, ProtocolError, "toy cannot be trained"),
         ("toy-trained:stp=3", {}, ProtocolError, "training of toy-trained: unknown option 'stp'. Did you mean step"),
         ("toy-trained", {"step": 2.5}, ProtocolError, "'step' is 2.5; allowed is an integer from 1 to 255"),
         ("toy-trained:ends=[1 2 3]", {}, ProtocolError, "2 to 2 integers from 0 to 255"),
@@ -70,9 +70,9 @@ def test_what_cannot_be_trained_is_refused_before_data_is_opened(
 
 
 def test_data_sets_of_other_axes_and_none_at_all_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProtocolError, match="volumes holds volumes; toy-trained learns from images"):
+    with pytest.raises(ProtocolError, match="volumes contains volumes; toy-trained is trained on images"):
         trained(tmp_path / "out", data=f"volumes:root={tmp_path}")
-    with pytest.raises(ProtocolError, match="needs a data set"):
+    with pytest.raises(ProtocolError, match="needs at least one data set"):
         trained(tmp_path / "out", data=[])
     with pytest.raises(UnknownNameError, match="unknown dataset 'toy-sets'"):
         trained(tmp_path / "out", data="toy-sets")
@@ -86,7 +86,9 @@ def test_modules_that_break_the_contract_are_named(tmp_path: Path) -> None:
     (tmp_path / "adapters").mkdir()
     source = (PLUGINS / "adapters" / "toy_trained.py").read_text()
     (tmp_path / "adapters" / "hookless.py").write_text(source.replace("def train(", "def fit(").replace("toy-", "no-"))
-    with pytest.raises(PluginError, match="calls no-trained trainable but has no function train"):
+    with pytest.raises(
+        PluginError, match="the card of no-trained in .* says trainable=True, but the module has no function train"
+    ):
         rclicks.train("no-trained", "quickstart", tmp_path / "out", plugins=[tmp_path])
 
 

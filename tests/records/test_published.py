@@ -180,7 +180,7 @@ def test_allowed_names_cannot_be_turned_into_something_else(tmp_path: Path) -> N
         (Evil(reconstruct, empty, (1, (-1,), np.dtype(float), False, b"")), "an array of an unknown form"),
     ):
         write(tmp_path, "m_Base", "GrabCut_cvpr_NoBRS_20", [["a.jpg", evil, 1]])
-        with pytest.raises(DataError, match=f"damaged or no published result.*{words}"):
+        with pytest.raises(DataError, match=f"damaged or not a published result.*{words}"):
             import_published(tmp_path / "m_Base", tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
@@ -195,7 +195,7 @@ GOOD = rows_of(np.linspace(0.1, 0.9, 20), lambda k: Click(True, (1, 2), k))
         (["a.jpg", GOOD.tolist(), 1], r"expected \[image, array, mask id\]"),
         (["a.jpg", GOOD], r"expected \[image, array, mask id\]"),
         (["a.jpg", rows_of(np.array([1.5]), lambda k: (1, 2)), 1], "row 0: IoU is 1.5"),
-        ([b"a.jpg", GOOD, 1], "expected the image's name and a mask id"),
+        ([b"a.jpg", GOOD, 1], "expected the name of the image and a mask id"),
         (["a.jpg", GOOD, 1], "same as object 0: a, mask 1"),
         (["b.jpg", np.concatenate([GOOD, GOOD[:1]]), 1], "21 clicks, more than the 20"),
         (["a.jpg", rows_of(np.array([np.nan]), lambda k: (1, 2)), 1], "IoU is nan"),
@@ -214,7 +214,7 @@ def test_wrong_content_names_file_object_and_row(tmp_path: Path, entry: list, wo
 def test_truncated_doubled_misnamed_and_mixed_files(tmp_path: Path) -> None:
     file = write(tmp_path / "a", "m_Base", "GrabCut_cvpr_NoBRS_20", [["a.jpg", GOOD, 1]])
     write(tmp_path / "b", "m_Base", "GrabCut_cvpr_NoBRS_20", [["a.jpg", GOOD, 1]])
-    with pytest.raises(DataError, match="hold the same: m, GrabCut, Base"):
+    with pytest.raises(DataError, match="contain the same: m, GrabCut, Base"):
         import_published(tmp_path, tmp_path / "run")
     write(tmp_path / "b", "n_Base", "GrabCut_cvpr_NoBRS_10", [["a.jpg", GOOD[:10], 1]])
     (tmp_path / "b" / "m_Base" / "plots" / file.name).unlink()
@@ -225,9 +225,9 @@ def test_truncated_doubled_misnamed_and_mixed_files(tmp_path: Path) -> None:
         (tmp_path / "c").mkdir(exist_ok=True)
         broken = write(tmp_path / "c", "m_Base", "GrabCut_cvpr_NoBRS_20", [])
         broken.write_bytes(whole[:cut])
-        with pytest.raises(DataError, match="empty" if cut == 0 else "damaged or no published result"):
+        with pytest.raises(DataError, match="empty" if cut == 0 else "damaged or not a published result"):
             read_published(broken)
-    with pytest.raises(DataError, match="not named as published"):
+    with pytest.raises(DataError, match="does not have a published name"):
         read_published(file.rename(file.with_name("results.pickle")))
     with pytest.raises(DataError, match="no published results"):
         import_published(tmp_path / "nothing", tmp_path / "run")

@@ -16,7 +16,7 @@ def test_both_panels_show_their_clicks_and_the_whole_error() -> None:
     left, right = figure.axes
     assert left.collections[-1].get_offsets().tolist() == [[40, 25], [50, 30], [60, 35]]
     assert right.collections[-1].get_offsets().tolist() == [[5, 10]]
-    assert left.get_title(loc="left") == "3 clicks drawn from the map"
+    assert left.get_title(loc="left") == "3 clicks sampled from the map"
     assert right.get_title(loc="left") == "1 click of a person"
     (low, high), (bottom, top) = left.get_xlim(), left.get_ylim()
     assert low < 5

@@ -46,5 +46,5 @@ def test_the_overview_pools_the_groups(runs: Runs) -> None:
 
 
 def test_without_groups_there_is_no_such_figure(runs: Runs) -> None:
-    with pytest.raises(ProtocolError, match="no click groups were played on moon"):
+    with pytest.raises(ProtocolError, match="these runs have no click groups on moon"):
         group_figure(runs, "moon")

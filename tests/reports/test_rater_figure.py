@@ -46,7 +46,7 @@ def test_lines_end_at_the_numbers_of_the_table(tmp_path: Path) -> None:
     mean = first[(first["model"] == "geodesic") & (first["round"] == 1)]["followed rater"].mean()
     assert mean == pytest.approx(np.mean(2 * begun["iou"] / (1 + begun["iou"])))
     assert [f.name for f in save_rater_figures(runs, tmp_path)] == ["raters_toy-raters.png", "raters_toy-raters.svg"]
-    with pytest.raises(ProtocolError, match="no rater of toy-set was followed"):
+    with pytest.raises(ProtocolError, match="the base rule followed no rater of toy-set"):
         rater_figure(runs, "toy-set")
 
 

@@ -345,7 +345,7 @@ def test_what_the_trainings_of_click_models_refuse(tmp_path: Path) -> None:
         ("clickability-trained", voc, {"protocol": "compat"}, "clickability-s or clickability-t"),
         ("clickability-trained", voc, {"architecture": "vit"}, "one of mini-cnn, segnext-t"),
         ("clickability-s", voc, {}, "architecture=segnext-s"),
-        ("distance", voc, {}, "distance cannot be trained here; trainable: .*clickability-mini"),
+        ("distance", voc, {}, "distance cannot be trained; trainable: .*clickability-mini"),
     ):
         with pytest.raises(ProtocolError, match=message):
             rclicks.train(model, data, tmp_path / "out", **changes)

@@ -237,7 +237,7 @@ def save(folder: Path, kind: str, name: str, values: np.ndarray) -> None:
 
 
 def test_bad_data_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProtocolError, match="learns from volumes"):
+    with pytest.raises(ProtocolError, match="is trained on volumes"):
         rclicks.train("nninteractive", "GrabCut", tmp_path / "out")
     with pytest.raises(DataError, match="does not exist"):
         rclicks.train("nninteractive", f"volumes:root={tmp_path}", tmp_path / "out")

@@ -183,7 +183,7 @@ def test_weights_of_ones_own_are_used_and_recorded(registry: Registry, tmp_path:
     mask = two_discs().targets[0].masks[0]
     (even,) = user.source.maps(two_discs(), [ClickMapQuery(mask, mask)])
     assert np.ptp(even[mask]) == 0  # without weights every pixel is as likely
-    with pytest.raises(ProtocolError, match="`checkpoint` stands beside `options`"):
+    with pytest.raises(ProtocolError, match="write `checkpoint` beside `options`"):
         load_user(registry, parse({"name": "sampled", "options": {"checkpoint": str(own)}}), Protocol())
     with pytest.raises(WeightsError, match=r"absent.json of clickability-mini does not exist"):
         load_user(registry, parse("sampled:checkpoint=absent.json"), Protocol())
