@@ -314,7 +314,7 @@ def test_drawings_and_boxes_reach_the_2d_model() -> None:
     assert seen[1:4] == [(Click((20, 16)),)] * 3
     assert sorted(states[1].memory.slices_seen) == [4, 6, 8]
     assert seen[4] == (Box((14, 16), (24, 28)), Click((19, 21)))
-    with pytest.raises(ProtocolError, match="cannot be said"):
+    with pytest.raises(ProtocolError, match="cannot be converted"):
         of(Bright(("box",))).segment(encoded, [State((line,))])
     with pytest.raises(ProtocolError, match="does not lie in"):
         model.segment(encoded, [State((Click((13, 0, 0)),))])
