@@ -12,7 +12,7 @@ __all__ = ["synchronise", "translate_memory_errors"]
 
 
 # Parts of the messages of memory errors: torch on CUDA, torch on a CPU under Windows and under Linux.
-_WORDS = ("out of memory", "not enough memory", "can't allocate memory")
+_MESSAGES = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def translate_memory_errors() -> Iterator[None]:
         raise OutOfMemory(f"the machine ran out of memory: {error}") from error
     except RuntimeError as error:
         kind = type(error).__name__
-        if kind == "OutOfMemoryError" or any(words in str(error) for words in _WORDS):
+        if kind == "OutOfMemoryError" or any(part in str(error) for part in _MESSAGES):
             _free_cache()
             raise OutOfMemory(f"the device ran out of memory: {error}") from error
         raise

@@ -303,8 +303,8 @@ def _open(folder: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any
             before = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ProtocolError(f"{file} cannot be read, so the training cannot be resumed: {error}") from error
-        free = {"workers", "device"}  # a resumed training may change these two
-        other = {k for k in {*before, *given} - free if before.get(k) != given.get(k)}
+        changeable = {"workers", "device"}  # a resumed training may change these two
+        other = {k for k in {*before, *given} - changeable if before.get(k) != given.get(k)}
         if other:
             names = {stored: name for name, stored in SETTINGS_KEYS.items()}
             raise ProtocolError(

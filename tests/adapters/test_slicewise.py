@@ -451,7 +451,7 @@ def test_wrong_options_are_refused() -> None:
             rclicks.load_model("slicewise", **options)
     listed = rclicks.load_model("slicewise:model=[geodesic:radius=2,step=0.01]")
     assert (listed.inner.options["radius"], listed.inner.options["step"]) == (2, 0.01)
-    with pytest.raises(DataError, match="no volume"):
+    with pytest.raises(DataError, match="is not a volume"):
         ready().embed(Sample("test", "image", rng_image(1, 20, 30)))
 
 

@@ -229,10 +229,10 @@ class EarlyFusionModel(Model):
             look = Look(None, embedding.shape)
         else:
             look = embedding.zoom.look(embedding.shape, memory.region if memory else None, previous, clicks)
-        return self._lane(clicks, look, previous, memory.extra if memory else None)
+        return self._slot_of(clicks, look, previous, memory.extra if memory else None)
 
     @staticmethod
-    def _lane(clicks: list[Click], look: Look, previous: NDArray[np.float32] | None, extra: Any) -> Slot:
+    def _slot_of(clicks: list[Click], look: Look, previous: NDArray[np.float32] | None, extra: Any) -> Slot:
         rows = [(*look.inside(c.point), order, c.positive) for order, c in enumerate(clicks)]
         return Slot(clicks, look, rows, previous, extra)
 
@@ -276,7 +276,7 @@ class EarlyFusionModel(Model):
             if again and embedding.zoom is not None:
                 look = embedding.zoom.look(embedding.shape, None, probability, slot.clicks)
                 # In a call of its own, so that the batch size does not depend on the other slots.
-                results += self._run(embedding, [self._lane(slot.clicks, look, slot.previous, extra)])
+                results += self._run(embedding, [self._slot_of(slot.clicks, look, slot.previous, extra)])
             else:
                 results.append(Memory(slot.look.paste, probability, extra))
         return results
