@@ -180,7 +180,7 @@ def train(
     from .training import train_aespa
 
     encoder = {"vit_b": VIT_B, "small": SMALL}[options.pop("encoder")]
-    recipe = Recipe(model=card.name, protocol=protocol.name, encoder=encoder, rate=settings.lr_or(LR), **options)
+    recipe = Recipe(model=card.name, protocol=protocol.name, encoder=encoder, lr=settings.lr_or(LR), **options)
     with cpu_settings(settings.threads or 1):
         return train_aespa(
             read_examples(data.train_samples()),

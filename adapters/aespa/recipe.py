@@ -38,7 +38,7 @@ class Recipe:
         Of a session.
     samples, groups : int
         SPA only: latents a round, and groups of k-means.
-    rate : float
+    lr : float
         Learning rate, of the mended recipe the highest.
     """
 
@@ -51,7 +51,7 @@ class Recipe:
     clicks: int = 5
     samples: int = 8
     groups: int = 4
-    rate: float = 1e-4
+    lr: float = 1e-4
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
@@ -63,8 +63,8 @@ class Recipe:
         for name in ("components", "clicks", "samples", "groups"):
             if getattr(self, name) < 1:
                 raise ProtocolError(f"number of {name} is {getattr(self, name)}; expected at least 1")
-        if not self.rate > 0:
-            raise ProtocolError(f"learning rate is {self.rate}; expected above 0")
+        if not self.lr > 0:
+            raise ProtocolError(f"learning rate is {self.lr}; expected above 0")
         if self.patch is not None and self.patch < 16:
             raise ProtocolError(f"patches have a side of {self.patch}; expected at least 16 pixels")
         if self.patch is not None and not self.smooth:

@@ -201,7 +201,7 @@ class AespaTask(TrainingTask):
             initialise(network, start, decoder_mlps=recipe.protocol == "default")
         self.network = network.to(settings.device)
         # Without weight decay, so that parts of SAM that are never used stay as they are.
-        self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.rate)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.lr)
 
     def validate(self) -> tuple[float, dict[str, float]]:
         """Return Dice with the rater who clicks after the last click, and all of `measured`."""
@@ -224,9 +224,9 @@ class AespaTask(TrainingTask):
 class PublishedTask(AespaTask):
     """The published recipe, with seeds: a constant rate, several steps a batch, no augmentation."""
 
-    def rate(self, step: int, total: int) -> float:
+    def lr(self, step: int, total: int) -> float:
         """Return the constant learning rate; published code makes a schedule but never steps it."""
-        return self.recipe.rate
+        return self.recipe.lr
 
     def item(self, index: int, rng: np.random.Generator) -> tuple[View, int]:
         """Return an image with all masks, and the seed of what is drawn for it."""
@@ -246,9 +246,9 @@ class PublishedTask(AespaTask):
 class FollowTask(AespaTask):
     """The mended recipe; see the top of this module."""
 
-    def rate(self, step: int, total: int) -> float:
+    def lr(self, step: int, total: int) -> float:
         """Return the learning rate; see `warm_cosine`."""
-        return warm_cosine(step, total, self.recipe.rate)
+        return warm_cosine(step, total, self.recipe.lr)
 
     def item(self, index: int, rng: np.random.Generator) -> tuple[View, int]:
         """Return an image or a patch of it, mirrored and transposed at random, and the seed of the session."""

@@ -292,7 +292,7 @@ def train(
     features = options["features"]
     strides = (1,) + (2,) * (len(features) - 1)
     design = Design(features=features, strides=strides, patch=(options["patch"],) * 3)
-    recipe = Recipe(design=design, rate=settings.lr_or(LR))
+    recipe = Recipe(design=design, lr=settings.lr_or(LR))
     with cpu_settings(settings.threads or 1):
         result = train_volume(
             read_objects(data.train_samples()),

@@ -71,7 +71,7 @@ class Recipe:
         The network; its patch is that of the session.
     small : int
         Edge of the smaller patch of three quarters of the steps.
-    rate : float
+    lr : float
         Peak learning rate; a short rise, then a cosine to 0.
     decay : float
         Weight decay.
@@ -81,14 +81,14 @@ class Recipe:
 
     design: Design = field(default_factory=Design)
     small: int = 48
-    rate: float = 4e-3
+    lr: float = 4e-3
     decay: float = 1e-3
     rounds: tuple[float, ...] = (0.30, 0.22, 0.16, 0.12, 0.10, 0.10)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        if not self.rate > 0:
-            raise ProtocolError(f"learning rate is {self.rate}; expected above 0")
+        if not self.lr > 0:
+            raise ProtocolError(f"learning rate is {self.lr}; expected above 0")
         if self.small < self.design.reduction or self.small % self.design.reduction:
             raise ProtocolError(
                 f"the smaller patch is {self.small}; expected a multiple of {self.design.reduction}, the network's "
@@ -190,13 +190,13 @@ class VolumeTask(TrainingTask):
         import torch
 
         self.targets, self.held_out, self.recipe, self.device = targets, held_out, recipe, settings.device
-        self.size = steps * settings.batch  # an epoch is a number of steps, not of objects
+        self.size = steps * settings.batch_size  # an epoch is a number of steps, not of objects
         self.network = build_network(recipe.design, settings.seed).to(settings.device)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), recipe.rate, weight_decay=recipe.decay)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), recipe.lr, weight_decay=recipe.decay)
 
-    def rate(self, step: int, total: int) -> float:
+    def lr(self, step: int, total: int) -> float:
         """Return the learning rate; see `warm_cosine`."""
-        return warm_cosine(step, total, self.recipe.rate)
+        return warm_cosine(step, total, self.recipe.lr)
 
     def item(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], Mask, int]:
         """Return a random object's volume (Z, Y, X) and mask, changed at random, and the seed of its prompts."""

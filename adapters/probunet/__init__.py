@@ -139,7 +139,7 @@ def train(
     refuse_compat(card, protocol)
     epochs, steps = settings.epochs_of_steps(options["steps"], default=STEPS, epoch_steps=EPOCH_STEPS)
     design = Design(features=options["features"], latent=options["latent"], clicks=options["clicks"])
-    recipe = Recipe(design=design, size=options["size"], beta=options["beta"], rate=settings.lr_or(LR))
+    recipe = Recipe(design=design, size=options["size"], beta=options["beta"], lr=settings.lr_or(LR))
     with cpu_settings(settings.threads or 1):
         return train_probunet(
             read_examples(data.train_samples()),

@@ -58,7 +58,7 @@ class Recipe:
         Side of the crops in pixels; smaller images are padded with mid-grey.
     beta : float
         Weight of the divergence; larger values make the prior's samples more like one another's mean.
-    rate : float
+    lr : float
         Peak learning rate; a short rise, then a cosine to 0.
     decay : float
         Weight decay.
@@ -69,14 +69,14 @@ class Recipe:
     design: Design = field(default_factory=Design)
     size: int = 48
     beta: float = 1.0
-    rate: float = 2e-3
+    lr: float = 2e-3
     decay: float = 1e-5
     rounds: tuple[float, ...] = (0.55, 0.15, 0.15, 0.15)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        if not self.rate > 0 or not self.beta >= 0:
-            raise ProtocolError(f"learning rate is {self.rate}, beta {self.beta}; expected above 0, and 0 or more")
+        if not self.lr > 0 or not self.beta >= 0:
+            raise ProtocolError(f"learning rate is {self.lr}, beta {self.beta}; expected above 0, and 0 or more")
         if self.size < self.design.reduction or self.size % self.design.reduction:
             raise ProtocolError(
                 f"the side of the crops is {self.size}; expected a multiple of {self.design.reduction}, which the "
@@ -146,17 +146,17 @@ class ProbUNetTask(TrainingTask):
         import torch
 
         self.examples, self.held_out, self.recipe, self.device = examples, held_out, recipe, settings.device
-        self.size = steps * settings.batch  # an epoch is a number of steps, not of images
+        self.size = steps * settings.batch_size  # an epoch is a number of steps, not of images
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.network = build(recipe.design).to(settings.device, memory_format=torch.channels_last)  # the fastest
         self.network.expect(foreground(examples, recipe.size))
         weights = self.network.parameters()
-        self.optimizer = torch.optim.AdamW(weights, recipe.rate, weight_decay=recipe.decay, fused=True)
+        self.optimizer = torch.optim.AdamW(weights, recipe.lr, weight_decay=recipe.decay, fused=True)
 
-    def rate(self, step: int, total: int) -> float:
+    def lr(self, step: int, total: int) -> float:
         """Return the learning rate; see `warm_cosine`."""
-        return warm_cosine(step, total, self.recipe.rate)
+        return warm_cosine(step, total, self.recipe.lr)
 
     def item(self, index: int, rng: np.random.Generator) -> list[Play]:
         """Return the sessions, yet without clicks, of two random raters (of one, if there is one) on a random crop."""

@@ -1,1 +1,1 @@
-"""``rclicks demo``: click on an image in the browser. The page is made of a core that knows nothing of it."""
+"""``rclicks demo``: click on an image in the browser. Only the module `_page` depends on gradio."""

@@ -1,4 +1,4 @@
-"""The page of the demo, of gradio's components; whatever is computed comes from the core."""
+"""The page of the demo, built from components of gradio; all results come from the other modules of the demo."""
 
 import tempfile
 from collections.abc import Callable
@@ -31,7 +31,7 @@ LAUNCH: dict[str, Any] = {
     "footer_links": [],
     "css": "#raters, #candidates, #led { .grid-wrap { min-height: 16rem; max-height: none; }"
     " .caption-label { max-width: 100%; white-space: normal; } }",
-    "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # none from the network
+    "theme": gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),  # no fonts from the network
 }
 SIGNS = {"positive (add)": True, "negative (remove)": False}
 ROW: dict[str, Any] = {
@@ -41,9 +41,9 @@ ROW: dict[str, Any] = {
     "format": "png",
     "visible": False,
 }
-COLOURS = "only the rater green, only the model red, both yellow"
-# One act at a time: a click must not begin before the one that the same visitor placed before it is done, or one of the
-# two would be lost. Visitors wait for each other in any case, for there is one bench.
+COLOURS = "rater only: green, model only: red, both: yellow"
+# Only one action runs at a time. If a click were handled before the previous click of the same visitor is done, one
+# of the two would be lost. Visitors wait for each other anyway, because there is only one bench.
 TURN: dict[str, Any] = {"concurrency_id": "acts", "concurrency_limit": 1}
 HOUR = 3600
 
@@ -55,9 +55,9 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
     ----------
     bench : Bench
     folder : Path
-        Saved files go to sub-folders of it, a new one each time.
+        Folder for saved files; each time they are saved in a new sub-folder.
     data_root : Path or None
-        Folder that holds the data sets' folders.
+        Folder that contains the folders of the data sets.
     """
     names = bench.names
     found = datasets_found(bench.registry, data_root)
@@ -85,7 +85,7 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
                     undo = gr.Button("Undo", interactive=False, elem_id="undo", min_width=60)
                     redo = gr.Button("Redo", interactive=False, elem_id="redo", min_width=60)
                     clear = gr.Button("Clear", interactive=False, elem_id="clear", min_width=60)
-                follow = gr.Radio([], label="Whose mask suggestions follow", visible=False)
+                follow = gr.Radio([], label="Rater for suggested clicks", visible=False)
                 suggest = gr.Button("Place suggested click", interactive=False, elem_id="suggest")
                 lead = gr.Button("Let each rater click", interactive=False, elem_id="lead")
                 keep = gr.Button("Save mask and clicks", interactive=False, elem_id="save")
@@ -98,13 +98,13 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
                 table = gr.Dataframe(
                     label="Dice with each rater", interactive=False, buttons=[], visible=False, elem_id="agreement"
                 )
-                others = gr.Gallery(label=f"Had this rater placed the clicks: {COLOURS}", elem_id="led", **ROW)
+                others = gr.Gallery(label=f"If each rater had placed the clicks: {COLOURS}", elem_id="led", **ROW)
                 curve = gr.LinePlot(x="click", y="Dice", color="rater", y_lim=[0, 1], visible=False, label="Dice")
         buttons = [undo, redo, clear, suggest, lead, keep]
         shown = [state, picture, status, *buttons, files, model, follow, tiles, answers, table, others, curve]
 
         def view(session: Session | None, follows: str | None = None) -> list[Any]:
-            """Return the value of everything shown, all of it from the session."""
+            """Return the values of all components, which depend on the session alone."""
             if session is None:
                 return [None, None, _status(None), *(gr.update() for _ in shown[3:])]
             predictions = bench.masks(session)
@@ -135,7 +135,7 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
             ]
 
         def acts(act: Callable[..., Session | None]) -> Callable[..., list[Any]]:
-            """Turn (session, more) -> session into a handler; what rclicks refuses becomes a warning."""
+            """Return an event handler for a function that returns a new session; errors of rclicks become warnings."""
 
             @wraps(act)
             def handle(session: Session | None, follows: str | None, *more: Any) -> list[Any]:
@@ -148,7 +148,7 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
             return handle
 
         def fresh(sample: Sample, name: str, target: int = 0) -> Session:
-            bench.load(name)  # before the image is shown, so that a model that cannot be loaded is refused here
+            bench.load(name)  # first, so that a model that cannot be loaded is refused before the image is shown
             return Session(sample, name, object=target)
 
         def own(
@@ -163,7 +163,7 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
             session: Session | None, follows: str | None, data: str | None, at: int, target: int, name: str
         ) -> Any:
             if data is None:
-                gr.Warning("no data set was found; name their folder by --data-root")
+                gr.Warning("no data set was found; set their folder with --data-root")
                 return session
             return fresh(open_sample(bench.registry, data, int(at or 0), data_root), name, int(target or 0))
 
@@ -213,7 +213,7 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
 
 
 def _larger(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a picture enlarged in squares, so that the browser does not blur it."""
+    """Return a picture in which each pixel is a square of equal pixels, so that the browser does not blur it."""
     scale = scale_of(picture.shape)
     return np.repeat(np.repeat(picture, scale, axis=0), scale, axis=1)
 
@@ -225,7 +225,7 @@ def _status(
     follows: str | None = None,
 ) -> str:
     if session is None or mask is None:
-        return "Open an image, then click on what you want to cut out."
+        return "Open an image, then click on the object that you want to segment."
     height, width = session.sample.shape
     words = [f"{len(session.clicks)} clicks"]
     if session.clicks:
@@ -240,7 +240,7 @@ def _status(
 
 
 def _tiles(bench: Bench, session: Session, drew: dict[str, TargetReference], mask: Mask) -> list[Any]:
-    """Return a picture a rater who drew something, with what the prediction has in common with it."""
+    """Return a picture for each rater who drew something, which compares this rater's mask with the prediction."""
     image = np.asarray(session.sample.image)
     return [
         (
@@ -265,8 +265,8 @@ def _answers(session: Session, drew: dict[str, TargetReference], candidates: dic
 
 
 def _table(session: Session, drew: dict[str, TargetReference], answers: dict[str, Mask]) -> Any:
-    """Return the table of all answers and raters, unless the tiles say it all."""
-    if not drew or len(drew) + len(answers) < 3:  # one rater and one answer
+    """Return the table of all predictions and raters; hidden if the tiles already show everything."""
+    if not drew or len(drew) + len(answers) < 3:  # one rater and one prediction
         return gr.update(visible=False)
     ignore = session.target.ignore if session.target else None
     found = agreement(answers, {rater: reference.mask for rater, reference in drew.items()}, ignore)
@@ -274,7 +274,7 @@ def _table(session: Session, drew: dict[str, TargetReference], answers: dict[str
 
 
 def _led(bench: Bench, session: Session) -> list[Any]:
-    """Return a picture a rater: what the model answers after as many clicks, had they followed that rater."""
+    """Return a picture for each rater: the prediction after equally many clicks that follow this rater."""
     image = np.asarray(session.sample.image)
     made = []
     for rater, reference in session.drew().items():

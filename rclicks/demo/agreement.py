@@ -1,4 +1,4 @@
-"""What masks have in common with the raters, and which of many masks are worth a look.
+"""Agreement of masks with the raters, and selection of the most different masks of a set.
 
 >>> few, more, other = (np.array([[word == "1" for word in row]]) for row in ("1100", "1110", "0001"))
 >>> distinct(np.stack([few, few, more, other]), 3)
@@ -7,7 +7,7 @@
 >>> table.header, table.rows[0]
 (('Dice', 'ann', 'bob'), ('now', '1.000', '0.800'))
 >>> table.rows[2:]
-(('ann', '', '0.800'), ('bob', '0.800', ''), ('human ceiling', '0.800', '0.800'))
+(('ann', '', '0.800'), ('bob', '0.800', ''), ('inter-rater agreement', '0.800', '0.800'))
 """
 
 from __future__ import annotations
@@ -20,28 +20,30 @@ import numpy as np
 from rclicks.metrics.raters.overlap import Overlaps
 from rclicks.sample import Mask
 
-__all__ = ["CEILING", "Table", "agreement", "distinct"]
+__all__ = ["INTER_RATER", "Table", "agreement", "distinct"]
 
-CEILING = "human ceiling"
+INTER_RATER = "inter-rater agreement"
 
 
 class Table(NamedTuple):
-    """Names of the columns, and rows of as many words."""
+    """A table of texts: the names of the columns, and rows with one text for each column."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 def agreement(answers: Mapping[str, Mask], raters: Mapping[str, Mask], ignore: Mask | None = None) -> Table:
-    """Return the Dice of each answer, then of each rater, with each rater, and last the human ceiling.
+    """Return a table of the Dice of all predictions and all raters (rows) with all raters (columns).
 
-    A rater's human ceiling is the mean Dice of the other raters with that one: what a model that is as good as a
-    human colleague would reach.
+    The last row is the inter-rater agreement: the mean Dice of the other raters with the rater of the column. A model
+    that is as good as another rater would reach this value.
 
     Parameters
     ----------
-    answers, raters : mapping of name -> (H, W) bool array
-        Raters who drew something.
+    answers : mapping of name -> (H, W) bool array
+        Predictions.
+    raters : mapping of name -> (H, W) bool array
+        Masks of the raters who drew something.
     ignore : (H, W) bool array or None
         Pixels that do not count.
     """
@@ -53,24 +55,24 @@ def agreement(answers: Mapping[str, Mask], raters: Mapping[str, Mask], ignore: M
             (name, *("" if same else f"{value:.3f}" for value, same in zip(line, me, strict=True)))
             for name, line, me in zip(raters, found.raters, own, strict=True)
         ]
-        ceilings = np.where(own, 0, found.raters).sum(0) / (len(raters) - 1)
-        rows.append((CEILING, *(f"{value:.3f}" for value in ceilings)))
+        means = np.where(own, 0, found.raters).sum(0) / (len(raters) - 1)
+        rows.append((INTER_RATER, *(f"{value:.3f}" for value in means)))
     return Table(("Dice", *raters), tuple(rows))
 
 
 def distinct(masks: Mask, count: int) -> list[int]:
-    """Return which of many masks show best how they differ.
+    """Return the indices of masks that show the differences within a set.
 
-    The first is the most typical, which has the largest mean IoU with all; each next one is the least like those
-    chosen before (its largest IoU with one of them is the smallest). The first among equals; masks that equal one
-    that was chosen are left out.
+    The first one is the most typical mask: the one with the largest mean IoU with all masks. Each further one is the
+    mask that differs most from all chosen masks (its largest IoU with one of them is the smallest). Of equal candidates
+    the first is chosen. Masks that equal a chosen mask are left out.
 
     Parameters
     ----------
     masks : (N, H, W) bool array
-        At least one.
+        Set of at least one mask.
     count : int
-        How many to choose at most.
+        Largest number of masks to choose.
     """
     alike = Overlaps.of(masks, masks[:0]).similarity("iou").within
     chosen = [int(alike.mean(1).argmax())]

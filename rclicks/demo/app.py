@@ -26,39 +26,43 @@ def start(
     device: str = "cpu",
     plugins: Sequence[Path] = (),
 ) -> Any:
-    """Start the server in threads of its own; nothing leaves this machine unless `host` is changed.
+    """Start the server in separate threads. With the default `host` it can be reached only from this machine.
 
     Parameters
     ----------
     folder : Path
-        Where saved files go.
+        Folder for saved files.
     models : sequence of str
-        Models to offer first, with options, such as "spa:checkpoint=FILE".
-    host, port : str, int
-        Where to listen.
+        Specs of models that are listed first, such as "spa:checkpoint=FILE".
+    host : str
+        Network address of the server.
+    port : int
+        Port of the server.
     data_root : Path or None
-        Folder that holds the data sets' folders.
+        Folder that contains the folders of the data sets.
     device : str
+        "cpu", "cuda" or "cuda:1".
     plugins : sequence of Path
+        Folders with plug-ins.
 
     Returns
     -------
     gradio.Blocks
-        The page; `close` stops the server.
+        Page of the demo; its method `close` stops the server.
 
     Raises
     ------
     PluginError
         If gradio is not installed.
     UnknownNameError, ProtocolError
-        If a model does not exist or is not for the demo.
+        If a model does not exist or cannot be used in the demo.
     RunError
-        If the port is taken.
+        If the port is already in use.
     """
     bench = Bench(Registry.discover(plugins), models, device)
     if importlib.util.find_spec("gradio") is None:
         raise PluginError("the demo needs gradio: pip install 'rclicks[demo]'")
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "0"  # read when gradio is imported
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "0"  # gradio reads it during its import
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from rclicks.demo._page import LAUNCH, build
 
@@ -71,7 +75,7 @@ def start(
 
 
 def serve(models: Sequence[str] = (), *, ready: Callable[[], None], **options: Any) -> None:
-    """Start the server, call `ready`, and stay until interrupted; other parameters and errors are those of `start`."""
+    """Start the server, call `ready`, and wait until interrupted; other parameters and errors are those of `start`."""
     with tempfile.TemporaryDirectory(prefix="rclicks-demo-") as folder:
         page = start(Path(folder), models, **options)
         ready()

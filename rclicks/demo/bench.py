@@ -1,7 +1,7 @@
-"""The models of the demo, and what they predict for a session.
+"""The models of the demo, and their predictions for a session.
 
-A prediction is computed from the session alone: image, model and clicks. What is kept here for speed (loaded models,
-encoded images, rounds) is found by exactly these and holds nothing of a visitor, so forgetting it changes no result.
+A prediction depends on the session alone: image, model and clicks. Loaded models, encoded images and rounds are cached
+under exactly these keys. The caches contain nothing about a visitor, and dropping an entry changes no result.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from rclicks.specs import parse
 __all__ = ["Bench"]
 
 SCORES = ("iou", "dice")
-MODELS, IMAGES, ROUNDS = 2, 4, 32  # how many are kept; weights and pictures are large
-SHOWN = 4  # samples of a model that draws many
+MODELS, IMAGES, ROUNDS = 2, 4, 32  # sizes of the caches; weights and encoded images need much memory
+SHOWN = 4  # number of samples that are shown of a model that draws many
 
 Key = tuple[str, ...]
 T = TypeVar("T")
 
 
 class _Recent(Generic[T]):
-    """The values that were asked for last."""
+    """Cache of the most recently used values."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._kept = limit, OrderedDict[Any, T]()
@@ -62,15 +62,20 @@ class _Recent(Generic[T]):
 
 
 class Bench:
-    """All models, one visitor at a time.
+    """All models of the demo. It serves one visitor at a time.
 
     Parameters
     ----------
     registry : Registry
     extra : sequence of str
-        Models to offer beside those that are found, with options and checkpoints.
+        Specs of models that are offered in addition to those that are found, with options and checkpoints.
     device : str
-        "cpu", "cuda" or "cuda:1"; never chosen silently.
+        "cpu", "cuda" or "cuda:1"; there is no automatic choice.
+
+    Raises
+    ------
+    UnknownNameError, ProtocolError
+        If a model in `extra` does not exist or cannot be used in the demo.
     """
 
     def __init__(self, registry: Registry, extra: Sequence[str] = (), device: str = "cpu") -> None:
@@ -85,36 +90,39 @@ class Bench:
 
     @property
     def names(self) -> list[str]:
-        """Models of images that take clicks and need no weights or whose weights are found, after those named."""
+        """Specs of the extra models, then names of all models that take clicks on images and can be loaded."""
         return [*self._extra, *(n for n in self.registry.models if n not in self._extra and self._ready(n))]
 
     def card(self, name: str) -> ModelCard:
-        """Return the card of a model that the demo can play.
+        """Return the card of a model that the demo can use.
 
         Raises
         ------
         UnknownNameError
             If there is no such model.
         ProtocolError
-            If it is one of volumes, or takes no clicks.
+            If the model is for volumes, or takes no clicks.
         """
         card = self.registry.find("model", parse(name).name).card
-        assert isinstance(card, ModelCard)  # noqa: S101 - the registry's own promise
+        assert isinstance(card, ModelCard)  # noqa: S101 - guaranteed by the registry
         if card.dims != 2 or "click" not in card.takes:
             raise ProtocolError(
-                f"model {name!r} has {card.dims} axes and takes {', '.join(card.takes)}; the demo plays models of "
-                "images (two axes) that take clicks"
+                f"model {name!r} is for {card.dims}-D data and takes {', '.join(card.takes)}; the demo needs models of "
+                "images (2-D) that take clicks"
             )
         return card
 
     def load(self, name: str) -> Model:
-        """Return a model, loaded once.
+        """Return a loaded model; the most recently used models are cached.
 
         Raises
         ------
-        UnknownNameError, ProtocolError, WeightsError
+        UnknownNameError, ProtocolError
+            If the model does not exist or cannot be used in the demo.
+        WeightsError
+            If the weights are missing or do not fit.
         PluginError
-            Also if the packages that it needs are not installed.
+            If a package that the model needs is not installed.
         """
         card = self.card(name)
         with self._turn:
@@ -127,22 +135,22 @@ class Bench:
                 ) from error
 
     def masks(self, session: Session) -> list[Mask]:
-        """Return the (H, W) bool prediction before the first click, which is empty, and after each click."""
+        """Return the (H, W) bool predictions: the empty mask before the first click, and the mask after each click."""
         found = [np.zeros(session.sample.shape, bool)]
         for state in self.rounds(session):
-            assert state.mask is not None  # noqa: S101 - it was checked
+            assert state.mask is not None  # noqa: S101 - the batch runner has checked it
             found.append(state.mask)
         return found
 
     def rounds(self, session: Session) -> list[State]:
-        """Return the state after each click, as the engine plays them: every round sees the one before.
+        """Return the state after each click. As in the engine, each round starts from the state of the previous round.
 
         Raises
         ------
         RunError
-            If the model answers what no model may.
+            If the model returns an invalid prediction.
         OutOfMemory
-            If the image does not fit.
+            If the device or the machine runs out of memory.
         """
         if not session.clicks:
             return []
@@ -157,10 +165,10 @@ class Bench:
             return done
 
     def candidates(self, session: Session) -> dict[str, Mask]:
-        """Return the (H, W) masks of the model's answers to the last click, by name; {} if it has just one.
+        """Return the (H, W) masks of the model's predictions for the last click, by name; {} if there is only one.
 
-        They are those that the model calls candidates; of one that draws samples, the `SHOWN` samples that `distinct`
-        chooses.
+        They are the candidates of the model (`Model.candidates`). For a model that draws samples instead, they are the
+        `SHOWN` samples that `distinct` chooses.
         """
         with self._turn:
             rounds = self.rounds(session)
@@ -178,12 +186,12 @@ class Bench:
             return {f"sample {i + 1} of {len(drawn)}": drawn[i] for i in distinct(drawn, SHOWN)}
 
     def led(self, session: Session, rater: str, count: int) -> Session:
-        """Return a session of the same image and model in which `rater` placed up to `count` clicks of the base rule.
+        """Return a session with the same image and model and up to `count` clicks of the base rule that follow `rater`.
 
         Raises
         ------
         DataError
-            If there is no reference, or not of that rater.
+            If there is no reference mask of this rater.
         """
         played = session.clear()
         while len(played.clicks) < count and (click := played.suggest(rater, self.masks(played)[-1])):
@@ -191,7 +199,7 @@ class Bench:
         return played
 
     def scores(self, session: Session, mask: Mask) -> dict[str, dict[str, float]]:
-        """Return IoU and Dice of a mask to each rater who drew something; {} without a reference."""
+        """Return IoU and Dice of a mask with each rater who drew something, by rater; {} without a reference mask."""
         return {rater: score(SCORES, own, mask, Rules()) for rater, own in session.drew().items()}
 
     def _ready(self, name: str) -> bool:
@@ -204,7 +212,10 @@ class Bench:
         return not card.needs
 
     def _key(self, session: Session) -> Key:
-        """Return what a prediction depends on beside the clicks; the name too, for some models draw numbers by it."""
+        """Return everything except the clicks that a prediction depends on.
+
+        It contains the name of the sample, because some models use it as a key of their random numbers.
+        """
         image = np.ascontiguousarray(session.sample.image)
         digest = hashlib.sha256(image.tobytes()).hexdigest()
         return session.model, session.sample.dataset, session.sample.id, str(image.shape), digest
@@ -213,7 +224,7 @@ class Bench:
         return self._encoded.get(self._key(session), lambda: model.embed(session.sample.blind()))
 
     def _play(self, model: Model, session: Session, count: int, before: State) -> State:
-        """Return the state after the first `count` clicks, from that of one click less."""
+        """Return the state after the first `count` clicks, from the state before the last of them."""
         pool = BatchRunner(model, self._embed(model, session), 1, shape=session.sample.shape)
         (decoded,) = pool.decode([replace(before, interactions=session.clicks[:count])])
         if decoded.error is not None:

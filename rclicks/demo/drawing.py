@@ -1,4 +1,4 @@
-"""Pictures of the demo, as arrays: the image with its mask and clicks, and tiles that compare masks.
+"""Pictures of the demo as arrays: the image with its mask and clicks, and comparisons of masks.
 
 >>> pixel_at((7, 13), 4)
 (3, 1)
@@ -19,21 +19,24 @@ __all__ = ["canvas", "compare", "pixel_at", "scale_of"]
 Picture = NDArray[np.uint8]
 GREEN, RED, YELLOW = (40, 200, 80), (230, 60, 60), (240, 210, 60)
 OPACITY = 0.45
-LONG_SIDE = 640  # small images are shown larger, each pixel a square, so that single pixels can be hit
+LONG_SIDE = 640  # small images are enlarged to about this side, so that single pixels can be clicked
 
 
 def scale_of(shape: Sequence[int]) -> int:
-    """Return how many pixels of the screen's picture a side of one pixel of an (H, W) image takes; at least 1."""
+    """Return the whole number by which an (H, W) image is enlarged for display, at least 1."""
     return max(1, LONG_SIDE // max(shape[:2]))
 
 
 def pixel_at(place: Sequence[int], scale: int) -> tuple[int, int]:
-    """Return the (row, column) of the image that lies at (x, y) of a picture enlarged `scale` times."""
+    """Return the (row, column) in the image for a position (x, y) in the picture that is enlarged `scale` times."""
     return int(place[1]) // scale, int(place[0]) // scale
 
 
 def canvas(image: Picture, mask: Mask, clicks: Sequence[Click], scale: int) -> Picture:
-    """Return an (H, W, 3) image enlarged `scale` times, its mask in green, positive clicks green and others red."""
+    """Return the (H, W, 3) uint8 image enlarged `scale` times, with mask and clicks.
+
+    The mask and positive clicks are green, negative clicks are red.
+    """
     import cv2
 
     shown = np.repeat(np.repeat(_tint(image, mask, GREEN), scale, axis=0), scale, axis=1)
@@ -46,7 +49,10 @@ def canvas(image: Picture, mask: Mask, clicks: Sequence[Click], scale: int) -> P
 
 
 def compare(image: Picture, truth: Mask, prediction: Mask) -> Picture:
-    """Return an (H, W, 3) image with what only the rater drew in green, only the model in red, and both in yellow."""
+    """Return the (H, W, 3) uint8 image with the pixels of two masks in colour.
+
+    Pixels of the rater only are green, of the prediction only red, and of both yellow.
+    """
     shown = _tint(image, truth & ~prediction, GREEN)
     return _tint(_tint(shown, prediction & ~truth, RED), truth & prediction, YELLOW)
 

@@ -1,4 +1,4 @@
-"""Images in, masks and clicks out."""
+"""Input and output of the demo: images and reference masks are read, masks and clicks are written."""
 
 from __future__ import annotations
 
@@ -25,22 +25,25 @@ __all__ = ["datasets_found", "open_files", "open_sample", "save"]
 
 
 def open_files(image: Path, references: Sequence[Path] = ()) -> Sample:
-    """Return an image with the masks that were drawn of it.
+    """Return a sample with an image and its reference masks.
 
-    Sample and object are named, and files read, as the data set `folder` does it (with several masks
-    `multirater-folder`, raters by the files' names), so that a log of clicks fits a folder with these files.
+    The files are read, and sample and object are named, as by the data set `folder`. With several masks, this is the
+    data set `multirater-folder`, and the raters have the names of the files. So a log of clicks fits a folder with
+    these files.
 
     Parameters
     ----------
     image : Path
+        Image file.
     references : sequence of Path
-        Masks of the image's size. One shows its object where any channel is above 0; several must each hold 0 and one
-        of 1, 255 and 65535.
+        Mask files of the same size. In a single mask, all pixels with a channel above 0 belong to the object. Each of
+        several masks must contain only 0 and one of the values 1, 255 and 65535.
 
     Raises
     ------
     DataError
-        If a file is missing, damaged or no image, a mask has another size or unclear values, or two have one name.
+        If a file is missing, damaged or not an image, a mask has another size or other values, or two masks have the
+        same name.
     """
     if len(references) > 1:
         return _open_raters(image, references)
@@ -64,16 +67,16 @@ def _open_raters(image: Path, references: Sequence[Path]) -> Sample:
     twins = sorted(name for name, count in Counter(names).items() if count > 1)
     if twins:
         raise DataError(
-            f"several masks are named {', '.join(twins)}; raters are told apart by the names of their files"
+            f"several masks are named {', '.join(twins)}; the raters get the names of the files, so rename them"
         )
     return Sample("multirater-folder", image.stem, pixels, (Target("0", tuple(masks), raters=names),))
 
 
 def datasets_found(registry: Registry, data_root: Path | None = None) -> list[str]:
-    """Return the names of the data sets of images whose folder is there."""
+    """Return the names of the 2-D data sets whose folder exists."""
     found = []
     for name, entry in registry.datasets.items():
-        assert isinstance(entry.card, DatasetCard)  # noqa: S101 - the registry's own promise
+        assert isinstance(entry.card, DatasetCard)  # noqa: S101 - guaranteed by the registry
         try:
             if entry.card.dims == 2:
                 resolve(entry.card, None, data_root, load_config())
@@ -84,29 +87,42 @@ def datasets_found(registry: Registry, data_root: Path | None = None) -> list[st
 
 
 def open_sample(registry: Registry, dataset: str, index: int, data_root: Path | None = None) -> Sample:
-    """Return a sample of a data set, such as "GrabCut" or "folder:root=MY_FOLDER".
+    """Return one sample of a data set.
+
+    Parameters
+    ----------
+    registry : Registry
+    dataset : str
+        Spec of the data set, such as "GrabCut" or "folder:root=MY_FOLDER".
+    index : int
+        0-based index of the sample.
+    data_root : Path or None
+        Folder that contains the folders of the data sets.
 
     Raises
     ------
-    UnknownNameError, PluginError
+    UnknownNameError
+        If there is no such data set.
+    PluginError
+        If an optional package is missing.
     DataError
-        If its files are missing or damaged.
+        If files are missing or damaged.
     ProtocolError
-        If there is no sample `index` (from 0).
+        If there is no sample with this index.
     """
     data = open_dataset(registry, parse(dataset), data_root)
     if not 0 <= index < len(data):
-        raise ProtocolError(f"data set {dataset} has {len(data)} samples; there is no number {index}, counted from 0")
+        raise ProtocolError(f"data set {dataset} has {len(data)} samples; there is no sample {index} (counted from 0)")
     return data[index]
 
 
 def save(folder: Path, session: Session, mask: Mask) -> tuple[Path, Path]:
-    """Write the mask (PNG, 0 and 255) and the log of clicks into a folder and return both paths.
+    """Write an (H, W) mask (PNG, 0 and 255) and the log of clicks (CSV) into a folder; return both paths.
 
     Raises
     ------
     DataError
-        If they cannot be written.
+        If the files cannot be written.
     """
     import cv2
 

@@ -1,7 +1,7 @@
-"""What one visitor of the demo has done: an image, a model, clicks, and what was undone.
+"""Session of one visitor of the demo: an image, a model, clicks, and undone clicks.
 
-A session is a value. Each act returns a new one, nothing is kept elsewhere, so visitors cannot disturb each other and
-an undone click leaves no trace.
+A session is immutable. Each action returns a new session, and nothing else is stored. So visitors cannot influence each
+other, and an undone click has no effect on later predictions.
 
 >>> import numpy as np
 >>> session = Session(Sample("folder", "cat", np.zeros((4, 6, 3), np.uint8)), "geodesic")
@@ -34,20 +34,27 @@ PERSON = "demo"
 
 @dataclass(frozen=True)
 class Session:
-    """Where one visitor stands.
+    """Session of one visitor.
 
     Attributes
     ----------
     sample : Sample
-        An image of two axes; its targets, if any, are what the clicks are scored against.
+        2-D image. Its targets, if any, contain the reference masks for the scores.
     model : str
-        A model as the command line names it, such as "geodesic" or "spa:checkpoint=FILE".
+        Spec of the model, such as "geodesic" or "spa:checkpoint=FILE".
     clicks : tuple of Click
-        Oldest first.
+        Clicks, oldest first.
     undone : tuple of Click
-        What `redo` brings back, the next one last.
+        Undone clicks; `redo` places the last one of them first.
     object : int
-        Which of the sample's targets is meant, from 0.
+        0-based index of the object among the targets of the sample.
+
+    Raises
+    ------
+    DataError
+        If the sample is a volume.
+    ProtocolError
+        If the sample has no object with this index.
     """
 
     sample: Sample
@@ -60,66 +67,66 @@ class Session:
         """Refuse volumes and objects that the sample does not have."""
         if len(self.sample.shape) != 2:
             raise DataError(
-                f"{self.sample.dataset}/{self.sample.id} has shape {self.sample.shape}; the demo shows images of two "
-                "axes, so give it a slice"
+                f"{self.sample.dataset}/{self.sample.id} has shape {self.sample.shape}; the demo shows images with two "
+                "axes, so open a slice of the volume"
             )
         if not 0 <= self.object < max(1, len(self.sample.targets)):
             raise ProtocolError(
-                f"{self.sample.dataset}/{self.sample.id} has {len(self.sample.targets)} objects, so there is no "
-                f"number {self.object}; they are counted from 0"
+                f"{self.sample.dataset}/{self.sample.id} has {len(self.sample.targets)} objects; there is no object "
+                f"{self.object} (counted from 0)"
             )
 
     @property
     def target(self) -> Target | None:
-        """The object that is to be segmented; None if no reference is known."""
+        """The object to segment; None if there is no reference mask."""
         return self.sample.targets[self.object] if self.sample.targets else None
 
     def place(self, click: Click) -> Session:
-        """Add a click; what was undone is forgotten.
+        """Add a click, and drop all undone clicks.
 
         Raises
         ------
         ProtocolError
-            If it lies outside of the image.
+            If the click lies outside the image.
         """
         check_inside(click, self.sample.shape)
         return replace(self, clicks=(*self.clicks, click), undone=())
 
     def undo(self) -> Session:
-        """Take the last click back.
+        """Remove the last click, and keep it as an undone click.
 
         Raises
         ------
         ProtocolError
-            If there is none.
+            If there is no click.
         """
         if not self.clicks:
             raise ProtocolError("there is no click to undo; place one first")
         return replace(self, clicks=self.clicks[:-1], undone=(*self.undone, self.clicks[-1]))
 
     def redo(self) -> Session:
-        """Place the click again that was undone last.
+        """Place the click that was undone last again.
 
         Raises
         ------
         ProtocolError
-            If there is none.
+            If there is no undone click.
         """
         if not self.undone:
             raise ProtocolError("there is no click to redo; undo one first")
         return replace(self, clicks=(*self.clicks, self.undone[-1]), undone=self.undone[:-1])
 
     def clear(self) -> Session:
-        """Forget all clicks."""
+        """Remove all clicks and all undone clicks."""
         return replace(self, clicks=(), undone=())
 
     def reference(self, rater: str) -> TargetReference:
-        """Return a rater's mask of the object, as metrics and users want it.
+        """Return the reference mask of one rater in the form that metrics and users take.
 
         Raises
         ------
         DataError
-            If there is no reference, or not of that rater.
+            If there is no reference mask of this rater.
         """
         if self.target is None:
             raise DataError(f"{self.sample.id} has no reference mask; load one with the image")
@@ -130,7 +137,7 @@ class Session:
         return TargetReference(self.target.mask(rater), self.target.ignore, self.sample.spacing)
 
     def drew(self) -> dict[str, TargetReference]:
-        """Return the masks of the raters who drew something, by rater; {} without a reference."""
+        """Return the reference masks of the raters who drew something, by rater; {} if there are none."""
         found = {} if self.target is None else {rater: self.reference(rater) for rater in self.target.raters}
         return {rater: reference for rater, reference in found.items() if reference.window is not None}
 
@@ -140,19 +147,19 @@ class Session:
         Parameters
         ----------
         rater : str
-            Whose mask is the truth.
+            Name of the followed rater.
         mask : (H, W) bool array
-            The present prediction.
+            Current prediction.
 
         Raises
         ------
         DataError
-            If there is no reference, or not of that rater.
+            If there is no reference mask of this rater.
         """
         return next_click(self.reference(rater), mask, [c.point for c in self.clicks])
 
     def log(self) -> str:
-        """Return the clicks as CSV in the plain layout, which the user `recorded` plays back."""
+        """Return the clicks as CSV in the plain layout, which the user `recorded` can replay."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)

@@ -1,1 +1,1 @@
-"""Pure functions on arrays that score masks."""
+"""Pure functions on arrays that score masks and click maps."""

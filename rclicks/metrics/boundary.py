@@ -1,4 +1,4 @@
-"""Boundary IoU: how well the outline of a predicted mask agrees with that of a target, ignored pixels left out.
+"""Boundary IoU: agreement of the outlines of a prediction and the reference mask, without ignored pixels.
 
 >>> truth = np.zeros((100, 100), bool); truth[20:60, 20:60] = True
 >>> boundary_iou(TargetReference(truth), np.roll(truth, 1, axis=1))  # 370 / 518 pixels of bands 3 pixels wide
@@ -18,8 +18,28 @@ __all__ = ["boundary_iou"]
 def boundary_iou(reference: TargetReference, prediction: Mask, *, ratio: float = 0.02, empty: float = 1.0) -> float:
     """Return the IoU of the two boundary bands (Cheng et al., Boundary IoU, CVPR 2021).
 
-    The band of a mask is the mask minus its erosion by ``max(1, round(ratio * diagonal))`` pixels, the outside of the
-    image counting as background. Ignored pixels are dropped when counting, after the bands were taken.
+    The band of a mask is the mask minus its erosion by ``max(1, round(ratio * diagonal))`` pixels. The area beyond the
+    image counts as background. Ignored pixels are removed after the bands were computed.
+
+    Parameters
+    ----------
+    reference : TargetReference
+        Reference mask, (H, W).
+    prediction : (H, W) bool array
+    ratio : float
+        Width of the band relative to the diagonal of the image.
+    empty : float
+        Result if both masks are empty.
+
+    Returns
+    -------
+    float
+        From 0 to 1, higher is better.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the prediction does not have two axes.
 
     >>> truth = np.zeros((8, 8), bool); truth[2:6, 2:6] = True
     >>> boundary_iou(TargetReference(truth), truth)
@@ -27,7 +47,8 @@ def boundary_iou(reference: TargetReference, prediction: Mask, *, ratio: float =
     """
     if prediction.shape != reference.mask.shape or prediction.ndim != 2:
         raise ValueError(
-            f"prediction has shape {prediction.shape}, the target {reference.mask.shape}; expected one (H, W)"
+            f"prediction has shape {prediction.shape}, the reference mask {reference.mask.shape}; "
+            "expected one shape (H, W)"
         )
     width = band_width(reference.mask.shape, ratio)
     own = bounding_box(prediction)

@@ -1,7 +1,7 @@
-"""The metrics a benchmark can name.
+"""The metrics that a benchmark can name.
 
-Round metrics are computed by the engine after every interaction and stored; derived metrics are computed from the
-stored rounds by `rclicks.analysis` and are never stored as truth.
+Round metrics are computed by the engine after every interaction and stored in the records. Derived metrics are computed
+from the stored rounds by `rclicks.analysis`; they are never stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,24 @@ __all__ = ["DEFAULTS", "DERIVED", "ROUND", "Comparison", "MetricCard", "score"]
 
 @dataclass(frozen=True, kw_only=True)
 class MetricCard:
-    """Facts about one metric: name, meaning, direction (None: neither is better) and source; 2 images, 3 volumes."""
+    """Facts about one metric.
+
+    Attributes
+    ----------
+    name : str
+        Name in benchmarks, records and tables.
+    summary : str
+        Definition in one line.
+    level : str
+        Unit that has one value of the metric: "round", "trajectory", "data set", "click map", or for several raters
+        "raters" or "set".
+    dims : tuple of int
+        Numbers of axes of the samples: 2 for images, 3 for volumes.
+    higher_is_better : bool or None
+        Direction of the metric; None if neither higher nor lower is better.
+    source : str
+        Publication of the definition.
+    """
 
     name: str
     summary: str
@@ -34,13 +51,14 @@ class MetricCard:
 
 
 class Comparison:
-    """One prediction beside its target, with what several metrics share.
+    """One prediction and its reference mask, with intermediate results that several metrics use.
 
     Parameters
     ----------
     reference : TargetReference
-    prediction : bool array of the target's shape
+    prediction : bool array of the same shape
     protocol : Protocol
+        Rules for empty masks, boundary band and tolerance.
     """
 
     def __init__(self, reference: TargetReference, prediction: Mask, protocol: Protocol) -> None:
@@ -49,12 +67,12 @@ class Comparison:
 
     @cached_property
     def surfel(self) -> SurfacePair:
-        """The two surfaces under the definition "surfel"."""
+        """Surface distances for the definition "surfel"."""
         return self._surfaces("surfel")
 
     @cached_property
     def voxel(self) -> SurfacePair:
-        """The two surfaces under the definition "voxel"."""
+        """Surface distances for the definition "voxel"."""
         return self._surfaces("voxel")
 
     def _surfaces(self, definition: str) -> SurfacePair:
@@ -73,12 +91,15 @@ _TAHA = "Taha and Hanbury 2015"
 
 ROUND: dict[str, tuple[MetricCard, Function]] = {
     "iou": (
-        MetricCard(name="iou", level="round", dims=_BOTH, summary="intersection over union, ignored pixels left out"),
+        MetricCard(name="iou", level="round", dims=_BOTH, summary="intersection over union, without ignored pixels"),
         lambda v: overlap.iou(v.reference, v.prediction, empty=v.empty),
     ),
     "biou": (
         MetricCard(
-            name="biou", level="round", summary="boundary IoU, band of 2 % of the diagonal", source="Cheng et al. 2021"
+            name="biou",
+            level="round",
+            summary="boundary IoU, band width 2 % of the diagonal",
+            source="Cheng et al. 2021",
         ),
         lambda v: boundary.boundary_iou(v.reference, v.prediction, ratio=v.protocol.boundary_ratio, empty=v.empty),
     ),
@@ -101,7 +122,7 @@ ROUND: dict[str, tuple[MetricCard, Function]] = {
             name="nsd-voxel",
             level="round",
             dims=_BOTH,
-            summary="normalised surface distance, border voxels counted (MONAI, MetricsReloaded)",
+            summary="normalised surface distance, border voxels with equal weight (MONAI, MetricsReloaded)",
             source="Maier-Hein et al. 2024",
         ),
         lambda v: v.voxel.nsd(v.protocol.nsd_tolerance),
@@ -112,7 +133,7 @@ ROUND: dict[str, tuple[MetricCard, Function]] = {
             level="round",
             dims=_BOTH,
             higher_is_better=False,
-            summary="95 % Hausdorff distance in mm, percentile of surface area, the larger direction (DeepMind)",
+            summary="95 % Hausdorff distance in mm, percentile weighted by area, larger direction (DeepMind)",
             source=_NIKOLOV,
         ),
         lambda v: v.surfel.hausdorff(95),
@@ -123,7 +144,7 @@ ROUND: dict[str, tuple[MetricCard, Function]] = {
             level="round",
             dims=_BOTH,
             higher_is_better=False,
-            summary="95 % Hausdorff distance in mm of border voxels, the larger direction (MONAI, MetricsReloaded)",
+            summary="95 % Hausdorff distance in mm of border voxels, larger direction (MONAI, MetricsReloaded)",
             source="Maier-Hein et al. 2024",
         ),
         lambda v: v.voxel.hausdorff(95),
@@ -167,7 +188,7 @@ ROUND: dict[str, tuple[MetricCard, Function]] = {
             level="round",
             dims=_BOTH,
             higher_is_better=None,
-            summary="volume (area) of the prediction against the target's, relative: -1 nothing, 0 equal, 1 twice",
+            summary="(predicted - true volume) / true volume: -1 if nothing is predicted, 0 if equal, 1 if twice",
         ),
         lambda v: overlap.volume_error(v.reference, v.prediction),
     ),
@@ -180,13 +201,13 @@ DERIVED: dict[str, MetricCard] = {
         name="noc",
         level="trajectory",
         higher_is_better=False,
-        summary="number of clicks to an IoU of .80, .85, .90, .95; the budget if never",
+        summary="number of clicks until the IoU reaches .80, .85, .90, .95; the budget if it never does",
     ),
     "nof": MetricCard(
         name="nof",
         level="data set",
         higher_is_better=False,
-        summary="number of failures: trajectories that never reach the IoU (compat: whose NoC equals the budget)",
+        summary="number of failures: trajectories that never reach the IoU (compat: with a NoC equal to the budget)",
     ),
     "iou@k": MetricCard(name="iou@k", level="data set", summary="mean IoU after click k"),
     "auc": MetricCard(name="auc", level="trajectory", summary="area under the IoU curve over clicks, 0 to 1"),
@@ -194,7 +215,7 @@ DERIVED: dict[str, MetricCard] = {
         name="dsc-auc",
         level="data set",
         dims=(3,),
-        summary="area under the Dice curve over clicks, unit steps, a box left out: 0 to 4 for five clicks; `full`: "
+        summary="area under the Dice curve over clicks, unit steps, without the box: 0 to 4 for five clicks; `full`: "
         "over all interactions, 0 to 1",
         source="CVPR 2025 MedSegFM challenge",
     ),
@@ -202,55 +223,55 @@ DERIVED: dict[str, MetricCard] = {
         name="nsd-auc",
         level="data set",
         dims=(3,),
-        summary="the same for the normalised surface distance; the protocol's nsd_gate applies",
+        summary="area under the curve of the normalised surface distance, like dsc-auc; with the rule nsd_gate",
         source="CVPR 2025 MedSegFM challenge",
     ),
     "seconds": MetricCard(
         name="seconds",
         level="data set",
         higher_is_better=False,
-        summary="seconds a click, split into encode, decode, user and metric",
+        summary="seconds for each click, split into encode, decode, user and metric",
     ),
     "sample-noc": MetricCard(
         name="sample-noc",
         level="data set",
         higher_is_better=False,
-        summary="mean NoC over click groups, and its deviation over groups",
+        summary="mean NoC over click groups, and its standard deviation over groups",
         source="Antonov et al. 2024",
     ),
     "delta-sb": MetricCard(
         name="delta-sb",
         level="data set",
         higher_is_better=False,
-        summary="effect of sampled clicks: groups against the base rule (NoC in percent, NoF, IoU)",
+        summary="effect of sampled clicks: click groups compared with the base rule (NoC in percent, NoF, IoU)",
         source="Antonov et al. 2024",
     ),
     "delta-gr": MetricCard(
         name="delta-gr",
         level="data set",
         higher_is_better=False,
-        summary="effect of unlikely clicks: group G1 against the last (NoC in percent, NoF, IoU)",
+        summary="effect of unlikely clicks: group G1 compared with the last group (NoC in percent, NoF, IoU)",
         source="Antonov et al. 2024",
     ),
     "delta-hh": MetricCard(
         name="delta-hh",
         level="data set",
         higher_is_better=False,
-        summary="lower half of the groups against the upper half, paired (NoC in percent, NoF, IoU)",
+        summary="lower half of the groups compared with the upper half, paired (NoC in percent, NoF, IoU)",
         source="Antonov et al. 2024",
     ),
     "nsr": MetricCard(
         name="nsr",
         level="data set",
         higher_is_better=False,
-        summary="noise-to-signal ratio: deviation over groups (or people) by their mean",
+        summary="noise-to-signal ratio: standard deviation over groups (or people) divided by the mean",
         source="Antonov et al. 2024",
     ),
     "user@1": MetricCard(
         name="user@1",
         level="data set",
         higher_is_better=True,
-        summary="IoU after the first click of real people, and of as many sampled people",
+        summary="IoU after the first click, of real people and of equally many sampled clicks",
         source="Antonov et al. 2024",
     ),
     "pl1": MetricCard(
@@ -264,35 +285,43 @@ DERIVED: dict[str, MetricCard] = {
         name="ks",
         level="click map",
         higher_is_better=True,
-        summary="share of sampled sets that a two-dimensional Kolmogorov-Smirnov test takes for people",
+        summary="share of sampled sets that a 2-D Kolmogorov-Smirnov test does not distinguish from clicks of people",
         source="Fasano and Franceschini 1987",
     ),
     "wd": MetricCard(
         name="wd",
         level="click map",
         higher_is_better=False,
-        summary="exact Wasserstein distance of real and sampled clicks, in diagonals of the object's box",
+        summary="exact Wasserstein distance between real and sampled clicks, in diagonals of the object's box",
         source="Antonov et al. 2024",
     ),
     "nss": MetricCard(
         name="nss",
         level="click map",
         higher_is_better=True,
-        summary="z score of the click map at real clicks",
+        summary="mean z-score of the click map at real clicks",
         source="Peters et al. 2005",
     ),
     "pde": MetricCard(
         name="pde",
         level="click map",
         higher_is_better=True,
-        summary="probability of real clicks under the click map",
+        summary="mean probability of real clicks under the click map",
         source="Antonov et al. 2024",
     ),
 }
 
 
 def score(names: tuple[str, ...], reference: TargetReference, prediction: Mask, protocol: Protocol) -> dict[str, float]:
-    """Return the round metrics `names` of a prediction.
+    """Return the round metrics `names` of a prediction, by name.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Keys of `ROUND`.
+    reference : TargetReference
+    prediction : bool array of the same shape
+    protocol : Protocol
 
     Raises
     ------

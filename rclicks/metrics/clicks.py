@@ -1,9 +1,9 @@
-"""How well a click map, or clicks drawn from it, agree with the clicks of real people.
+"""Agreement of a click map, or of clicks sampled from it, with the clicks of real people.
 
-Points are (n, 2) arrays of (row, column) in pixels, while published files have (x, y); sets of sampled points are
-(B, m, 2). Distances between points are given in units of the object's box (height, width), so that objects of all
-sizes count alike. The definitions are those of RClicks (Antonov et al., NeurIPS 2024), computed exactly but without
-its loops and, for sets of equal size, without its linear programs.
+Points are (n, 2) arrays of (row, column) in pixels; note that published files contain (x, y). Sets of sampled points
+are (B, m, 2) arrays. Distances between points are in units of the height and width of the object's box, so that objects
+of all sizes have equal weight. The definitions are those of RClicks (Antonov et al., NeurIPS 2024). The results are
+exact; loops, and linear programs for sets of equal size, are replaced by faster methods.
 
 >>> real = np.array([[0, 0], [2, 2]])
 >>> pl1(real, real[None] + 1, box=(4, 4)).tolist()
@@ -27,32 +27,33 @@ __all__ = ["ks2d", "nss", "pde", "pl1", "wasserstein"]
 
 Floats = NDArray[np.float64]
 
-# Sets of unequal size become an assignment problem by repeating points; beyond this size a linear program is faster.
+# Sets of different sizes become an assignment problem if points are repeated; above this size a linear program is
+# faster.
 _MOST_REPEATED = 400
-_CHUNK = 4_000_000  # comparisons held in memory at once
+_CHUNK = 4_000_000  # number of comparisons in memory at the same time
 
 
 def pl1(real: ArrayLike, sets: ArrayLike, box: tuple[float, float]) -> Floats:
-    """Return the mean L1 distance between all pairs of a real and a sampled point, each axis in units of the box.
+    """Return the mean L1 distance over all pairs of a real and a sampled point, each axis in units of the box.
 
     Parameters
     ----------
     real : (n, 2) array
-        (row, column); n >= 1.
+        Real points (row, column) in pixels; n >= 1.
     sets : (B, m, 2) array
-        m >= 1.
+        Sets of sampled points; m >= 1.
     box : (height, width)
-        In pixels, above 0.
+        Size of the object's box in pixels, above 0.
 
     Returns
     -------
     (B,) float64 array
-        Lower is better; 0 only if all points are one.
+        Mean distance of each set. Lower is better; 0 only if all points are equal.
 
     Raises
     ------
     ValueError
-        If there are no points, one is not finite, or the box is empty.
+        If there are no points, a point is not finite, or the box is empty.
 
     >>> pl1([[0, 0], [4, 8]], [[[2, 2]], [[0, 0]]], box=(4, 8)).tolist()
     [1.0, 1.0]
@@ -63,26 +64,29 @@ def pl1(real: ArrayLike, sets: ArrayLike, box: tuple[float, float]) -> Floats:
 
 
 def wasserstein(real: ArrayLike, sets: ArrayLike, box: tuple[float, float] | None = None) -> Floats:
-    """Return the exact Wasserstein-1 distance between a real set and each sampled set, Euclidean, uniform weights.
+    """Return the exact Wasserstein-1 distance between the real points and each set of sampled points.
+
+    The distance between two points is Euclidean, and all points of a set have equal weight.
 
     Parameters
     ----------
     real : (n, 2) array
-        (row, column); n >= 1.
+        Real points (row, column) in pixels; n >= 1.
     sets : (B, m, 2) array
-        m >= 1. With m = n this is an assignment problem (Birkhoff), which is solved exactly and fast.
+        Sets of sampled points; m >= 1. With m = n the distance is the solution of an assignment problem (Birkhoff),
+        which is exact and fast.
     box : (height, width) or None
-        Distances are divided by its diagonal; None leaves them in pixels.
+        Size of the object's box in pixels. Distances are divided by its diagonal; None leaves them in pixels.
 
     Returns
     -------
     (B,) float64 array
-        Lower is better.
+        Distance of each set; lower is better.
 
     Raises
     ------
     ValueError
-        If there are no points, one is not finite, or the box is empty.
+        If there are no points, a point is not finite, or the box is empty.
 
     >>> wasserstein([[0, 0], [0, 6]], [[[0, 3], [0, 4]], [[0, 6], [0, 0]]]).tolist()
     [2.5, 0.0]
@@ -106,30 +110,30 @@ def _transport(cost: Floats) -> float:
 
 
 def ks2d(real: ArrayLike, sets: ArrayLike) -> tuple[Floats, Floats]:
-    """Return p value and statistic of the two-sample Kolmogorov-Smirnov test in two dimensions.
+    """Return the p-value and the statistic of the two-sample Kolmogorov-Smirnov test in two dimensions.
 
-    The statistic is the largest difference of the shares of both samples in the four quadrants around each point of one
-    sample, averaged over both roles (Peacock 1983; Fasano and Franceschini 1987); p is their approximation through the
-    Kolmogorov distribution and the correlations of the coordinates. As in the published code, the first quadrant leaves
-    out the point itself.
+    For each point of one sample, the shares of both samples in the four quadrants around the point are compared. The
+    largest difference is averaged over the two choices of this sample (Peacock 1983; Fasano and Franceschini 1987). The
+    p-value is their approximation with the Kolmogorov distribution and the correlations of the coordinates. As in the
+    published code, the point itself is not counted in the first quadrant.
 
     Parameters
     ----------
     real : (n, 2) array
-        n >= 2.
+        Real points (row, column); n >= 2.
     sets : (B, m, 2) array
-        m >= 2.
+        Sets of sampled points; m >= 2.
 
     Returns
     -------
     p, statistic : (B,) float64 arrays
-        p is NaN if a coordinate is the same in all points of a sample, for then it has no correlation; published code
-        counts that as rejected (NaN > .05 is false).
+        p-value and statistic of each set. The p-value is NaN if a coordinate is equal in all points of a sample,
+        because the correlation is then undefined. Published code counts such a set as rejected (NaN > .05 is false).
 
     Raises
     ------
     ValueError
-        If a sample has fewer than two points, or one is not finite.
+        If a sample has fewer than two points, or a point is not finite.
 
     >>> p, statistic = ks2d([[0, 0], [1, 3], [2, 1]], [[[0, 0], [1, 3], [2, 1]], [[7, 8], [8, 7], [9, 9]]])
     >>> p.round(3).tolist(), statistic.round(3).tolist()
@@ -138,7 +142,7 @@ def ks2d(real: ArrayLike, sets: ArrayLike) -> tuple[Floats, Floats]:
     points, drawn = _checked(real, sets)
     n, m = len(points), drawn.shape[1]
     if min(n, m) < 2:
-        raise ValueError(f"the test needs two points or more in each sample, got {n} and {m}")
+        raise ValueError(f"the test needs at least two points in each sample, got {n} and {m}")
     step = max(1, _CHUNK // (max(n, m) * (n + m)))
     both = [
         (_quadrants(points[None].repeat(len(part), 0), part) + _quadrants(part, points[None].repeat(len(part), 0))) / 2
@@ -152,7 +156,7 @@ def ks2d(real: ArrayLike, sets: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def _quadrants(own: Floats, other: Floats) -> Floats:
-    """Return, a set, the largest difference of shares in the quadrants around the points of `own`."""
+    """Return for each set the largest difference of shares in the quadrants around the points of `own`, (B,)."""
     n = own.shape[1]
     around_own, around_other = (_shares(own, points) for points in (own, other))
     difference = around_own - around_other
@@ -161,7 +165,10 @@ def _quadrants(own: Floats, other: Floats) -> Floats:
 
 
 def _shares(centres: Floats, points: Floats) -> Floats:
-    """Return the shares (B, n, 4) of `points` in the quadrants around each of `centres`; columns before rows."""
+    """Return the shares of `points` in the four quadrants around each of `centres`, (B, n, 4).
+
+    The quadrants are left above, left below, right above and right below.
+    """
     left = points[:, None, :, 1] <= centres[:, :, None, 1]
     above = points[:, None, :, 0] <= centres[:, :, None, 0]
     count = points.shape[1]
@@ -172,7 +179,7 @@ def _shares(centres: Floats, points: Floats) -> Floats:
 
 
 def _correlation(sets: Floats) -> Floats:
-    """Return Pearson's r between rows and columns of each set; NaN if either is constant."""
+    """Return Pearson's correlation of row and column in each set, (B,); NaN if one of them is constant."""
     centred = sets - sets.mean(axis=1, keepdims=True)
     rows, columns = centred[..., 0], centred[..., 1]
     product = np.sqrt((rows**2).sum(axis=1) * (columns**2).sum(axis=1))
@@ -183,19 +190,19 @@ def _correlation(sets: Floats) -> Floats:
 
 
 def pde(click_map: ArrayLike, points: ArrayLike) -> float:
-    """Return the mean of a click map, normalised to sum 1, at real clicks: a probability, higher is better.
+    """Return the mean probability of real clicks under a click map; higher is better.
 
     Parameters
     ----------
     click_map : (H, W) array
-        Not negative. A map of zeros has the value 0.
+        Map without negative values; it is normalised to the sum 1. A map of zeros gives 0.
     points : (n, 2) int array
-        (row, column) inside the map, n >= 1.
+        Real clicks (row, column) inside the map; n >= 1.
 
     Raises
     ------
     ValueError
-        If there are no points, one lies outside, or the map has negative or other than finite values.
+        If there are no points, a point lies outside the map, or a value of the map is negative or not finite.
 
     >>> round(pde([[0, 1], [1, 2]], [[1, 1], [0, 1]]), 6)
     0.375
@@ -205,19 +212,19 @@ def pde(click_map: ArrayLike, points: ArrayLike) -> float:
 
 
 def nss(click_map: ArrayLike, points: ArrayLike) -> float:
-    """Return the mean z score of a click map at real clicks (normalised scanpath saliency); higher is better.
+    """Return the mean z-score of a click map at real clicks (normalised scanpath saliency); higher is better.
 
     Parameters
     ----------
     click_map : (H, W) array
-        Not negative. An even map has the value 0.
+        Map without negative values. A constant map gives 0.
     points : (n, 2) int array
-        (row, column) inside the map, n >= 1.
+        Real clicks (row, column) inside the map; n >= 1.
 
     Raises
     ------
     ValueError
-        If there are no points, one lies outside, or the map has negative or other than finite values.
+        If there are no points, a point lies outside the map, or a value of the map is negative or not finite.
 
     >>> round(nss([[0, 1], [1, 2]], [[1, 1]]), 4)
     1.4142
@@ -229,9 +236,9 @@ def nss(click_map: ArrayLike, points: ArrayLike) -> float:
 def _at(click_map: ArrayLike, points: ArrayLike) -> tuple[Floats, Floats]:
     values, where = np.asarray(click_map, np.float64), np.asarray(points)
     if values.ndim != 2 or not values.size or not (np.isfinite(values.sum()) and values.min() >= 0):
-        raise ValueError(f"the map, of shape {values.shape}, is not (H, W), finite and free of negative values")
+        raise ValueError(f"the click map has shape {values.shape}; expected (H, W) with finite values, none negative")
     if where.ndim != 2 or where.shape[1] != 2 or not len(where):
-        raise ValueError(f"points have shape {where.shape}, expected (n, 2) with n >= 1")
+        raise ValueError(f"points have shape {where.shape}; expected (n, 2) with n >= 1")
     if (where < 0).any() or (where >= values.shape).any():
         raise ValueError(f"a point lies outside the {values.shape[0]} x {values.shape[1]} map")
     share = values / (values.sum() + 1e-9)

@@ -1,11 +1,11 @@
-"""How deep each voxel of a mask lies: the exact Euclidean distance to its outside, in little memory.
+"""Depth of the voxels of a mask: the exact Euclidean distance to the outside, computed with little memory.
 
-The distance transform of SciPy keeps the nearest outside voxel of every voxel and needs about 60 bytes a voxel, more
-than the memory that a whole volume is granted. Here the squared distance is built axis by axis (Saito and Toriwaki
-1994): the distance along the first axis, then for each plane across it the smallest sum along the second, and the
-third. Distances along the first axis take 2 bytes a voxel, and planes are finished one at a time.
+SciPy's distance transform stores the nearest outside voxel of every voxel. It needs about 60 bytes for each voxel,
+which is too much for large volumes. Here the squared distance is computed axis by axis (Saito and Toriwaki 1994): first
+the distance along the first axis, then in each plane the smallest sum along the second and the third axis. Distances
+along the first axis take 2 bytes for each voxel, and only one plane at a time is completed.
 
-What lies beyond the array is outside of the mask.
+The area beyond the array counts as outside the mask.
 
 >>> mask = np.zeros((1, 7, 7), bool); mask[0, 1:6, 1:6] = True
 >>> depth, voxels = deepest(mask, spacing=(9.0, 1.0, 1.0))
@@ -25,35 +25,38 @@ from rclicks.sample import Mask
 
 __all__ = ["deepest", "depth_map"]
 
-EQUAL = 1 - 1e-12  # sums of squares in mm that are equal on paper differ in their last bits
+EQUAL = 1 - 1e-12  # equal sums of squares in mm can differ in their last bits
 
 
 def deepest(
     mask: Mask, spacing: Sequence[float] | None = None, barred: Iterable[Sequence[int]] = ()
 ) -> tuple[float, NDArray[np.int64]]:
-    """Return (squared depth, voxels) of the voxels of a 3-D crop that lie farthest from the outside of the mask.
+    """Return the largest squared depth of a mask, and all voxels with this depth.
 
-    Depth is the exact Euclidean distance to the nearest voxel outside the mask; what lies beyond the crop is outside.
+    Depth is the exact Euclidean distance to the nearest voxel outside the mask. The area beyond the array counts as
+    outside.
 
     Parameters
     ----------
     mask : (Z, Y, X) bool array
+        Mask, or the part of it to search.
     spacing : sequence of float, or None
-        Size of a voxel along each axis; None for distances in voxels, which are whole numbers when squared.
-    barred : iterable of indices
-        Voxels that cannot be chosen; they still belong to the mask.
+        Size of a voxel along each axis, in mm; None for distances in voxels, whose squares are whole numbers.
+    barred : iterable of (z, y, x)
+        Voxels that are not returned; they still belong to the mask.
 
     Returns
     -------
     depth : float
-        0 if there is no voxel to choose.
-    voxels : (n,) int array
-        Flat indices of all voxels of that depth, ascending (C order).
+        Largest squared depth, in the squared unit of `spacing`; 0 if there is no voxel to return.
+    voxels : (n,) int64 array
+        Flat indices (C order) of all voxels with this depth, ascending.
 
     Notes
     -----
-    The distance along the first axis is an upper bound, and each plane across it can be finished by itself. Planes are
-    taken from the largest bound down until the next bound is below the depth found, which leaves out most of them.
+    The distance along the first axis is an upper bound of the depth, and each plane can be completed independently.
+    Planes are processed in the order of decreasing bounds, until the next bound is below the depth found. Most planes
+    need not be completed.
     """
     units = [1] * 3 if spacing is None else [float(s) ** 2 for s in spacing]
     steps = _steps(mask)
@@ -88,9 +91,9 @@ def deepest(
 
 
 def depth_map(mask: Mask, spacing: Sequence[float] | None = None) -> NDArray[np.float32]:
-    """Return the depth of every voxel of a (Z, Y, X) bool mask as float32; 0 outside.
+    """Return the depth of every voxel of a (Z, Y, X) bool mask as a float32 array; 0 outside the mask.
 
-    `spacing` is the size of a voxel along each axis; None for 1 each.
+    The unit is that of `spacing`, the size of a voxel along each axis; None for 1 along all axes.
     """
     units = [1] * 3 if spacing is None else [float(s) ** 2 for s in spacing]
     steps = _steps(mask)
@@ -104,7 +107,7 @@ def depth_map(mask: Mask, spacing: Sequence[float] | None = None) -> NDArray[np.
 
 
 def _steps(mask: Mask) -> NDArray[Any]:
-    """Return for each voxel the steps along axis 0, either way, to the nearest one outside the mask."""
+    """Return for each voxel the number of steps along axis 0, in either direction, to the nearest outside voxel."""
     steps = np.empty(mask.shape, np.int16 if len(mask) < 1 << 15 else np.int32)
     run = np.zeros(mask.shape[1:], steps.dtype)
     for i in range(len(mask)):
@@ -118,9 +121,9 @@ def _steps(mask: Mask) -> NDArray[Any]:
 
 
 def _lower(depth: NDArray[Any], unit: float) -> None:
-    """Replace each number by the smallest of (number k places before or after along axis 0) + k * k * `unit`.
+    """Replace each value, in place, by the minimum over k of (value k steps away along axis 0) + k * k * `unit`.
 
-    Beyond both ends the numbers are 0.
+    Beyond both ends the values are 0.
     """
     before = depth.copy(order="K")
     for k in range(1, len(depth) + 1):

@@ -1,8 +1,8 @@
-"""Overlap of a predicted mask with a target, ignored pixels left out.
+"""Overlap of a prediction with the reference mask, without ignored pixels.
 
-All functions take a `TargetReference` and a bool prediction of the same shape, (H, W) or (Z, H, W).
-Empty rule of `iou` and `dice`, which lie in [0, 1]: if neither the target nor the (valid part of the) prediction has a
-pixel, the result is `empty`.
+All functions take a `TargetReference` and a bool prediction of the same shape, (H, W) or (Z, H, W), and raise a
+ValueError if the shapes differ. `iou` and `dice` lie in [0, 1]; higher is better. They return `empty` if the reference
+mask and the prediction (without ignored pixels) are both empty.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ __all__ = ["counts", "dice", "iou", "volume_error"]
 
 
 def counts(reference: TargetReference, prediction: Mask) -> tuple[int, int]:
-    """Return (pixels in both, valid pixels of the prediction)."""
+    """Return (pixels in both masks, pixels of the prediction), both without ignored pixels."""
     if prediction.shape != reference.mask.shape:
-        raise ValueError(f"prediction has shape {prediction.shape}, the target {reference.mask.shape}")
+        raise ValueError(f"prediction has shape {prediction.shape}, the reference mask {reference.mask.shape}")
     predicted = int(np.count_nonzero(prediction))
     if reference.ignore is not None:
         predicted -= int(np.count_nonzero(prediction & reference.ignore))
@@ -31,7 +31,7 @@ def counts(reference: TargetReference, prediction: Mask) -> tuple[int, int]:
 
 
 def iou(reference: TargetReference, prediction: Mask, *, empty: float = 1.0) -> float:
-    """Return intersection over union.
+    """Return the intersection over union.
 
     >>> truth = np.array([[1, 1, 0, 0]], bool)
     >>> iou(TargetReference(truth), np.array([[0, 1, 1, 0]], bool))
@@ -55,7 +55,9 @@ def dice(reference: TargetReference, prediction: Mask, *, empty: float = 1.0) ->
 
 
 def volume_error(reference: TargetReference, prediction: Mask) -> float:
-    """Return (volume of the prediction - volume of the target) / volume of the target; NaN if the target is empty.
+    """Return (volume of the prediction - volume of the reference) / volume of the reference.
+
+    The result is negative for a prediction that is too small, and NaN for an empty reference mask.
 
     >>> truth = np.array([[1, 1, 0, 0]], bool)
     >>> volume_error(TargetReference(truth), np.array([[0, 1, 1, 1]], bool))

@@ -1,17 +1,17 @@
-"""Distances between the surfaces of two masks: normalised surface distance, Hausdorff distances, their mean.
+"""Distances between the surfaces of two masks: normalised surface distance, Hausdorff and mean distances.
 
-Libraries mean different things by these names, and differ by up to .18 (NSD) and 2 mm (HD95) on the same masks, so each
-definition has a name of its own and is to be given with the number:
+Libraries define these names differently. On the same masks they differ by up to .18 (NSD) and 2 mm (HD95). So each
+definition has its own name, which should be reported with the number:
 
 * ``surfel`` (DeepMind's surface-distance; MONAI with sub-voxels): the surface lies between voxels. Each 2 x 2 (x 2)
-  neighbourhood that holds both sides is a point, weighted by the area (in 2-D the length) that marching cubes puts
-  into it.
-* ``voxel`` (MONAI, MetricsReloaded): the surface is the mask's border voxels (the mask without its erosion by face
-  neighbours), each counting 1.
+  neighbourhood with voxels inside and outside the mask is a surface point. Its weight is the area (in 2-D the length)
+  of the surface that marching cubes makes in it.
+* ``voxel`` (MONAI, MetricsReloaded): the surface points are the border voxels of the mask (the mask without its erosion
+  by face neighbours), all with weight 1.
 
-Only distances at surface points are needed, so they come from a search tree over the other surface and not from
-distance maps: cost grows with the surface, not with the volume. Spacing is given in array order, in mm; the outside of
-the image counts as background.
+The distances are computed with a search tree over the points of the other surface, not with distance maps. So the time
+depends on the size of the surfaces and not on the size of the volume. Spacing is in array order and in mm. The area
+beyond the image counts as background.
 
 >>> truth, guess = np.zeros((2, 9, 9), bool); truth[2:7, 2:7] = True; guess[2:7, 3:8] = True
 >>> pair = SurfacePair.of(truth, guess, spacing=(1.0, 2.0), definition="voxel")
@@ -42,15 +42,17 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class SurfacePair:
-    """Two surfaces, seen from each other.
+    """Distances between the surface of the reference mask and the surface of the prediction.
 
     Attributes
     ----------
-    to_guess, to_truth : (n,) and (m,) float64 arrays
-        Distance in mm of each point of the true surface to the predicted one, and the other way round; empty if both
-        masks are empty, infinite if the other one is.
+    to_guess : (n,) float64 array
+        Distance in mm from each surface point of the reference mask to the surface of the prediction.
+    to_truth : (m,) float64 array
+        Distance in mm from each surface point of the prediction to the surface of the reference mask. Both arrays are
+        empty if both masks are empty; distances to an empty mask are infinite.
     truth_sizes, guess_sizes : (n,) and (m,) float64 arrays
-        Area (length in 2-D) of each point; 1 under the definition "voxel".
+        Area in mm² (length in mm in 2-D) of each surface point; 1 for the definition "voxel".
     """
 
     to_guess: Floats
@@ -60,19 +62,21 @@ class SurfacePair:
 
     @classmethod
     def of(cls, truth: Mask, guess: Mask, spacing: Sequence[float], definition: str = "surfel") -> SurfacePair:
-        """Return the surfaces of two masks.
+        """Return the distances between the surfaces of two masks.
 
         Parameters
         ----------
         truth, guess : (H, W) or (Z, H, W) bool arrays of one shape
+            Reference mask and prediction.
         spacing : sequence of float
             Size of a pixel or voxel along each array axis, in mm, above 0.
         definition : {"surfel", "voxel"}
+            Definition of a surface; see the top of this module.
 
         Raises
         ------
         ValueError
-            If shapes, spacing or definition make no sense.
+            If the masks are not bool arrays of one shape, or the spacing or the definition is invalid.
         """
         steps = _checked(truth, guess, spacing, definition)
         window = widen(bounding_box(truth), bounding_box(guess))
@@ -84,22 +88,24 @@ class SurfacePair:
         return cls(_nearest(a, b), _nearest(b, a), a_sizes, b_sizes)
 
     def nsd(self, tolerance: float) -> float:
-        """Return the share of both surfaces that lies within `tolerance` mm of the other: 1 is best.
+        """Return the normalised surface distance, also called surface Dice (Nikolov et al. 2021).
 
-        Two empty masks agree (1); one empty mask shares nothing (0). Also called surface Dice (Nikolov et al. 2021).
+        It is the share of both surfaces that lies within `tolerance` mm of the other surface, from 0 to 1; higher is
+        better. It is 1 for two empty masks, and 0 if one mask is empty.
         """
         total = float(self.truth_sizes.sum() + self.guess_sizes.sum())
         if total == 0:
             return 1.0
-        reach = tolerance * (1 + 1e-9)  # coordinates in mm have last bits of their own
+        reach = tolerance * (1 + 1e-9)  # coordinates in mm have rounding errors
         near = self.truth_sizes[self.to_guess <= reach].sum() + self.guess_sizes[self.to_truth <= reach].sum()
         return float(near / total)
 
     def hausdorff(self, percent: float = 100.0) -> float:
         """Return the larger of the two directed (percentile) Hausdorff distances in mm; lower is better.
 
-        Under "surfel" the percentile is that of the area: the least distance that `percent` of it do not exceed. Under
-        "voxel" it is the linear percentile of the border voxels. Two empty masks have 0, one empty mask NaN.
+        With "surfel" the percentile is weighted by area: the smallest distance that `percent` % of the area do not
+        exceed. With "voxel" it is the linear percentile over the border voxels. It is 0 for two empty masks, and NaN
+        if one mask is empty.
         """
         if not self._both:
             return self._undefined
@@ -111,13 +117,16 @@ class SurfacePair:
         return max(directed)
 
     def hausdorff_pooled(self, percent: float = 95.0) -> float:
-        """Return the percentile of the distances of both directions together, in mm (as MedPy does)."""
+        """Return the percentile of the distances of both directions together, in mm (as in MedPy); lower is better."""
         if not self._both:
             return self._undefined
         return float(np.percentile(np.concatenate([self.to_guess, self.to_truth]), percent))
 
     def average(self) -> float:
-        """Return the mean of both directed mean distances in mm, weighted by size; lower is better (ASSD)."""
+        """Return the average symmetric surface distance (ASSD) in mm; lower is better.
+
+        It is the mean of the two directed mean distances, which are weighted by the size of the surface points.
+        """
         if not self._both:
             return self._undefined
         means = [
@@ -150,7 +159,7 @@ def _checked(truth: Mask, guess: Mask, spacing: Sequence[float], definition: str
 
 
 def _surface(mask: Mask, spacing: tuple[float, ...], definition: str) -> tuple[Floats, Floats]:
-    """Return the surface points of a mask framed by background, in mm, and their sizes."""
+    """Return the surface points of a mask in mm, (n, axes), and their sizes; the mask is padded with background."""
     if definition == "voxel":
         at = np.argwhere(mask & ~ndimage.binary_erosion(mask))
         return at * np.asarray(spacing), np.ones(len(at))
@@ -163,7 +172,7 @@ def _surface(mask: Mask, spacing: tuple[float, ...], definition: str) -> tuple[F
 
 
 def _bit(corner: tuple[int, ...]) -> np.uint8:
-    """Return the place of a corner in the code of its neighbourhood: the first corner is the highest bit."""
+    """Return the bit of a corner in the code of its neighbourhood; the first corner has the highest bit."""
     place = 0
     for c in corner:
         place = 2 * place + c
@@ -172,19 +181,22 @@ def _bit(corner: tuple[int, ...]) -> np.uint8:
 
 @lru_cache(maxsize=64)
 def element_sizes(spacing: tuple[float, ...]) -> Floats:
-    """Return the area (in 2-D the length) of the surface within each of the 2 x 2 (x 2) neighbourhoods of voxels.
+    """Return the area (in 2-D the length) of the surface in each possible 2 x 2 (x 2) neighbourhood of voxels.
 
-    Marching cubes (Lorensen and Cline 1987) with vertices in the middle of edges; a neighbourhood and its complement
-    have the surface of whichever has fewer voxels inside, which settles the ambiguous cases as published tables do.
+    The surface is that of marching cubes (Lorensen and Cline 1987) with vertices at the centres of edges. A
+    neighbourhood and its complement have the same area: that of the one with fewer voxels inside. This resolves
+    ambiguous cases in the same way as published tables.
 
     Parameters
     ----------
     spacing : tuple of 2 or 3 float
+        Size of a voxel along each axis, in mm.
 
     Returns
     -------
     (16,) or (256,) float64 array
-        By code: bit 2**k - 1 is the first corner in array order.
+        Area in mm² (length in mm) for each code. A code has one bit for each corner; the first corner in array order
+        has the highest bit.
 
     >>> element_sizes((1.0, 1.0))[[0b1000, 0b1100, 0b1111]].round(4).tolist()
     [0.7071, 1.0, 0.0]

@@ -1,7 +1,7 @@
-"""What does not change while a target is being segmented, computed once.
+"""Reference mask with its bounding box, area and boundary band, which are computed once for each object.
 
-A `TargetReference` is shared by all users, groups and replicates that follow the same rater of the same object, so that
-the target's box, area and boundary band are found once an object and not once a click.
+All trajectories that follow the same rater of the same object share one `TargetReference`. So its properties are not
+computed again after every click.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Window = tuple[slice, ...]
 
 
 def bounding_box(mask: Mask) -> Window | None:
-    """Return the smallest window (one slice an axis) that holds all True pixels of a mask; None if there are none.
+    """Return the smallest window (one slice for each axis) that contains all True pixels; None if there are none.
 
     >>> bounding_box(np.array([[0, 0, 0], [0, 1, 1]], bool))
     (slice(1, 2, None), slice(1, 3, None))
     """
     window: list[slice] = []
     rest = mask
-    for _ in range(mask.ndim):  # each axis is looked at within the window of those before it
+    for _ in range(mask.ndim):  # each axis is searched only within the window of the previous axes
         lines = rest if rest.ndim == 1 else rest.any(axis=tuple(range(1, rest.ndim)))
         at = np.flatnonzero(lines)
         if at.size == 0:
@@ -40,22 +40,22 @@ def bounding_box(mask: Mask) -> Window | None:
 
 
 def widen(a: Window | None, b: Window | None) -> Window | None:
-    """Return the smallest window that holds both; None stands for an empty window."""
+    """Return the smallest window that contains both windows; None stands for an empty window."""
     if a is None or b is None:
         return a or b
     return tuple(slice(min(i.start, j.start), max(i.stop, j.stop)) for i, j in zip(a, b, strict=True))
 
 
 def band_width(shape: tuple[int, ...], ratio: float) -> int:
-    """Return the width in pixels of the boundary band: ratio times the diagonal, rounded half to even, at least 1."""
+    """Return the width of the boundary band in pixels: ratio times the diagonal, rounded half to even, at least 1."""
     return max(1, round(ratio * math.hypot(*shape)))
 
 
 def boundary_band(mask: Mask, window: Window, width: int) -> Mask:
-    """Return the pixels of `mask` within `width` (chessboard distance) of its outside, inside `window` only.
+    """Return the pixels of an (H, W) mask within `width` pixels (chessboard distance) of its outside.
 
-    Equals the mask minus its erosion by a (2 * width + 1) square; the outside of the image counts as outside the
-    mask. `window` must hold all True pixels.
+    This is the mask minus its erosion by a square of side 2 * width + 1. The area beyond the image counts as outside
+    the mask. `window` must contain all True pixels; the result has the shape of `window`.
     """
     import cv2
 
@@ -66,16 +66,23 @@ def boundary_band(mask: Mask, window: Window, width: int) -> Mask:
 
 
 class TargetReference:
-    """One rater's mask of one object with its cached measures.
+    """Reference mask of one object with its cached properties.
 
     Parameters
     ----------
     mask : (H, W) or (Z, H, W) bool array
-        The object.
+        Reference mask.
     ignore : bool array of the same shape or None
-        Pixels that do not count; they are taken out of the mask.
+        Ignored pixels; they are removed from the mask.
     spacing : sequence of float
-        Size of a pixel or voxel along each array axis, in mm; 1 each if left out.
+        Size of a pixel or voxel along each array axis, in mm; 1 for all axes by default.
+
+    Raises
+    ------
+    TypeError
+        If a mask is not bool, or the shapes differ.
+    ValueError
+        If the spacing has a wrong length, or a value is not above 0.
     """
 
     def __init__(self, mask: Mask, ignore: Mask | None = None, spacing: Sequence[float] | None = None) -> None:
@@ -92,7 +99,7 @@ class TargetReference:
 
     @cached_property
     def window(self) -> Window | None:
-        """Bounding box of the object; None if it is empty."""
+        """Bounding box of the object; None if the reference mask is empty."""
         return bounding_box(self.mask)
 
     @cached_property
@@ -101,7 +108,13 @@ class TargetReference:
         return int(np.count_nonzero(self.mask))
 
     def band(self, width: int) -> Mask:
-        """Return the object's boundary band inside its window (cached)."""
+        """Return the boundary band of the object in the shape of `window`; the result is cached.
+
+        Raises
+        ------
+        ValueError
+            If the reference mask is empty.
+        """
         if self.window is None:
             raise ValueError("an empty object has no boundary")
         if width not in self._bands:

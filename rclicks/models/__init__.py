@@ -1,1 +1,1 @@
-"""The adapter contract, checkpoints, devices and batching helpers."""
+"""The contract of models, checkpoints, devices, and toolkits that several model families share."""

@@ -1,7 +1,7 @@
-"""What a model and its module must do so that the engine can play users against the model.
+"""Contract between the engine and a model, and between the engine and the module that builds the model.
 
-`Model` is the live object, `ModelModule` the module that makes it: one file or one folder of ``adapters/``.
-A model is *stateless*: everything that a trajectory needs lives in its `State`.
+`Model` is the object that predicts masks. `ModelModule` is the module that builds it: one file or one folder of
+``adapters/``. A model is *stateless*: everything that a trajectory needs is stored in its `State`.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ __all__ = ["Model", "ModelModule", "State"]
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where one trajectory stands, seen from the model.
+    """State of one trajectory, as the model receives and returns it.
 
     Attributes
     ----------
     interactions : tuple of Interaction
         All interactions so far, oldest first; the last one is new.
     mask : (H, W) or (Z, H, W) bool array or None
-        The prediction before the last interaction; None before the first.
+        Prediction before the last interaction; None before the first prediction.
     probability : float32 array of the same shape in [0, 1] or None
-        Its probabilities; None before the first, for models whose card says ``probabilities=False``, and in volumes,
-        where the engine keeps masks alone.
+        Probabilities of this prediction. None before the first prediction, for models whose card says
+        ``probabilities=False``, and in volumes, because the engine keeps only the masks of volumes.
     memory : object
-        What the adapter wants back next round (previous logits, region of interest); None at first.
-        Must be picklable and must not be mutated in place.
+        Data that the adapter needs in the next round (for example previous logits or a region of interest); None at
+        first. It must be picklable and must not be changed in place.
     """
 
     interactions: tuple[Interaction, ...] = ()
@@ -55,25 +55,26 @@ class State:
 
 
 class Model(ABC):
-    """A model ready to play.
+    """A loaded model that predicts masks.
 
     Attributes
     ----------
     card : ModelCard
+        Facts about the model.
     device : str
-        "cpu", "cuda", "cuda:1", "mps".
+        "cpu", "cuda", "cuda:1" or "mps".
     checkpoint_id : str
-        "none" for methods without weights, "synthetic" for seeded test weights, else
-        "<file>@<first 12 hex digits of its SHA-256>".
+        "none" for methods without weights, "synthetic" for test weights, otherwise
+        "<file>@<first 12 hexadecimal digits of its SHA-256>".
     options : mapping of str to value
-        Effective options of the adapter, for provenance and the protocol hash; empty by default.
+        Effective options of the adapter. They are stored in the run and are part of its identity; empty by default.
     network : torch.nn.Module or None
-        The network with its weights, for tools that call its parts themselves, such as the supervoxels of
-        Segment Anything; None, the default, for methods without a network and for remote models.
+        Network with its weights, for tools that call its parts directly, such as the supervoxels of Segment Anything.
+        None (the default) for methods without a network and for remote models.
     precision : str
-        In what its network computes; see `rclicks.models.precision`.
+        Numerical precision of the network calls; see `rclicks.models.precision`.
     precisions : tuple of str
-        The values of the option ``precision`` that its network calls obey; empty for models without such a network.
+        Values of the option ``precision`` that the model supports; empty for models without such a network.
     """
 
     card: ModelCard
@@ -86,14 +87,14 @@ class Model(ABC):
 
     @property
     def batched(self) -> bool:
-        """Whether `segment` runs its lanes in one network call, so that padding them makes sense."""
+        """Whether `segment` predicts all its states in one network call. Only then does the engine pad batches."""
         return self.card.batched
 
     @abstractmethod
     def embed(self, sample: Sample) -> Any:
-        """Do the work that depends on the image alone; called once an image.
+        """Return everything that depends on the image alone; called once for each image.
 
-        `sample` has no targets. The result is shared by all lanes and must not be changed by `segment`.
+        `sample` has no targets. All trajectories share the result, so `segment` must not change it.
         """
 
     @abstractmethod
@@ -101,46 +102,50 @@ class Model(ABC):
         """Predict the next mask of every state, in order.
 
         Every returned state has the same interactions, a new bool `mask` of the image's shape, a float32
-        `probability` (None if the card says ``probabilities=False``) and the new `memory`. Order and company of the
-        states must not matter. The last states may be padding copies; they cost time but their results are dropped.
+        `probability` (None if the card says ``probabilities=False``) and the new `memory`. The result for a state must
+        not depend on the other states or on their order. The last states may be copies that pad the batch; their
+        results are discarded.
 
         Raises
         ------
         OutOfMemory
-            Translate the library's own error (see `rclicks.models.devices.translate_memory_errors`).
+            If the device or the machine runs out of memory. Adapters convert the error of their library with
+            `rclicks.models.devices.translate_memory_errors`.
         """
 
     def samples(self, embedding: Any, state: State) -> NDArray[np.float32] | None:
-        """Return all answers to the interactions of a state that `segment` returned, for measures of sets.
+        """Return the set of predictions for the interactions of a state that `segment` returned.
 
-        (M, H, W) or (M, Z, H, W) float32 probabilities in [0, 1], at least one; their masks are what lies above the
-        card's `threshold`. None, as here, if the model has one answer alone. A pure function of its arguments; asked
-        for only if a benchmark wants such measures.
+        The result is an (M, H, W) or (M, Z, H, W) float32 array of probabilities in [0, 1] with M of at least 1. A mask
+        of the set contains the pixels above the card's `threshold`. The default None means that the model has one
+        prediction only. The method must be a pure function of its arguments. It is called only if a benchmark has
+        metrics of sets.
         """
         return None
 
     def candidates(self, embedding: Any, state: State) -> NDArray[np.float32] | None:
-        """Return the few distinct answers to the interactions of a state that `segment` returned, for display.
+        """Return a few distinct predictions for the interactions of a state that `segment` returned, for display.
 
-        (k, H, W) float32 probabilities in [0, 1]. None, as here, if the model has no such answers; the demo then
-        shows some of its `samples`. A pure function of its arguments.
+        The result is a (k, H, W) float32 array of probabilities in [0, 1]. The default None means that the model has
+        no such predictions; the demo then shows some of its `samples`. The method must be a pure function of its
+        arguments.
         """
         return None
 
     def batch_key(self, embedding: Any, state: State) -> Hashable:
-        """Return a key such that states of equal keys can run in one network call of one shape.
+        """Return a key; states with equal keys can be predicted in one network call of one shape.
 
-        The engine only batches states of equal keys, and pads each batch to the canonical lane count.
+        The engine puts only states with equal keys into one batch, and pads each batch to the batch size of the run.
         """
         return None
 
     def synchronise(self) -> None:
-        """Wait until the device has finished, so that times are honest; a model that runs on the CPU need not."""
+        """Wait until the device has finished its work, so that measured times include it; not needed on a CPU."""
         return
 
 
 class ModelModule(Protocol):
-    """The module of a family of models: its cards, and the functions that the engine calls in it.
+    """The module of a model family: its cards, and its functions that the engine calls.
 
     `CARDS` and `load` are required. The hooks marked as optional may be absent. `rclicks.hooks` explains which
     arguments are passed.
@@ -148,7 +153,7 @@ class ModelModule(Protocol):
     Attributes
     ----------
     CARDS : tuple of ModelCard
-        Calls of `rclicks.cards.ModelCard` with literal arguments; read without importing the module.
+        Calls of `rclicks.cards.ModelCard` with literal arguments; they are read without importing the module.
     """
 
     CARDS: tuple[ModelCard, ...]
@@ -170,14 +175,14 @@ class ModelModule(Protocol):
         card : ModelCard
             One of `CARDS`.
         checkpoint : str or None
-            Path given by the user, "synthetic" for seeded weights of tests, or None for the published file.
+            Path given by the user, "synthetic" for test weights, or None for the published file.
         device : str
             "cpu", "cuda", "cuda:1" or "mps"; a method that runs on the CPU only may ignore it.
         protocol : rclicks.protocol.Protocol
-            Rules of the run.
+            Evaluation rules of the run.
         models : callable (spec) -> Model
-            Passed on request. Loads another registered model with the same device and protocol, for a model that is
-            made of another one. Such a module has the hook `inner_model` too.
+            Function that loads another registered model with the same device and protocol, for a model that uses
+            another one. It is passed only if `load` has this parameter. Such a module also has the hook `inner_model`.
         **options
             Options of the spec.
 
@@ -213,10 +218,10 @@ class ModelModule(Protocol):
 
     @optional
     def inner_model(self, options: Mapping[str, Any]) -> str | Mapping[str, Any]:
-        """Return the spec of the registered model that a model made of another one uses.
+        """Return the spec of the registered model that this model uses.
 
-        Called before a run, because the weights of that model identify the run. A module without the hook has
-        weights of its own, or none.
+        Called before a run, because the weights of the inner model are part of the identity of the run. A module
+        without this hook has its own weights or none.
 
         Parameters
         ----------
@@ -231,10 +236,10 @@ class ModelModule(Protocol):
 
     @optional
     def checkpoint_path(self, card: ModelCard, checkpoint: str | None) -> Path:
-        """Return the weight file or folder, for weights that are not one file in the checkpoint folder.
+        """Return the path of the weights, for weights that are not a single file in the checkpoint folder.
 
-        Called before a run, by ``rclicks doctor`` and by the demo. Without the hook,
-        `rclicks.models.weights.find_checkpoint` looks for the file of the card.
+        Called before a run, by ``rclicks doctor`` and by the demo. Without this hook,
+        `rclicks.models.weights.find_checkpoint` looks for the file named on the card.
 
         Parameters
         ----------
@@ -245,30 +250,30 @@ class ModelModule(Protocol):
         Raises
         ------
         WeightsError
-            If the weights are missing; says where they were looked for and where they are published.
+            If the weights are missing. The message says where they were searched and where they are published.
         PluginError
-            If they come with a package that is not installed.
+            If the weights are part of a package that is not installed.
         """
 
     @optional
     def checkpoint_identity(self, path: Path, card: ModelCard) -> str:
-        """Return "<name>@<12 hex digits>" of weights that `checkpoint_path` found, for weights that are a folder.
+        """Return "<name>@<12 hexadecimal digits>" for weights that `checkpoint_path` found and that are a folder.
 
         Called before a run; the identity is part of the run and of the key of every record. It must depend on the
-        contents of all files that decide results. Without the hook it is the SHA-256 of the one file.
+        contents of all files that influence results. Without this hook it is the SHA-256 of the single file.
 
         Raises
         ------
         WeightsError
-            If the weights are not complete, or are not those of the card.
+            If the weights are incomplete or do not belong to the card.
         """
 
     @optional
     def training_options(self, card: ModelCard, protocol: Rules) -> Mapping[str, Option]:
-        """Return the options of a training, which stand in the model's spec.
+        """Return the options of a training by name; the caller sets them in the spec of the model.
 
-        Called before a training and by ``rclicks show``, if the card says ``trainable=True``; no heavy package is
-        imported. See `rclicks.training.contract.TrainableModule`.
+        Called before a training and by ``rclicks show``, if the card says ``trainable=True``. The function must not
+        import slow packages such as torch. See `rclicks.training.contract.TrainableModule`.
         """
 
     @optional
@@ -284,13 +289,22 @@ class ModelModule(Protocol):
         report: Callable[[Any], None],
         **options: Any,
     ) -> Any:
-        """Train the network of a card, write its weights below `out`, and return how it went.
+        """Train the network of a card, write its weights to the folder `out`, and return the result.
 
         Called by ``rclicks train`` and `rclicks.train`, if the card says ``trainable=True``. See
-        `rclicks.training.contract.TrainableModule`: `data` is a `TrainingData`, `settings` a `TrainingSettings`, and
+        `rclicks.training.contract.TrainableModule`: `data` is a `TrainingData`, `settings` is a `TrainingSettings`,
         `report` takes a `rclicks.training.loop.Progress`, and the result is a `rclicks.training.loop.Result`.
 
         Raises
         ------
-        DataError, ProtocolError, WeightsError, PluginError, OutOfMemory
+        DataError
+            If the data cannot be trained on.
+        ProtocolError
+            If a setting, an option or the protocol is refused.
+        WeightsError
+            If the weights in `start` do not fit.
+        PluginError
+            If an optional package is missing.
+        OutOfMemory
+            If the device or the machine runs out of memory.
         """

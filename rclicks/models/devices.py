@@ -1,4 +1,4 @@
-"""Devices without importing torch until one is asked for."""
+"""Synchronisation and memory errors of devices; torch is imported only if a GPU is used."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from rclicks.errors import OutOfMemory
 __all__ = ["synchronise", "translate_memory_errors"]
 
 
-# What the libraries say: torch on CUDA, torch on Windows and Linux CPUs.
-_WORDS = ("out of memory", "not enough memory", "can't allocate memory")
+# Parts of the messages of memory errors: torch on CUDA, torch on a CPU under Windows and under Linux.
+_MESSAGES = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 @contextmanager
 def translate_memory_errors() -> Iterator[None]:
-    """Turn MemoryError and torch's out-of-memory errors into `OutOfMemory`, which makes the engine halve its lanes."""
+    """Convert MemoryError and torch's out-of-memory errors to `OutOfMemory`; the engine then halves the batch size."""
     try:
         yield
     except MemoryError as error:
         raise OutOfMemory(f"the machine ran out of memory: {error}") from error
     except RuntimeError as error:
         kind = type(error).__name__
-        if kind == "OutOfMemoryError" or any(words in str(error) for words in _WORDS):
+        if kind == "OutOfMemoryError" or any(part in str(error) for part in _MESSAGES):
             _free_cache()
             raise OutOfMemory(f"the device ran out of memory: {error}") from error
         raise
 
 
 def _free_cache() -> None:
-    """Give back what torch keeps for later, so that a smaller batch has a chance."""
+    """Release the memory that torch keeps in its cache, so that a smaller batch may fit."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def synchronise(device: str) -> None:
-    """Wait for `device` to finish its queued work; nothing to do on the CPU."""
+    """Wait until `device` has finished its queued work; returns at once for a CPU."""
     if device.startswith("cuda"):
         import torch
 

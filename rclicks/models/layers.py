@@ -1,4 +1,4 @@
-"""Layers that several networks share."""
+"""Layers that several networks use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["ScaleLayer"]
 
 
 class ScaleLayer(nn.Module):
-    """Multiplies by the absolute value of one learned number."""
+    """Layer that multiplies its input by the absolute value of one learned number."""
 
     def __init__(self, value: float = 0.05) -> None:
         super().__init__()

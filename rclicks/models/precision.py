@@ -1,11 +1,11 @@
-"""The numerical precision of network calls: one option for all torch models, one context around their networks.
+"""Numerical precision of network calls: one option for all torch models, and one context for their networks.
 
-``precision`` is an option of every model that lists it in `Model.precisions`: "float32" (the default; everywhere the
-full 24-bit significand), "tf32" (products of matrices and convolutions with 11 bits, CUDA only), "bf16" and "fp16"
-(torch's autocast). Weights, click maps, memories and everything that leaves a model stay float32.
+``precision`` is an option of every model that lists values in `Model.precisions`: "float32" (the default, with the full
+24-bit significand everywhere), "tf32" (matrix products and convolutions with an 11-bit significand, CUDA only), "bf16"
+and "fp16" (torch's autocast). Weights, click maps, memories and all outputs of a model stay float32.
 
-PyTorch computes convolutions on CUDA in TF32 unless told otherwise. That is a silent change of results between a CPU
-and a GPU, so the models here never leave it to the library.
+By default PyTorch computes convolutions on CUDA in TF32. Results on a GPU would then differ from those on a CPU without
+notice, so the models here always set the precision.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["OPTION", "PRECISIONS", "allowed_precisions", "network_precision", "s
 
 OPTION = "precision"
 PRECISIONS = ("float32", "tf32", "bf16", "fp16")
-# What each kind of device can do: half precision on a CPU is slower than float32, and TF32 is a format of NVIDIA's.
+# Precisions of each kind of device. fp16 on a CPU is slower than float32, and only NVIDIA GPUs have TF32.
 _OF_DEVICE = {"cuda": PRECISIONS, "cpu": ("float32", "bf16"), "mps": ("float32",)}
 
 
 def split_precision(options: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """Return the options of a spec without `precision`, and `precision`, None if it is not given.
+    """Return the options of a spec without ``precision``, and the value of ``precision`` (None if it is not given).
 
     >>> split_precision({"flip": False, "precision": "bf16"})
     ({'flip': False}, 'bf16')
@@ -39,18 +39,18 @@ def split_precision(options: Mapping[str, Any]) -> tuple[dict[str, Any], str | N
 
 
 def allowed_precisions(model: Model) -> tuple[str, ...]:
-    """Return the precisions that a model can compute in on its device; empty for models without such a network."""
+    """Return the precisions that a model supports on its device; empty for models without such a network."""
     of_device = _OF_DEVICE.get(model.device.partition(":")[0], ("float32",))
     return tuple(name for name in PRECISIONS if name in model.precisions and name in of_device)
 
 
 def set_precision(model: Model, precision: object) -> None:
-    """Make `model` compute in `precision`, and write it into its options; None leaves both as they are.
+    """Set the precision of `model` and add it to the options of the model; None changes nothing.
 
     Raises
     ------
     ProtocolError
-        If the precision is unknown, the model cannot change its precision to it, or its device cannot compute in it.
+        If the precision is unknown, or the model or its device does not support it.
     """
     if precision is None:
         return
@@ -60,11 +60,11 @@ def set_precision(model: Model, precision: object) -> None:
             f"model {name}: option 'precision' is {precision!r}; allowed is one of {', '.join(PRECISIONS)}"
         )
     if precision not in model.precisions:
-        allowed = ", ".join(model.precisions) or "none: leave the option out"
+        allowed = ", ".join(model.precisions) or "no precision; leave the option out"
         raise ProtocolError(f"model {name} cannot compute in precision {precision!r}; this model allows {allowed}")
     if precision not in (allowed_here := allowed_precisions(model)):
         raise ProtocolError(
-            f"model {name}: precision {precision!r} makes no sense on the device {model.device!r}, which allows "
+            f"model {name}: precision {precision!r} is not supported on the device {model.device!r}, which allows "
             f"{', '.join(allowed_here)}; choose one of them or another device"
         )
     model.precision = str(precision)
@@ -73,14 +73,15 @@ def set_precision(model: Model, precision: object) -> None:
 
 @contextmanager
 def network_precision(precision: str, device: str) -> Iterator[None]:
-    """Compute in `precision` on `device` within the context, and put torch's settings back after it.
+    """Compute in `precision` on `device` within the context; torch's settings are restored after it.
 
     Parameters
     ----------
     precision : str
-        One of `PRECISIONS`. Under "bf16" and "fp16" outputs of a network may have that type; turn them into float32.
+        One of `PRECISIONS`. With "bf16" and "fp16" the outputs of a network may have this type; convert them to
+        float32.
     device : str
-        "cpu", "cuda", "cuda:1", "mps".
+        "cpu", "cuda", "cuda:1" or "mps".
     """
     kind = device.partition(":")[0]
     with ExitStack() as stack:
@@ -95,9 +96,9 @@ def network_precision(precision: str, device: str) -> Iterator[None]:
 
 @contextmanager
 def _float32_products(how: str) -> Iterator[None]:
-    """Set how products of float32 numbers are computed on CUDA: "ieee" or "tf32"."""
+    """Compute products of float32 numbers on CUDA in the format "ieee" (full precision) or "tf32"."""
     torch = sys.modules.get("torch")
-    if torch is None:  # nothing can be computed yet
+    if torch is None:  # torch is not loaded, so no network can be called
         yield
         return
     before = _read_switches(torch)
@@ -110,9 +111,9 @@ def _float32_products(how: str) -> Iterator[None]:
 
 
 def _read_switches(torch: Any) -> dict[str, Any]:
-    """Return torch's settings of float32 products: the older ones, and the named formats that came with torch 2.9.
+    """Return torch's settings of float32 products: the older settings, and the named formats of torch 2.9 and later.
 
-    torch refuses to read an older setting that contradicts a format; such a setting is None here.
+    torch refuses to read an older setting that contradicts a named format; the value is then None.
     """
     found: dict[str, Any] = {"formats": [holder.fp32_precision for holder in _formats(torch)]}
     older = {"matrices": torch.get_float32_matmul_precision, "cudnn": lambda: torch.backends.cudnn.allow_tf32}
@@ -125,7 +126,7 @@ def _read_switches(torch: Any) -> dict[str, Any]:
 
 
 def _set_switches(torch: Any, values: Mapping[str, Any]) -> None:
-    """Set what `_read_switches` returns; the older settings first, because they reset the formats."""
+    """Set the values that `_read_switches` returned. The older settings come first, because they reset the formats."""
     if values["matrices"] is not None:
         torch.set_float32_matmul_precision(values["matrices"])
     if values["cudnn"] is not None:
@@ -135,9 +136,9 @@ def _set_switches(torch: Any, values: Mapping[str, Any]) -> None:
 
 
 def _formats(torch: Any) -> list[Any]:
-    """Return what holds a named format: products of matrices, convolutions, recurrent cells on CUDA, matrices on CPU.
+    """Return torch's objects that have a named format; empty before torch 2.9.
 
-    Empty before torch 2.9.
+    They are those of matrix products, convolutions and recurrent cells on CUDA, and of matrix products on a CPU.
     """
     backends = torch.backends
     if not hasattr(backends.cudnn, "conv") or not hasattr(backends.cudnn.conv, "fp32_precision"):

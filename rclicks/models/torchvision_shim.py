@@ -1,12 +1,12 @@
-"""Import torchvision beside a CPU build of torch.
+"""Import of torchvision with a CPU build of torch.
 
-Some published torchvision wheels link CUDA libraries. Beside a torch without CUDA their compiled part does not load,
-and the import then fails because the operator ``torchvision::nms`` was never declared. Declaring it (without giving it
-a body) is enough for everything that the adapters use: transforms, interpolation, models. Calling ``nms`` itself still
-fails, and torchvision's own message then says why.
+Some published torchvision wheels link CUDA libraries. With a torch without CUDA their compiled part does not load.
+The import then fails because the operator ``torchvision::nms`` was never declared. It is enough to declare this
+operator without an implementation: transforms, interpolation and models, which the adapters use, then work. A call of
+``nms`` itself still fails with torchvision's own message.
 
-The plain import is tried first, and nothing is declared if it works: a healthy torchvision declares the operator
-itself, and torch refuses a second declaration.
+The plain import is tried first. If it works, nothing is declared, because torchvision has then declared the operator
+itself and torch refuses a second declaration.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ _SCHEMAS = (
 
 
 def import_torchvision() -> None:
-    """Import torchvision, declaring its missing operators only if that is why it fails; again is free.
+    """Import torchvision; declare its operators only if the import fails because they are missing.
+
+    A second call does nothing.
 
     Raises
     ------
     ImportError
         If torch or torchvision is not installed.
     RuntimeError
-        If torchvision fails for another reason, or beside a torch with CUDA, where its compiled part must load.
+        If the import fails for another reason, or with a CUDA build of torch, where the compiled part must load.
     """
     if "torchvision" in sys.modules:
         return
@@ -47,5 +49,5 @@ def import_torchvision() -> None:
     library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
         library.define(schema)
-    # The declaration lives as long as the library object; tie it to the module that needs it.
+    # The declaration exists as long as the library object, so the module that needs it keeps a reference.
     vars(importlib.import_module("torchvision"))["_rclicks_declared"] = library

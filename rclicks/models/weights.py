@@ -1,8 +1,8 @@
-"""Find, check and read checkpoints, and make seeded test weights; nothing untrusted is ever unpickled.
+"""Functions that find, check and read checkpoints, and make synthetic weights for tests. Nothing is unpickled.
 
-``checkpoint`` arguments mean the same everywhere: None searches the checkpoint folder for the card's file, a path
-names a file, and ``"synthetic"`` asks for weights that are a pure function of their names (for tests and for timing;
-records carry the word and tables refuse to call them results).
+The argument ``checkpoint`` means the same everywhere: None searches the checkpoint folder for the file of the card, a
+path names a file, and ``"synthetic"`` selects weights that are a pure function of their names. Synthetic weights are
+for tests and timing. Records store the word, and tables note that such rows are not results.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ Weighted = ModelCard | ClickModelCard
 
 
 def find_checkpoint(card: Weighted, checkpoint: str | Path | None = None) -> Path:
-    """Return the file that holds the weights of `card`.
+    """Return the path of the file with the weights of `card`.
 
     Raises
     ------
     MissingWeightsError
-        If there is no such file; says what was looked for, where, and where it is published.
+        If there is no such file. The message says which file was searched, where, and where it is published.
     WeightsError
         If there are several such files, or the card has no weights.
     """
     if card.checkpoint is None:
-        raise WeightsError(f"{card.name} has no weights, so checkpoint={str(checkpoint)!r} makes no sense")
+        raise WeightsError(f"{card.name} has no weights, but checkpoint={str(checkpoint)!r} was given; leave it out")
     facts = card.checkpoint
     where = f" It is published as {facts.url or facts.file} ({card.source})."
     if checkpoint is not None:
@@ -51,18 +51,26 @@ def find_checkpoint(card: Weighted, checkpoint: str | Path | None = None) -> Pat
     folder = load_config().checkpoint_folder()
     if folder is None:
         raise MissingWeightsError(
-            f"no weights for {card.name}: no checkpoint folder is set. Put {facts.file} into a folder and name it by "
-            f"RCLICKS_CHECKPOINTS or `checkpoints:` in rclicks.yaml, or pass checkpoint=PATH.{where}"
+            f"no weights for {card.name}: no checkpoint folder is set. Put {facts.file} into a folder and set this "
+            f"folder in RCLICKS_CHECKPOINTS or as `checkpoints:` in rclicks.yaml, or pass checkpoint=PATH.{where}"
         )
     found = sorted(folder.rglob(facts.file)) if folder.is_dir() else []
     if len(found) != 1:
         what, kind = (", ".join(map(str, found)), WeightsError) if found else ("none", MissingWeightsError)
-        raise kind(f"expected one {facts.file} for {card.name} below {folder}, found {what}.{where}")
+        raise kind(
+            f"expected one file {facts.file} for {card.name} in {folder} or its subfolders, found {what}.{where}"
+        )
     return found[0]
 
 
 def checkpoint_id(path: Path, card: Weighted) -> str:
-    """Return "<file>@<first 12 hex digits of the SHA-256>", checked against the card's digest if it has one."""
+    """Return "<file>@<first 12 hexadecimal digits of the SHA-256>" of a checkpoint file.
+
+    Raises
+    ------
+    WeightsError
+        If the file has the published name but not the SHA-256 of the card.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 22):
@@ -78,12 +86,12 @@ def checkpoint_id(path: Path, card: Weighted) -> str:
 
 
 def read_checkpoint(path: Path) -> Any:
-    """Read a torch file with tensors and plain Python values only.
+    """Read a torch file that contains only tensors and plain Python values.
 
     Raises
     ------
     WeightsError
-        If the file is damaged or holds anything that would run code when loaded.
+        If the file is damaged, or contains objects that would run code when loaded.
     """
     import pickle
 
@@ -95,20 +103,20 @@ def read_checkpoint(path: Path) -> Any:
         if "global" not in str(error).lower():
             raise WeightsError(f"{path} is damaged or not a torch checkpoint: {error}") from error
         raise WeightsError(
-            f"{path} holds Python objects other than tensors and plain values, which could run code when loaded; "
-            f"it was not opened ({error})"
+            f"{path} contains Python objects other than tensors and plain values, which could run code when loaded; "
+            f"it was not loaded ({error})"
         ) from error
     except Exception as error:
         raise WeightsError(f"{path} is damaged or not a torch checkpoint: {error}") from error
 
 
 def load_into(network: torch.nn.Module, state: Mapping[str, Any], origin: str) -> None:
-    """Load `state` strictly into `network`.
+    """Load a state_dict into `network`; all keys and shapes must match.
 
     Raises
     ------
     WeightsError
-        With the first missing, unexpected and misshapen keys.
+        If a key is missing or unexpected, or a tensor has another shape. `origin` names the source in the message.
     """
     own = network.state_dict()
     missing = [k for k in own if k not in state]
@@ -123,15 +131,18 @@ def load_into(network: torch.nn.Module, state: Mapping[str, Any], origin: str) -
 
 
 def fill(network: torch.nn.Module, card: Weighted, checkpoint: str | Path | None, *, wrapper: str = "") -> str:
-    """Load weights into `network` as `checkpoint` says, and return their identity.
+    """Load the weights that `checkpoint` selects into `network`, and return their identity (see `checkpoint_id`).
 
     Parameters
     ----------
     network : torch.nn.Module
+        Network that receives the weights.
     card : ModelCard or ClickModelCard
+        Card that names the published file.
     checkpoint : path, "synthetic" or None
+        Weights to load; see the top of this module.
     wrapper : str
-        Key of the state_dict within the file, for files that wrap it; "" for a plain state_dict.
+        Key of the state_dict in files that contain more than it; "" for a plain state_dict.
 
     Raises
     ------
@@ -147,7 +158,7 @@ def fill(network: torch.nn.Module, card: Weighted, checkpoint: str | Path | None
     if wrapper and isinstance(state, Mapping) and wrapper in state:
         state = state[wrapper]
     if not isinstance(state, Mapping):
-        raise WeightsError(f"{path} holds a {type(state).__name__}, expected a state_dict of {card.name}")
+        raise WeightsError(f"{path} contains a {type(state).__name__}; expected a state_dict of {card.name}")
     load_into(network, state, str(path))
     return identity
 
@@ -160,10 +171,22 @@ def synthetic_state(
     overrides: Mapping[str, Any] | None = None,
     keep: tuple[str, ...] = (),
 ) -> dict[str, torch.Tensor]:
-    """Return weights that are a pure function of key and shape.
+    """Return a state_dict of weights that are a pure function of key and shape.
 
-    Every floating-point entry is drawn from ``default_rng(crc32(key))``; `bn_calibration` gives the input mean and
-    variance of batch-norm modules, `multipliers` and `overrides` adjust single keys, `keep` leaves keys as built.
+    Every floating-point entry is drawn from ``default_rng(crc32(key))``.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Network whose keys and shapes are used.
+    bn_calibration : mapping or None
+        Mean and variance of the input of batch-norm modules, by module name; (0, 1) if not given.
+    multipliers : mapping or None
+        Factors of single keys.
+    overrides : mapping or None
+        Values that replace those of single keys.
+    keep : tuple of str
+        Keys that keep the values of `network`.
     """
     import torch
 

@@ -1,1 +1,1 @@
-"""Partitions of a volume that need no class: classical ones, and SAM masks propagated through the slices by SAM 2."""
+"""Supervoxels: partitions of a volume by classical methods, or by masks of SAM that SAM 2 propagates through slices."""

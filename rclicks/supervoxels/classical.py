@@ -1,15 +1,15 @@
 """Supervoxels without a network: SLIC, compact watershed, and Felzenszwalb's method slice by slice.
 
-All three come from scikit-image and answer a label map: every voxel has exactly one label, labels run from 1 without a
-gap. None draws random numbers. What each makes of the size of a voxel:
+All three methods come from scikit-image and return a label map: every voxel has exactly one label, and the labels are
+1, 2, ... without gaps. They use no random numbers. They use the size of a voxel in different ways:
 
-* ``slic`` (Achanta et al. 2012) is 3-D and measures distances in mm. scikit-image starts it on a grid that is equal in
-  *voxels*, so that thick slices get fewer and taller supervoxels than an even grid in mm would give.
-* ``watershed`` (compact watershed, Neubert and Protzel 2014) is 3-D; its gradient knows the spacing and its markers
-  stand on a grid that is even in mm. Its compactness counts voxels, not mm.
-* ``felzenszwalb`` (Felzenszwalb and Huttenlocher 2004) exists for 2-D images only. It runs on each axial slice, and
-  regions of neighbouring slices that share more than half of their union become one supervoxel, which ends where it is
-  as thick, in mm, as a cube of the wanted volume.
+* ``slic`` (Achanta et al. 2012) is 3-D and measures distances in mm. scikit-image starts from a grid that is regular in
+  *voxels*. With thick slices, the supervoxels are therefore fewer and taller than with a grid that is regular in mm.
+* ``watershed`` (compact watershed, Neubert and Protzel 2014) is 3-D. Its gradient uses the spacing, and its markers lie
+  on a grid that is regular in mm. Its compactness is in voxels, not in mm.
+* ``felzenszwalb`` (Felzenszwalb and Huttenlocher 2004) exists only for 2-D images. It is applied to each axial slice.
+  Regions of neighbouring slices that share more than half of their union become one supervoxel. A supervoxel ends when
+  it is as thick, in mm, as a cube of the wanted volume.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ __all__ = [
 Labels = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
-# Compactness: chosen on 20 volumes of a training split (grey values from 0 to 1), none of which is in the docs' table.
+# Compactness values were chosen on 20 volumes of a training split (grey values from 0 to 1). None of these volumes is
+# in the table of docs/supervoxels.md.
 METHODS = ("slic", "felzenszwalb", "watershed")
 COMPACTNESS = {"slic": 0.2, "watershed": 0.01}
 _SMOOTHING = 0.8  # pixels, as published for Felzenszwalb's method
-_SCALES = (0.25, 16384.0)  # where its scale of observation is looked for
+_SCALES = (0.25, 16384.0)  # range in which its scale of observation is searched
 _HALVINGS = 8
 
 
@@ -55,40 +56,43 @@ def partition(
     compactness: float | None = None,
     mask: NDArray[np.bool_] | None = None,
 ) -> Labels:
-    """Cut a volume into about `segments` supervoxels.
+    """Divide a volume into about `segments` supervoxels.
 
     Parameters
     ----------
     values : (Z, Y, X) array of real numbers, all finite
-        Not written to.
+        Grey values; the array is not changed.
     spacing : sequence of 3 float
-        (z, y, x) in mm, above 0.
+        Size (z, y, x) of a voxel in mm, above 0.
     method : {"slic", "felzenszwalb", "watershed"}
+        Method, see the top of this module.
     segments : int
-        Number to aim at; the true number differs.
+        Wanted number of supervoxels; the true number may differ.
     compactness : float or None
-        Weight of place against grey value; None takes the method's own. Felzenszwalb's method has none.
+        Weight of the position relative to the grey value; None takes the value of the method in `COMPACTNESS`.
+        Felzenszwalb's method has no compactness.
     mask : (Z, Y, X) bool array or None
-        Voxels outside of it get label 0.
+        Voxels that get a label; voxels outside get label 0.
 
     Returns
     -------
     (Z, Y, X) int32 array
+        Label map with labels 1, 2, ...
 
     Raises
     ------
     ProtocolError
-        If an argument makes no sense, or the method does not exist.
+        If the method is unknown, or an argument is outside its range.
     """
     steps = tuple(float(s) for s in spacing)
     if values.ndim != 3 or len(steps) != 3 or not all(s > 0 and math.isfinite(s) for s in steps):
         raise ProtocolError(
-            f"supervoxels need a volume (z, y, x) and 3 spacings above 0, got {values.shape} and {steps}"
+            f"supervoxels need a volume (z, y, x) and 3 spacings above 0, got shape {values.shape} and spacing {steps}"
         )
     if not 1 <= segments <= values.size:
         raise ProtocolError(f"segments is {segments}, expected 1 to {values.size}, the number of voxels")
     if compactness is not None and method == "felzenszwalb":
-        raise ProtocolError("felzenszwalb has no compactness; leave it out, or take slic or watershed")
+        raise ProtocolError("felzenszwalb has no compactness; leave it out, or choose slic or watershed")
     if mask is not None and (mask.shape != values.shape or mask.dtype != np.bool_):
         raise ProtocolError(f"the mask is {mask.dtype} {mask.shape}, expected bool {values.shape}")
     if method == "felzenszwalb":
@@ -108,7 +112,7 @@ def slic(values: NDArray[Any], spacing: Sequence[float], *, segments: int, compa
     """Return connected SLIC supervoxels; see `partition`."""
     from skimage import segmentation
 
-    # Only ratios of the spacing matter: divided by its geometric mean, one compactness serves mm and micrometres.
+    # The spacing is divided by its geometric mean, so that one compactness is valid for mm and for micrometres.
     steps = np.asarray(spacing, np.float64)
     even = tuple(steps / steps.prod() ** (1 / 3))
     labels = segmentation.slic(
@@ -118,7 +122,7 @@ def slic(values: NDArray[Any], spacing: Sequence[float], *, segments: int, compa
 
 
 def watershed(values: NDArray[Any], spacing: Sequence[float], *, segments: int, compactness: float) -> Labels:
-    """Return the catchment basins of the gradient around markers that are even in mm; see `partition`."""
+    """Return the catchment basins of the gradient around markers on a regular grid in mm; see `partition`."""
     from skimage import segmentation
 
     markers = even_markers(values.shape, spacing, segments)
@@ -126,10 +130,10 @@ def watershed(values: NDArray[Any], spacing: Sequence[float], *, segments: int, 
 
 
 def felzenszwalb(values: NDArray[Any], spacing: Sequence[float], *, segments: int) -> Labels:
-    """Return Felzenszwalb's regions of each slice, joined across slices; see the module.
+    """Return Felzenszwalb's regions of each slice, joined across slices; see the top of this module.
 
-    The scale of observation is found by bisection, so that the number comes near `segments`; regions are at least a
-    quarter of the area that a cube of the wanted volume shows in a slice.
+    The scale of observation is found by bisection, so that the number of supervoxels is near `segments`. A region has
+    at least a quarter of the cross-section of a cube of the wanted volume.
     """
     image = scaled(values)
     edge = _edge(values.shape, spacing, segments)
@@ -151,14 +155,17 @@ def felzenszwalb(values: NDArray[Any], spacing: Sequence[float], *, segments: in
 
 
 def restrict(labels: NDArray[np.integer[Any]], mask: NDArray[np.bool_]) -> Labels:
-    """Set the label of voxels outside of a mask to 0 and close the gaps that this leaves in the numbering."""
+    """Set the label of voxels outside a mask to 0, and renumber the labels without gaps."""
     return _renumbered(np.where(mask, labels, 0))
 
 
 def scaled(values: NDArray[Any]) -> Floats:
-    """Return a float32 copy with the 0.5 and 99.5 percentiles at 0 and 1, clipped; a constant volume becomes 0."""
+    """Return a float32 copy scaled so that the 0.5 and 99.5 percentiles become 0 and 1, clipped to [0, 1].
+
+    A constant volume becomes 0.
+    """
     low, high = np.percentile(values, [0.5, 99.5])
-    if not high > low:  # most voxels are equal: take the whole range
+    if not high > low:  # most voxels are equal, so the full range is used
         low, high = float(values.min()), float(values.max())
     image = np.array(values, np.float32, order="C")
     image -= np.float32(low)
@@ -167,7 +174,7 @@ def scaled(values: NDArray[Any]) -> Floats:
 
 
 def even_markers(shape: Sequence[int], spacing: Sequence[float], segments: int) -> Labels:
-    """Return a volume that is 0 but for about `segments` single voxels, 1, 2, ..., on a grid that is even in mm.
+    """Return about `segments` single voxels with labels 1, 2, ... on a grid that is regular in mm; all others are 0.
 
     >>> np.argwhere(even_markers((2, 8, 8), (4.0, 1.0, 1.0), 8)).tolist()
     [[0, 2, 2], [0, 2, 6], [0, 6, 2], [0, 6, 6], [1, 2, 2], [1, 2, 6], [1, 6, 2], [1, 6, 6]]
@@ -184,12 +191,15 @@ def even_markers(shape: Sequence[int], spacing: Sequence[float], segments: int) 
 
 
 def _edge(shape: Sequence[int], spacing: Sequence[float], segments: int) -> float:
-    """Return the edge in mm of a cube that holds the wanted share of the volume."""
+    """Return the edge in mm of a cube with the wanted volume of one supervoxel."""
     return float((math.prod(shape) * math.prod(spacing) / segments) ** (1 / 3))
 
 
 def _slope(image: Floats, spacing: Sequence[float]) -> Floats:
-    """Return the length of the gradient, smoothed by one voxel of the finest axis, whose step is the unit of length."""
+    """Return the length of the gradient after smoothing; the unit of length is the smallest voxel side.
+
+    The standard deviation of the smoothing is one unit.
+    """
     from scipy import ndimage
 
     finest = min(spacing)
@@ -202,11 +212,10 @@ def _slope(image: Floats, spacing: Sequence[float]) -> Floats:
 
 
 def _joined_slices(image: Floats, scale: float, smallest: int, thickest: int) -> Labels:
-    """Cut each slice and give regions of neighbouring slices one label where they share more than half of their union.
+    """Divide each slice into regions, and join regions of neighbouring slices that share more than half of their union.
 
-    A label ends after `thickest` slices.
-
-    More than half of a union can be shared with one region only, so what is joined does not depend on the order.
+    A label ends after `thickest` slices. A region can share more than half of the union with one other region only, so
+    the result does not depend on the order of the regions.
     """
     from skimage import segmentation
 
@@ -231,14 +240,14 @@ def _joined_slices(image: Floats, scale: float, smallest: int, thickest: int) ->
 
 
 def _overlaps(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Return the pairs of labels that share pixels, and how many."""
+    """Return the labels in `a`, the labels in `b` and the number of shared pixels of all pairs that share pixels."""
     width = int(b.max()) + 1
     code, shared = np.unique(a.astype(np.int64) * width + b, return_counts=True)
     return code // width, code % width, shared
 
 
 def _renumbered(labels: NDArray[Any]) -> Labels:
-    """Return int32 labels 1, 2, ... in the order of the old ones; 0 stays 0."""
+    """Return int32 labels 1, 2, ... in the order of the old labels; 0 stays 0."""
     present = np.zeros(int(labels.max()) + 1, bool)
     present[labels.ravel()] = True
     present[0] = False

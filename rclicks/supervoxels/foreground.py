@@ -1,12 +1,12 @@
-"""Foreground prompts as nnU-Net's trainers read them: a pickle with a few coordinates of each mask.
+"""Foreground prompts in the format of nnU-Net's trainers: a pickle with some coordinates of each mask.
 
-The file holds a list with one dict a mask, ``{1: (n, 3) int64 array of (z, y, x)}``, or ``{1: []}`` for an empty mask:
-the form of nnU-Net's ``class_locations`` without its channel. nnInteractive's tool draws up to 100 of a mask's voxels
-without replacement by ``RandomState(1234)``, made anew for each mask, and thins masks of more than 1e7 voxels by a
-whole step first; so does this module, to the same numbers.
+The file contains a list with one dict for each mask: ``{1: (n, 3) int64 array of (z, y, x)}``, or ``{1: []}`` for an
+empty mask. This is nnU-Net's ``class_locations`` without the channel axis. nnInteractive's tool draws up to 100 voxels
+of a mask without replacement, with a new ``RandomState(1234)`` for each mask. If a mask has more than 1e7 voxels, only
+every k-th voxel is used, where k is a whole number. This module does the same and gives the same numbers.
 
-Such files are pickles because their readers expect pickles. Here they are opened by a reader that knows lists, dicts,
-whole numbers and arrays of them, and refuses all else before it could run.
+The files are pickles because nnU-Net expects pickles. Here they are read by a reader that accepts only lists, dicts,
+whole numbers and arrays of whole numbers, and runs no code.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ Locations = NDArray[np.int64]
 def locations_of_masks(
     masks: Iterable[NDArray[np.generic]], *, count: int = COORDINATES, considered: int = CONSIDERED
 ) -> list[Locations]:
-    """Return coordinates of each mask.
+    """Return randomly drawn coordinates of each mask.
 
     Parameters
     ----------
     masks : iterable of (Z, Y, X) arrays
-        What is not 0 belongs to the mask.
+        Masks; all values except 0 belong to a mask.
     count : int
-        The most coordinates of a mask.
+        Largest number of coordinates for each mask.
     considered : int
-        Of a mask with at least twice as many voxels only every k-th is considered, k = voxels // considered.
+        Number of voxels above which only every k-th voxel is used, with k = voxels // considered.
 
     Returns
     -------
     list of (n, 3) int64 arrays
-        (z, y, x).
+        Coordinates (z, y, x) of each mask.
     """
     return [_draw(np.argwhere(mask), count, considered) for mask in masks]
 
@@ -65,7 +65,10 @@ def locations_of_masks(
 def locations_of_labels(
     labels: NDArray[np.integer[Any]], *, count: int = COORDINATES, considered: int = CONSIDERED
 ) -> list[Locations]:
-    """Return coordinates of labels 1, 2, ... of a map; the same as of their masks one by one, only faster."""
+    """Return randomly drawn coordinates of the labels 1, 2, ... of a (Z, Y, X) label map.
+
+    The result is that of `locations_of_masks` for the masks of the labels, but faster.
+    """
     from scipy import ndimage
 
     found = []
@@ -80,12 +83,12 @@ def locations_of_labels(
 
 
 def write_foreground(path: Path, locations: Iterable[NDArray[np.integer[Any]]]) -> None:
-    """Write a foreground file; it appears only when it is complete.
+    """Write a foreground file in one atomic step.
 
     Raises
     ------
     DataError
-        If it cannot be written.
+        If the file cannot be written.
     """
     hidden = path.with_name(f".tmp-{path.name}")
     content: list[dict[int, Any]] = [{_KEY: np.asarray(at, np.int64) if len(at) else []} for at in locations]
@@ -99,17 +102,17 @@ def write_foreground(path: Path, locations: Iterable[NDArray[np.integer[Any]]]) 
 
 
 def read_foreground(path: Path) -> list[Locations]:
-    """Read a foreground file without running anything that it might hold.
+    """Read a foreground file without running code in it.
 
     Returns
     -------
     list of (n, 3) int64 arrays
-        (z, y, x), one array a mask.
+        Coordinates (z, y, x) of each mask.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged, has another form, or holds anything but containers and arrays of whole numbers.
+        If the file is missing, damaged or of another format, or contains other objects than arrays of whole numbers.
     """
     try:
         content = read_pickle(path.read_bytes())
@@ -122,8 +125,8 @@ def read_foreground(path: Path) -> list[Locations]:
         raise DataError(f"{path} cannot be read: {error}") from error
     except (pickle.UnpicklingError, *BROKEN) as error:
         raise DataError(
-            f"{path} is no foreground file: {str(error) or type(error).__name__}; expected a pickled list with a dict "
-            "{1: (n, 3) array of whole numbers} for each mask"
+            f"{path} is not a foreground file: {str(error) or type(error).__name__}; expected a pickled list with a "
+            "dict {1: (n, 3) array of whole numbers} for each mask"
         ) from error
 
 
@@ -138,7 +141,7 @@ def _draw(at: NDArray[np.intp], count: int, considered: int) -> Locations:
 
 def _coordinates(entry: object, number: int) -> Locations:
     if not isinstance(entry, dict) or set(entry) != {_KEY}:
-        raise pickle.UnpicklingError(f"mask {number} is no dict with the key {_KEY}")
+        raise pickle.UnpicklingError(f"mask {number} is not a dict with the key {_KEY}")
     value = entry[_KEY]
     if isinstance(value, list) and not value:
         return np.empty((0, 3), np.int64)
@@ -146,5 +149,5 @@ def _coordinates(entry: object, number: int) -> Locations:
         raise pickle.UnpicklingError(f"mask {number} has a {type(value).__name__} instead of an array of whole numbers")
     found = np.array(value, np.int64)
     if found.ndim != 2 or found.shape[1] != 3 or (found.size and found.min() < 0):
-        raise pickle.UnpicklingError(f"mask {number} has coordinates {found.shape}, expected (n, 3) numbers from 0")
+        raise pickle.UnpicklingError(f"mask {number} has coordinates {found.shape}; expected (n, 3), none negative")
     return found

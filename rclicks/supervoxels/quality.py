@@ -1,15 +1,18 @@
-"""How good supervoxels are, measured against a label volume.
+"""Quality of supervoxels, measured against a reference label map.
 
-All numbers are bounds or losses of whoever may only pick whole supervoxels. Label 0 of the supervoxels means "in none":
-its voxels can only become background.
+The metrics are limits for a segmentation that can only select complete supervoxels. Label 0 of the supervoxels means
+"in no supervoxel"; its voxels can only become background.
 
-* **achievable accuracy** (ASA): share of voxels that are right if each supervoxel takes its most frequent true label.
-* **achievable Dice**: Dice of that same best guess with the truth, mean over the true labels but 0. With small objects
-  ASA is close to 1 for any partition, and this is the number to look at.
-* **undersegmentation error** (Neubert and Protzel 2012): voxels that leak, over all voxels: each pair of supervoxel and
-  true segment (background included) adds the smaller of the supervoxel's parts inside and outside of that segment.
-* **boundary recall**: share of the true border voxels (both sides of a border between true labels) that have a border
-  voxel of the supervoxels within the tolerance, in mm with the volume's spacing, or in voxels with spacing 1.
+* **achievable accuracy** (ASA): share of voxels with the correct label if each supervoxel gets its most frequent
+  reference label.
+* **achievable Dice**: Dice of the same labels with the reference, mean over all reference labels except 0. With small
+  objects ASA is close to 1 for any partition, so use achievable Dice.
+* **undersegmentation error** (Neubert and Protzel 2012): number of leaking voxels divided by the number of all voxels.
+  Each pair of a supervoxel and a reference segment (including background) adds the smaller of two parts of the
+  supervoxel: the part inside and the part outside the segment.
+* **boundary recall**: share of the reference border voxels (both sides of a border between reference labels) that have
+  a border voxel of the supervoxels within the tolerance. The tolerance is in mm with the spacing of the volume, or in
+  voxels with a spacing of 1.
 """
 
 from __future__ import annotations
@@ -36,10 +39,11 @@ class Sizes:
     Attributes
     ----------
     count : int
+        Number of supervoxels.
     smallest, median, largest : float
-        In mm³; NaN if there are none.
+        Volumes in mm³; NaN if there are no supervoxels.
     covered : float
-        Share of the volume that lies in a supervoxel.
+        Share of the voxels that lie in a supervoxel.
     """
 
     count: int
@@ -51,14 +55,18 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Quality:
-    """Supervoxels against a label volume; see the module for the definitions.
+    """Quality of supervoxels; the top of this module defines the metrics.
 
     Attributes
     ----------
-    accuracy, dice, boundary_recall : float
-        Higher is better; `dice` is NaN without an object, `boundary_recall` without a border.
+    accuracy : float
+        Achievable accuracy; 0..1, higher is better.
+    dice : float
+        Achievable Dice; 0..1, higher is better. NaN if the reference has no object.
     undersegmentation : float
-        Lower is better.
+        Undersegmentation error; at least 0, lower is better.
+    boundary_recall : float
+        Boundary recall; 0..1, higher is better. NaN if the reference has no border.
     """
 
     accuracy: float
@@ -68,7 +76,7 @@ class Quality:
 
 
 def sizes_of(labels: NDArray[Any], spacing: Sequence[float]) -> Sizes:
-    """Count supervoxels and measure them."""
+    """Return the number and the volumes of the supervoxels of a (Z, Y, X) label map; `spacing` (z, y, x) is in mm."""
     counts = np.zeros(int(labels.max(initial=0)) + 1, np.int64)
     for plane in labels:
         counts += np.bincount(plane.ravel(), minlength=len(counts))
@@ -80,26 +88,26 @@ def sizes_of(labels: NDArray[Any], spacing: Sequence[float]) -> Sizes:
 
 
 def measure(labels: NDArray[Any], truth: NDArray[Any], spacing: Sequence[float], *, tolerance: float = 1.0) -> Quality:
-    """Measure supervoxels against a label volume.
+    """Return the quality of supervoxels relative to a reference label map.
 
     Parameters
     ----------
     labels : (Z, Y, X) array of whole numbers
-        Supervoxels from 1; 0 is in none.
+        Supervoxels from 1; 0 means no supervoxel.
     truth : (Z, Y, X) array of whole numbers
-        0 is background.
+        Reference labels; 0 is background.
     spacing : sequence of 3 float
-        (z, y, x) in mm.
+        Size (z, y, x) of a voxel in mm.
     tolerance : float
-        Of the boundary recall, in mm.
+        Tolerance of the boundary recall in mm.
 
     Raises
     ------
     DataError
-        If the shapes differ or values are no whole numbers from 0.
+        If the shapes differ, or a value is negative or not a whole number.
     """
     classes, table = overlap_table(labels, truth)
-    best = table.argmax(axis=1)  # of equally frequent ones the lowest label
+    best = table.argmax(axis=1)  # the lowest label if several are equally frequent
     background = int(np.searchsorted(classes, 0))
     best[0] = background
     right = table[np.arange(len(table)), best]
@@ -119,32 +127,39 @@ def measure(labels: NDArray[Any], truth: NDArray[Any], spacing: Sequence[float],
 
 
 def overlap_table(labels: NDArray[Any], truth: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the true labels in order (0 always among them) and how many voxels each supervoxel shares with each.
+    """Return the reference labels, and the number of voxels that each supervoxel shares with each of them.
 
     Returns
     -------
-    (C,) int64 array, (N + 1, C) int64 array
-        Row i is supervoxel i, row 0 what is in none.
+    classes : (C,) int64 array
+        Reference labels in ascending order, always including 0.
+    table : (N + 1, C) int64 array
+        Number of shared voxels. Row i is supervoxel i; row 0 contains the voxels without a supervoxel.
+
+    Raises
+    ------
+    DataError
+        If the shapes differ, or a value is negative or not a whole number.
     """
     if labels.shape != truth.shape or labels.size == 0:
-        raise DataError(f"supervoxels {labels.shape} and labels {truth.shape} must have one shape, with voxels in it")
+        raise DataError(f"supervoxels have shape {labels.shape}, labels {truth.shape}; expected one shape with voxels")
     for name, array in (("supervoxels", labels), ("labels", truth)):
         if array.dtype.kind not in "biu" or array.min() < 0:
-            raise DataError(f"{name} are {array.dtype} from {array.min()}, expected whole numbers from 0")
+            raise DataError(f"{name} are {array.dtype} from {array.min()}; expected whole numbers from 0")
     known = {0}
     for plane in truth:
         known.update(np.unique(plane).tolist())
     classes = np.array(sorted(known), np.int64)
     rows, columns = int(labels.max()) + 1, len(classes)
     table = np.zeros(rows * columns, np.int64)
-    for a, b in zip(labels, truth, strict=True):  # plane by plane: codes of the whole volume would be large
+    for a, b in zip(labels, truth, strict=True):  # plane by plane to save memory
         code = a.astype(np.int64) * columns + np.searchsorted(classes, b)
         table += np.bincount(code.ravel(), minlength=len(table))
     return classes, table.reshape(rows, columns)
 
 
 def boundary_recall(labels: NDArray[Any], truth: NDArray[Any], spacing: Sequence[float], tolerance: float) -> float:
-    """Return the share of true border voxels near a supervoxel's border; NaN if the truth has no border."""
+    """Return the boundary recall (see the top of this module); NaN if the reference has no border."""
     from scipy import ndimage
 
     true = borders(truth)
@@ -155,12 +170,12 @@ def boundary_recall(labels: NDArray[Any], truth: NDArray[Any], spacing: Sequence
         slice(max(0, w.start - r), w.stop + r)
         for w, r in zip(ndimage.find_objects(true.view(np.uint8))[0], reach, strict=True)
     )
-    # One voxel more on each side, or a border of the supervoxels at the window's rim would go unseen.
+    # The window has one more voxel on each side, because a border voxel is recognised by its neighbours.
     wide = tuple(slice(max(0, w.start - 1), w.stop + 1) for w in window)
     inner = tuple(slice(w.start - o.start, w.stop - o.start) for w, o in zip(window, wide, strict=True))
     own = borders(labels[wide])[inner]
     wanted, hits, thick = true[window], 0, max(8, reach[0])
-    for start in range(0, len(own), thick):  # slabs, as a distance map takes many times the memory of a mask
+    for start in range(0, len(own), thick):  # in slabs, because a distance map needs much more memory than a mask
         low = max(0, start - reach[0])
         near = own[low : start + thick + reach[0]]
         if near.any():
@@ -170,7 +185,7 @@ def boundary_recall(labels: NDArray[Any], truth: NDArray[Any], spacing: Sequence
 
 
 def borders(labels: NDArray[Any]) -> Mask:
-    """Return the voxels with a face neighbour of another label; the rim of the volume is no border.
+    """Return the voxels with a face neighbour of another label, as a bool array; the edge of the volume is no border.
 
     >>> borders(np.array([1, 1, 2, 2])).tolist()
     [False, True, True, False]

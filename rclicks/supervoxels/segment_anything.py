@@ -1,17 +1,23 @@
-"""SuperVoxels of nnInteractive: SAM's masks of one slice, carried through the volume by SAM 2's video predictor.
+"""SuperVoxels of nnInteractive: masks of SAM on one slice, propagated through the volume by SAM 2's video predictor.
 
-What the published tool (nnInteractiveSuperVoxel 0.1.0) does, in its own numbers, which are the defaults of `Settings`:
-scale by the 5 and 95 percentiles; draw an axial slice, the middle ones more often; find all masks on it with SAM; take
-20 of them at random; carry each forwards, and on the flipped stack backwards; keep one random 26-connected component
-that touches the slice. The answer is a stack of masks that may overlap; `rclicks.supervoxels.merging` makes one label
-map of it.
+The steps are those of the published tool (nnInteractiveSuperVoxel 0.1.0), and its numbers are the defaults of
+`Settings`:
 
-Two things differ. SAM's package takes 8-bit images, so the scaled slice is clipped to 0..1 and goes in as 0..255,
-while the tool is said to pass numbers that are not clipped. And all masks of a slice are tracked in one pass as objects
-of their own, which SAM 2 treats one by one: the same masks, with each slice encoded twice and not 40 times.
+1. Scale the volume by its 5 and 95 percentiles.
+2. Draw an axial slice; slices in the middle are more likely.
+3. Find all masks of this slice with SAM, and take 20 of them at random.
+4. Propagate each mask forwards, and backwards through the flipped stack.
+5. Of each mask keep one random 26-connected component that touches the slice.
 
-Never run here with trained weights: the tests use small networks with seeded weights, which shows that the steps fit
-together and says nothing about quality.
+The result is a stack of masks that may overlap. `rclicks.supervoxels.merging` makes one label map from it.
+
+There are two differences. SAM's package takes 8-bit images, so the scaled slice is clipped to 0..1 and converted to
+0..255; the tool is reported to pass values that are not clipped. All masks of a slice are propagated in one pass as
+separate objects, which SAM 2 treats independently. The masks are the same, but each slice is encoded 2 and not 40
+times.
+
+This module was never run here with trained weights. The tests use small networks with synthetic weights. They show that
+the steps work together, and say nothing about quality.
 """
 
 from __future__ import annotations
@@ -65,19 +71,28 @@ class Settings:
     Attributes
     ----------
     slices : int
-        How many are drawn; published: one.
+        Number of slices that are drawn; 1 in the published tool.
     masks : int
-        The most masks of a slice (``masks_per_image``).
-    points, batch : int
-        SAM is asked at points x points places of a slice, `batch` at a time.
+        Largest number of masks of a slice (``masks_per_image``).
+    points : int
+        Number of prompt points along each side of a slice; SAM gets points x points prompts.
+    batch : int
+        Number of prompts in one call of SAM.
     quality, stability : float
-        Least predicted IoU and least stability score of a mask.
+        Smallest predicted IoU and smallest stability score of a mask.
     overlap : float
-        Of two masks whose boxes have a larger IoU only one stays.
-    crops, crop_downscale : int
-        Layers of crops that are searched too, and by how much the points a side shrink with each.
+        IoU of the boxes of two masks above which only the better mask is kept.
+    crops : int
+        Number of layers of crops that SAM searches in addition to the whole slice.
+    crop_downscale : int
+        Factor by which `points` becomes smaller in each layer of crops.
     smallest : int
-        Pixels; smaller regions and holes of a mask are mended.
+        Area in pixels; smaller separate regions of a mask are removed, and smaller holes are filled.
+
+    Raises
+    ------
+    ProtocolError
+        If a number is too small.
     """
 
     slices: int = 1
@@ -92,20 +107,28 @@ class Settings:
     smallest: int = 192
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot work."""
+        """Refuse numbers that are too small."""
         counts = (self.slices, self.masks, self.points, self.batch, self.crop_downscale)
         if min(counts) < 1 or min(self.crops, self.smallest) < 0:
             raise ProtocolError(f"{self}: counts must be at least 1, crops and smallest at least 0")
         if self.points < self.crop_downscale**self.crops:
             raise ProtocolError(
-                f"{self.points} points a side leave none for the smallest crops; give at least "
-                f"{self.crop_downscale**self.crops}, or fewer crops"
+                f"{self.points} points along each side leave none for the smallest crops; use at least "
+                f"{self.crop_downscale**self.crops} points, or fewer crops"
             )
 
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """SAM (``segment_anything.Sam``) and SAM 2 (``sam2.SAM2VideoPredictor``), ready on one device."""
+    """The two networks, loaded on one device.
+
+    Attributes
+    ----------
+    masks : segment_anything.Sam
+        Network that finds the masks of a slice.
+    video : sam2.SAM2VideoPredictor
+        Network that propagates masks through the slices.
+    """
 
     masks: Any
     video: Any
@@ -124,13 +147,20 @@ def load_networks(
     Parameters
     ----------
     sam, sam2 : path, "synthetic" or None
-        Checkpoints; None looks for the published files in the checkpoint folder.
+        Checkpoints; None searches the published files in the checkpoint folder.
     sam_model, sam2_model : str
-        Names of registered models, of the families "sam" and "sam2_video".
+        Names of registered models of the families "sam" and "sam2_video".
+    device : str
+        "cpu", "cuda" or "cuda:1".
 
     Raises
     ------
-    UnknownNameError, PluginError, WeightsError, ProtocolError
+    UnknownNameError, ProtocolError
+        If a model does not exist or is of another family.
+    PluginError
+        If an optional package is missing.
+    WeightsError
+        If the weights are missing or do not fit.
     """
     from rclicks.engine.loading import load_model
     from rclicks.registry import Registry
@@ -141,7 +171,7 @@ def load_networks(
     for name, family, checkpoint in ((sam_model, "sam", sam), (sam2_model, "sam2_video", sam2)):
         card = registry.find("model", name).card
         if not isinstance(card, ModelCard) or card.family != family:
-            raise ProtocolError(f"model {name} is not of the family {family}, which the masks come from")
+            raise ProtocolError(f"model {name} is of another family; expected a model of the family {family}")
         weights = None if checkpoint is None else str(checkpoint)
         found.append(load_model(registry, Spec(name, checkpoint=weights), device).network)
     return Networks(*found)
@@ -150,30 +180,34 @@ def load_networks(
 def propagated_masks(
     values: NDArray[Any], networks: Networks, rng: np.random.Generator, settings: Settings | None = None
 ) -> Mask:
-    """Return masks through a volume, which may overlap and need not cover it.
+    """Return masks of a volume; they may overlap, and some voxels may be in no mask.
 
     Parameters
     ----------
     values : (Z, Y, X) array of real numbers, all finite
+        Grey values.
     networks : Networks
     rng : numpy.random.Generator
-        Draws slices, masks and components; key it by the case, so that files may come in any order.
+        Generator that draws slices, masks and components. Seed it with the name of the volume, so that the result does
+        not depend on the order of the volumes.
+    settings : Settings or None
+        Settings; None for those of the published tool.
 
     Returns
     -------
     (n, Z, Y, X) bool array
-        n is 0 if SAM finds nothing on the slice.
+        Masks; n is 0 if SAM finds no mask on the slice.
 
     Raises
     ------
     DataError
-        If the volume is constant.
+        If `values` is not a volume, or its 5 and 95 percentiles are equal.
     OutOfMemory
-        If the device's memory does not suffice.
+        If the device runs out of memory.
     """
     chosen = settings or Settings()
     if values.ndim != 3:
-        raise DataError(f"expected a volume (z, y, x), got the shape {values.shape}")
+        raise DataError(f"expected a volume (z, y, x), got shape {values.shape}")
     image = spread(values)
     odds = slice_odds(len(image))
     kept: list[Mask] = []
@@ -188,7 +222,7 @@ def propagated_masks(
 
 
 def spread(values: NDArray[Any]) -> Floats:
-    """Return a float32 copy with the 5 and 95 percentiles at 0 and 1, not clipped.
+    """Return a float32 copy scaled so that the 5 and 95 percentiles become 0 and 1; values are not clipped.
 
     Raises
     ------
@@ -197,7 +231,7 @@ def spread(values: NDArray[Any]) -> Floats:
     """
     low, high = np.percentile(values, _PERCENTILES)
     if not high > low:
-        raise DataError(f"the 5 and 95 percentiles of the volume are both {low}: there is nothing to be seen in it")
+        raise DataError(f"the 5 and 95 percentiles of the volume are both {low}, so it has no contrast; leave it out")
     image = np.array(values, np.float32, order="C")
     image -= np.float32(low)
     image /= np.float32(high - low)
@@ -205,7 +239,7 @@ def spread(values: NDArray[Any]) -> Floats:
 
 
 def slice_odds(depth: int) -> NDArray[np.float64]:
-    """Return the probability of each slice: exp(-2 t²) with t from -1 to 1, so that the middle comes more often.
+    """Return the probability of each slice, (depth,) float64: proportional to exp(-2 t²) with t from -1 to 1.
 
     >>> slice_odds(3).round(3).tolist()
     [0.107, 0.787, 0.107]
@@ -215,14 +249,27 @@ def slice_odds(depth: int) -> NDArray[np.float64]:
 
 
 def automatic_masks(plane: Floats, network: Any, settings: Settings) -> Mask:
-    """Return all masks (n, Y, X) that SAM finds on a slice whose values are mostly 0 to 1."""
+    """Return all masks that SAM finds on a slice, (n, Y, X) bool.
+
+    Parameters
+    ----------
+    plane : (Y, X) float32 array
+        Slice with values of about 0 to 1; it is clipped to this range.
+    network : segment_anything.Sam
+    settings : Settings
+
+    Raises
+    ------
+    OutOfMemory
+        If the device runs out of memory.
+    """
     from rclicks.models.torchvision_shim import import_torchvision
 
     import_torchvision()
     from segment_anything import SamAutomaticMaskGenerator
 
     class Generator(SamAutomaticMaskGenerator):
-        """The package's own fails where all crops are without a mask: their boxes then have lost their columns."""
+        """The generator of the package fails if no crop has a mask, because the array of boxes then has no columns."""
 
         def _process_crop(self, *args: Any) -> Any:
             data = super()._process_crop(*args)
@@ -248,21 +295,31 @@ def automatic_masks(plane: Floats, network: Any, settings: Settings) -> Mask:
 
 
 def propagate(image: Floats, masks: Mask, z: int, network: Any) -> Mask:
-    """Carry masks of one slice through the volume with SAM 2's video predictor.
+    """Propagate masks of one slice through the volume with SAM 2's video predictor.
 
     Parameters
     ----------
     image : (Z, Y, X) float32 array
+        Grey values.
     masks : (n, Y, X) bool array
         Masks of slice `z`.
+    z : int
+        Index of the slice.
+    network : sam2.SAM2VideoPredictor
 
     Returns
     -------
     (n, Z, Y, X) bool array
+        Propagated masks.
+
+    Raises
+    ------
+    OutOfMemory
+        If the device runs out of memory.
     """
     found = np.zeros((len(masks), *image.shape), bool)
     with translate_memory_errors():
-        for step in (1, -1):  # backwards is forwards on the flipped stack
+        for step in (1, -1):  # backwards means forwards on the flipped stack
             start = z if step == 1 else len(image) - 1 - z
             if len(masks):
                 _track(image[::step], masks, start, network, found[:, ::step])
@@ -270,7 +327,7 @@ def propagate(image: Floats, masks: Mask, z: int, network: Any) -> Mask:
 
 
 def one_component(mask: Mask, z: int, rng: np.random.Generator) -> Mask | None:
-    """Return one random 26-connected component that touches slice `z`; None if there is none."""
+    """Return one random 26-connected component of a (Z, Y, X) mask that touches slice `z`; None if there is none."""
     from scipy import ndimage
 
     parts, _ = ndimage.label(mask, np.ones((3, 3, 3)))
@@ -280,18 +337,18 @@ def one_component(mask: Mask, z: int, rng: np.random.Generator) -> Mask | None:
 
 
 def _track(image: Floats, masks: Mask, start: int, network: Any, out: Mask) -> None:
-    """Write into `out` the masks of slice `start` and all behind it."""
+    """Write the masks of slice `start` and of all later slices into `out`, (n, Z, Y, X) bool."""
     frames = _Frames(image, int(network.image_size))
     session = _session(frames, network)
     for number, mask in enumerate(masks):
         network.add_new_mask(session, frame_idx=start, obj_id=number, mask=mask)
-    with contextlib.redirect_stderr(io.StringIO()):  # a progress bar without a switch
+    with contextlib.redirect_stderr(io.StringIO()):  # hides a progress bar that cannot be switched off
         for index, names, logits in network.propagate_in_video(session, start_frame_idx=start):
             out[list(names), index] = (logits[:, 0] > 0).cpu().numpy()
 
 
 class _Frames:
-    """Slices as the network's input, made when asked for: min-max of the volume, resized, no mean or deviation."""
+    """Slices as network inputs, made on request: scaled by minimum and maximum of the volume, and resized."""
 
     def __init__(self, image: Floats, side: int) -> None:
         self._image, self._side = image, side
@@ -313,7 +370,7 @@ class _Frames:
 
 
 def _session(frames: _Frames, network: Any) -> dict[str, Any]:
-    """Return the state that the package's ``init_state`` makes, which reads frames from files only."""
+    """Return a session state; the package's own ``init_state`` can read frames only from files."""
     per_object = ("point_inputs_per_obj", "mask_inputs_per_obj", "output_dict_per_obj", "temp_output_dict_per_obj")
     return {
         "images": frames,
@@ -336,9 +393,9 @@ def _session(frames: _Frames, network: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _working_suppression() -> Iterator[None]:
-    """Lend the mask generator a non-maximum suppression where torchvision's compiled one is not there.
+    """Replace the generator's non-maximum suppression where torchvision's compiled one is not available.
 
-    See `rclicks.models.torchvision_shim` for when that is. The generator looks the function up in its module.
+    `rclicks.models.torchvision_shim` explains when this happens. The generator finds the function in its own module.
     """
     import torch
     import torchvision
@@ -357,7 +414,7 @@ def _working_suppression() -> Iterator[None]:
 
 
 def _suppress(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
-    """Return the boxes that stay, best first; all categories are one, as the generator has it."""
+    """Return the indices of the boxes that are kept, best first; all boxes have one category in the generator."""
     import torch
 
     kept = suppress(boxes.cpu().numpy().astype(np.float64), scores.cpu().numpy(), iou_threshold)
@@ -365,7 +422,17 @@ def _suppress(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float)
 
 
 def suppress(boxes: NDArray[np.float64], scores: Sequence[float] | NDArray[Any], limit: float) -> NDArray[np.intp]:
-    """Return which boxes (n, 4) of low and high corners stay: each drops the worse ones with an IoU above `limit`."""
+    """Return the indices of the boxes that non-maximum suppression keeps, best first.
+
+    Parameters
+    ----------
+    boxes : (n, 4) float64 array
+        Low corner and high corner of each box.
+    scores : n floats
+        Scores; higher is better.
+    limit : float
+        IoU with a better box above which a box is dropped.
+    """
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     kept: list[int] = []

@@ -1,7 +1,7 @@
-"""What a trainable family must do, and what it gets: the data, already split, and the settings of the caller.
+"""Contract of trainable families: their hooks, and the split data and the settings that the hooks receive.
 
 A module whose cards say ``trainable=True`` has the two hooks of `TrainableModule`. The command line (``rclicks train``)
-and `rclicks.train` find them through `rclicks.engine.training`, which names no family.
+and `rclicks.train` call these hooks through `rclicks.engine.training`, which names no family.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ __all__ = ["SplitDataset", "TrainableModule", "TrainingData", "TrainingSettings"
 
 @dataclass(frozen=True, eq=False)
 class SplitDataset:
-    """A data set, and which of its samples are for what.
+    """A data set with its training and validation samples.
 
     Attributes
     ----------
     dataset : Dataset
+        Opened data set.
     train, validation : tuple of int
-        0-based indices of samples, rising.
+        0-based indices of the samples of each part, in ascending order.
     """
 
     dataset: Dataset
@@ -39,48 +40,48 @@ class SplitDataset:
 
     @property
     def train_names(self) -> frozenset[str]:
-        """Names of the samples to learn from."""
+        """Names of the training samples."""
         return frozenset(self.dataset.ids[i] for i in self.train)
 
     @property
     def validation_names(self) -> frozenset[str]:
-        """Names of the samples to validate with."""
+        """Names of the validation samples."""
         return frozenset(self.dataset.ids[i] for i in self.validation)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """One or more data sets, split by `rclicks.training.split.train_val_split`; nothing is decoded yet.
+    """One or more data sets, split by `rclicks.training.split.train_val_split`; no image is decoded yet.
 
     Attributes
     ----------
     parts : tuple of SplitDataset
-        One for each data set, in the caller's order.
+        Data sets with their split, in the caller's order.
     """
 
     parts: tuple[SplitDataset, ...]
 
     @property
     def train_count(self) -> int:
-        """Number of samples to learn from."""
+        """Number of training samples."""
         return sum(len(part.train) for part in self.parts)
 
     @property
     def validation_count(self) -> int:
-        """Number of samples to validate with."""
+        """Number of validation samples."""
         return sum(len(part.validation) for part in self.parts)
 
     @property
     def overlaps(self) -> bool:
-        """Whether all samples are in both halves, because there are too few to hold any out."""
+        """Whether all samples are in both parts, because there are too few samples for a split."""
         return any(set(part.train) & set(part.validation) for part in self.parts)
 
     def train_samples(self) -> Iterator[Sample]:
-        """Decode the samples to learn from, one after the other."""
+        """Decode the training samples, one after the other."""
         return (part.dataset[i] for part in self.parts for i in part.train)
 
     def validation_samples(self) -> Iterator[Sample]:
-        """Decode the samples to validate with, one after the other."""
+        """Decode the validation samples, one after the other."""
         return (part.dataset[i] for part in self.parts for i in part.validation)
 
 
@@ -90,25 +91,29 @@ class TrainingSettings:
 
     Attributes
     ----------
-    epochs, batch_size : int or None
+    epochs : int or None
+        Number of epochs.
+    batch_size : int or None
+        Number of items in a batch.
     lr : float or None
-        Learning rate; of recipes with a schedule the highest one.
+        Learning rate; the highest one if the recipe has a schedule.
     patience : int or None
-        Epochs without a better validation after which the training stops.
+        Number of epochs without a better validation score after which the training stops.
     seed : int
+        Seed of all random numbers, 0 or more.
     device : str
         "cpu", "cuda" or "cuda:1".
     workers : int or None
-        Threads that prepare batches; results do not depend on it.
+        Number of threads that prepare batches; results do not depend on it.
     threads : int or None
-        CPU threads of torch; results are the same only for the same number.
+        Number of CPU threads of torch; results are equal only for equal numbers.
     resume : bool
-        Continue from the last checkpoint in the output folder, if there is one.
+        Whether to continue from the last checkpoint in the output folder, if there is one.
 
     Raises
     ------
     ProtocolError
-        If a value trains nothing.
+        If a value is outside its range.
     """
 
     epochs: int | None = None
@@ -122,7 +127,7 @@ class TrainingSettings:
     resume: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse values that train nothing."""
+        """Refuse values outside their ranges."""
         for name in ("epochs", "batch_size", "patience", "workers", "threads"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -133,7 +138,7 @@ class TrainingSettings:
             raise ProtocolError(f"training setting lr (the learning rate) is {self.lr!r}; expected above 0")
 
     def lr_or(self, default: float) -> float:
-        """Return the learning rate, or the recipe's."""
+        """Return the learning rate, or `default` if none was given."""
         return default if self.lr is None else self.lr
 
     def for_loop(
@@ -146,10 +151,13 @@ class TrainingSettings:
         mixed: bool = True,
         keep_epochs: bool = False,
     ) -> Settings:
-        """Return the settings of `rclicks.training.loop`; the arguments are the defaults of the family's recipe."""
+        """Return these settings in the form of `rclicks.training.loop`.
+
+        The arguments are the defaults of the family's recipe; `mixed` and `keep_epochs` are described in `Settings`.
+        """
         return Settings(
             epochs=self.epochs or epochs,
-            batch=self.batch_size or batch_size,
+            batch_size=self.batch_size or batch_size,
             seed=self.seed,
             patience=self.patience or patience,
             keep_epochs=keep_epochs,
@@ -159,16 +167,16 @@ class TrainingSettings:
         )
 
     def epochs_of_steps(self, steps: int | None, *, default: int, epoch_steps: int) -> tuple[int, int]:
-        """Return the number of epochs and the steps of one, for families whose epoch is a number of steps.
+        """Return the number of epochs and the steps of an epoch, for families whose epoch is a number of steps.
 
         Parameters
         ----------
         steps : int or None
-            Steps of the whole training, as an option of the family; rounded up to whole epochs.
+            Steps of the whole training, given as an option of the family; rounded up to complete epochs.
         default : int
-            Steps if neither `steps` nor `epochs` is given.
+            Steps of the whole training if neither `steps` nor `epochs` is given.
         epoch_steps : int
-            Steps of an epoch; a shorter training is one epoch.
+            Steps of an epoch; a training with fewer steps is one epoch.
 
         Raises
         ------
@@ -177,19 +185,21 @@ class TrainingSettings:
         """
         if self.epochs is not None:
             if steps is not None:
-                raise ProtocolError(f"steps={steps} and {self.epochs} epochs both say how long to train; leave out one")
+                raise ProtocolError(
+                    f"steps={steps} and epochs={self.epochs} both set the length of the training; give one of them"
+                )
             return self.epochs, epoch_steps
         total = default if steps is None else steps
         one = min(epoch_steps, total)
         return -(-total // one), one
 
     def refuse(self, names: tuple[str, ...], why: str) -> None:
-        """Refuse settings that a recipe has no use for.
+        """Refuse settings that a recipe does not use; `why` is the reason for the message.
 
         Raises
         ------
         ProtocolError
-            If one of them is given.
+            If one of the named settings is given.
         """
         given = [name for name in names if getattr(self, name) is not None]
         if given:
@@ -200,10 +210,10 @@ class TrainableModule(Protocol):
     """The hooks of a module whose cards say ``trainable=True``, beside its `load`."""
 
     def training_options(self, card: ModelCard | ClickModelCard, protocol: Rules) -> Mapping[str, Option]:
-        """Return the family's own training options, which stand in the model's spec.
+        """Return the family's own training options by name; the caller sets them in the spec of the model.
 
         Every option has a default and a `help`. The result depends on the card and the protocol alone, so that
-        ``rclicks show`` can list it; no heavy package is imported.
+        ``rclicks show`` can list the options. The function must not import slow packages such as torch.
         """
 
     def train(
@@ -218,30 +228,35 @@ class TrainableModule(Protocol):
         report: Callable[[Progress], None],
         **options: Any,
     ) -> Result:
-        """Train a network and return how it went; `Result.best` is what `load` takes as its checkpoint.
+        """Train a network and return the result; `load` takes `Result.best` as its checkpoint.
 
         Parameters
         ----------
         card : ModelCard or ClickModelCard
-            Which of the module's cards.
+            Card of the model to train, one of the module's cards.
         data : TrainingData
-            Of as many axes as the card says; nothing is decoded.
+            Split data sets with as many axes as the card says; no image is decoded yet.
         out : Path
-            Folder of the training; made by the family, and only once options and data are found good.
+            Folder of the training. The family creates it after it has checked the options and the data.
         settings : TrainingSettings
-            A family refuses those that it has no use for.
+            Settings of the caller; a family refuses those that it does not use.
         protocol : rclicks.protocol.Protocol
-            ``compat`` asks for the published recipe; a family without one refuses it.
+            Protocol of the recipe. ``compat`` selects the published recipe; a family without one refuses it.
         start : Path or None
-            Existing weights to start from; always None if the card's `starts_from` is empty.
+            Weights to start from; always None if the card's `starts_from` is empty.
         report : callable
-            Takes the progress after every step and every epoch.
+            Function that takes the `Progress` after every step and every epoch.
         **options
-            All of `training_options`, checked and converted.
+            Values of all `training_options`, checked and converted.
 
         Raises
         ------
-        DataError, ProtocolError, WeightsError
+        DataError
+            If the data cannot be trained on.
+        ProtocolError
+            If a setting, an option or the protocol is refused.
+        WeightsError
+            If `start` does not fit.
         """
 
 
@@ -251,6 +266,7 @@ def refuse_compat(card: ModelCard | ClickModelCard, protocol: Rules) -> None:
     Raises
     ------
     ProtocolError
+        If the protocol is not ``default``.
     """
     if protocol.name != "default":
-        raise ProtocolError(f"{card.name} has no published recipe of its own; choose protocol default")
+        raise ProtocolError(f"{card.name} has no published training recipe; choose protocol default")

@@ -1,4 +1,4 @@
-"""Settings of torch that decide how fast a training on a CPU is, and the last bits of its result."""
+"""Settings of torch that change the speed of a training on a CPU, and the last bits of its result."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ __all__ = ["cpu_settings"]
 
 @contextmanager
 def cpu_settings(threads: int) -> Iterator[None]:
-    """Use so many threads of torch and flush denormal numbers to 0, with which a CPU takes a hundred times as long.
+    """Use `threads` threads in torch, and replace denormal numbers by 0.
 
-    The settings before are put back at the end.
+    A CPU computes about a hundred times slower with denormal numbers. At the end the previous number of threads is
+    restored and denormal numbers are allowed again.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What trainings on images of several raters share: objects with all their masks, and crops of them.
+"""Objects with the masks of all raters, and crops of them, for trainings on images with several raters.
 
 >>> example = Example("a/0", np.zeros((4, 6, 3), np.uint8), np.ones((2, 4, 6), bool), np.ones((4, 6), bool))
 >>> crop = random_crop(example, 8, np.random.default_rng(0))
@@ -22,7 +22,7 @@ from rclicks.sample import Mask, Sample
 __all__ = ["Crop", "Example", "central_crop", "evenly", "fingerprint", "random_crop", "read_examples"]
 
 FLIP = 0.5
-SHIFT = 4  # crops are moved by up to their side divided by this
+SHIFT = 4  # a crop is shifted by at most its side divided by this number
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,15 +32,15 @@ class Example:
     Attributes
     ----------
     name : str
-        Of the sample and the object.
+        Names of the sample and of the object, joined by "/".
     image : (H, W, 3) uint8 array
-        RGB.
+        RGB image.
     masks : (R, H, W) bool array
-        Empty ones count.
+        Masks of the raters, including empty ones.
     counted : (H, W) bool array
-        False where pixels are to be ignored.
+        Pixels that count; False at ignored pixels.
     raters : tuple of str
-        One name a mask.
+        Names of the raters, one for each mask.
     """
 
     name: str
@@ -52,16 +52,18 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A square part of an example; where it reaches beyond the image everything is 0.
+    """A square part of an example; all arrays are 0 outside the image.
 
     Attributes
     ----------
     image : (s, s, 3) uint8 array
+        RGB image.
     masks : (R, s, s) bool array
+        Masks of the raters.
     counted : (s, s) bool array
-        False beyond the image, too.
+        Pixels that count; False at ignored pixels and outside the image.
     inside : (s, s) bool array
-        Where there is image.
+        Pixels that lie inside the image.
     """
 
     image: NDArray[np.uint8]
@@ -71,12 +73,12 @@ class Crop:
 
 
 def read_examples(samples: Iterable[Sample]) -> list[Example]:
-    """Return the objects of images.
+    """Decode images and return one example for each object.
 
     Raises
     ------
     DataError
-        If there is none.
+        If the samples have no object.
     """
     found = []
     for sample in samples:
@@ -86,12 +88,12 @@ def read_examples(samples: Iterable[Sample]) -> list[Example]:
             counted = np.ones(masks.shape[1:], bool) if target.ignore is None else ~np.asarray(target.ignore, bool)
             found.append(Example(f"{sample.id}/{target.id}", image, masks, counted, target.raters))
     if not found:
-        raise DataError("the data set has no object to learn from")
+        raise DataError("the data set has no object to train on; check its option `split` and its masks")
     return found
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """Return 12 hex digits that change with the images and all masks."""
+    """Return 12 hexadecimal digits of a hash of the names, images and masks."""
     digest = hashlib.sha256()
     for example in examples:
         digest.update(f"{example.name} {example.raters} {example.masks.shape}".encode())
@@ -102,14 +104,15 @@ def fingerprint(examples: Sequence[Example]) -> str:
 
 
 def evenly(examples: Sequence[Example], count: int) -> list[Example]:
-    """Return at most so many examples, spread evenly over all."""
+    """Return at most `count` examples, spread evenly over the list."""
     return [examples[i] for i in np.linspace(0, len(examples) - 1, min(count, len(examples))).round().astype(int)]
 
 
 def random_crop(example: Example, size: int, rng: np.random.Generator) -> Crop:
-    """Return a square near a random pixel that anybody drew, mirrored and transposed at random.
+    """Return a square of side `size` near a random pixel of any rater's mask, mirrored and transposed at random.
 
-    All raters' masks choose the place, so that raters who drew nothing see the same places as the others.
+    The masks of all raters together determine the place. So a rater with an empty mask gets the same places as the
+    others.
     """
     drawn = np.argwhere(example.masks.any(0))
     shape = example.counted.shape
@@ -126,13 +129,13 @@ def random_crop(example: Example, size: int, rng: np.random.Generator) -> Crop:
 
 
 def central_crop(example: Example, size: int) -> Crop:
-    """Return the square around the middle of what anybody drew, or around that of the image."""
+    """Return the square around the mean position of all drawn pixels, or around the image centre if there are none."""
     drawn = np.argwhere(example.masks.any(0))
     return _cut(example, drawn.mean(0) if len(drawn) else np.array(example.counted.shape) / 2, size)
 
 
 def _cut(example: Example, centre: NDArray[Any], size: int) -> Crop:
-    """Return the square around a place that reaches as little as possible beyond the image."""
+    """Return the square around a (row, column) position, shifted so that as much of it as possible is in the image."""
     shape = example.counted.shape
     corner = [max(0, min(int(c) - size // 2, n - size)) for c, n in zip(centre, shape, strict=True)]
     rows, columns = (slice(c, min(c + size, n)) for c, n in zip(corner, shape, strict=True))

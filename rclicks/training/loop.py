@@ -1,10 +1,12 @@
-"""A training loop that can be stopped anywhere and goes on as if nothing had happened.
+"""A training loop that can be interrupted at any time and resumed with the same result.
 
-All random numbers come from (seed, epoch, item), and after every epoch the whole state is written in one atomic step;
-so a resumed training gives bit by bit what an undisturbed one gives, on the same machine with the same threads.
+All random numbers depend on (seed, epoch, item) alone. After every epoch the whole state is written in one atomic step.
+A resumed training therefore gives the same result, to the last bit, as an uninterrupted one on the same machine with
+the same number of threads.
 
-The folder of a training holds ``settings.json``, ``log.csv`` (a row an epoch), ``last.pth`` (to resume), ``best.pth``
-(the network at its best validation) and, if TensorBoard is installed, ``tensorboard/``.
+The folder of a training contains ``settings.json``, ``log.csv`` (one row for each epoch), ``last.pth`` (to resume),
+``best.pth`` (the network of the epoch with the best validation score) and, if TensorBoard is installed,
+``tensorboard/``.
 """
 
 from __future__ import annotations
@@ -33,28 +35,41 @@ __all__ = ["Progress", "Result", "Settings", "TrainingTask", "train"]
 
 LAST, BEST, LOG, SETTINGS = "last.pth", "best.pth", "log.csv", "settings.json"
 
+# Keys of settings.json by attribute name. They keep their first names, so that older trainings can be resumed.
+SETTINGS_KEYS, RECIPE_KEYS = {"batch_size": "batch"}, {"lr": "rate"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How long and how to train.
+    """Length and settings of one training.
 
     Attributes
     ----------
-    epochs, batch : int
+    epochs : int
+        Number of epochs.
+    batch_size : int
+        Number of items in a batch.
     seed : int
+        Seed of all random numbers.
     patience : int or None
-        Stop after so many epochs without a better validation; None never stops early.
+        Number of epochs without a better validation score after which the training stops; None never stops early.
     keep_epochs : bool
-        Also keep ``epoch_<n>.pth`` of every epoch, n from 0.
+        Whether the network of every epoch n (from 0) is also written to ``epoch_<n>.pth``.
     workers : int
-        Threads that prepare batches; results do not depend on it.
+        Number of threads that prepare batches; results do not depend on it.
     mixed : bool
-        Compute in bfloat16 where that is safe; only done on a GPU.
+        Whether a GPU computes in bfloat16 where this is safe; a CPU always computes in float32.
     device : str
+        Device name of torch, such as "cpu" or "cuda:1".
+
+    Raises
+    ------
+    ProtocolError
+        If a number is below 1.
     """
 
     epochs: int
-    batch: int
+    batch_size: int
     seed: int = 0
     patience: int | None = None
     keep_epochs: bool = False
@@ -63,19 +78,28 @@ class Settings:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        """Refuse settings that train nothing."""
-        for name in ("epochs", "batch", "workers"):
+        """Refuse numbers below 1."""
+        for name in ("epochs", "batch_size", "workers"):
             if getattr(self, name) < 1:
                 raise ProtocolError(f"training setting {name} is {getattr(self, name)}; expected at least 1")
         if self.patience is not None and self.patience < 1:
-            raise ProtocolError(f"training setting patience is {self.patience}; expected at least 1, or none")
+            raise ProtocolError(f"training setting patience is {self.patience}; expected at least 1, or None")
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is: after `step` of `steps` of epoch `epoch`; `row` is the epoch's log row at its end.
+    """Progress of a training.
 
-    Epochs are counted from 0, steps from 1; `epochs` is how many are planned.
+    Attributes
+    ----------
+    epoch, epochs : int
+        Current epoch, counted from 0, and number of planned epochs.
+    step, steps : int
+        Steps done in this epoch, and steps of an epoch.
+    loss : float
+        Mean loss of the steps done in this epoch.
+    row : mapping or None
+        Log row of the epoch at its end; None before.
     """
 
     epoch: int
@@ -88,17 +112,18 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """How a training ended.
+    """Result of a training.
 
     Attributes
     ----------
     best : Path
-        The network at its best.
+        File of the network of the best epoch.
     best_epoch, epochs : int
-        The epoch of it, and how many were trained.
+        Epoch with the best validation score, counted from 0, and number of epochs that were trained.
     rows : tuple of dict
-        The log.
+        Log, one row for each epoch.
     stopped_early : bool
+        Whether the training ended before the planned number of epochs (see `Settings.patience`).
     """
 
     best: Path
@@ -109,14 +134,15 @@ class Result:
 
 
 class TrainingTask(ABC):
-    """What is trained: data, network, loss, validation.
+    """Data, network, loss and validation of one training.
 
     Attributes
     ----------
     network : torch.nn.Module
-        On the device, all of it saved and restored.
+        Network on the device; its whole state is saved and restored.
     optimizer : torch.optim.Optimizer
-        Its groups' learning rates are set each step to ``rate * group["share"]`` (share 1 if it has none).
+        Optimizer of the network. Before each step the loop sets the learning rate of each parameter group to
+        ``lr * group["share"]``; the share is 1 if the group has none.
     size : int
         Number of training items.
     """
@@ -126,22 +152,23 @@ class TrainingTask(ABC):
     size: int
 
     @abstractmethod
-    def rate(self, step: int, total: int) -> float:
-        """Return the learning rate of a step, both counted over the whole training."""
+    def lr(self, step: int, total: int) -> float:
+        """Return the learning rate of step `step` (0-based) of the `total` steps of the whole training."""
 
     @abstractmethod
     def item(self, index: int, rng: np.random.Generator) -> Any:
-        """Return one training item as a tuple of arrays; called by several threads."""
+        """Return the training item `index` as a tuple of arrays; several threads call this method at once."""
 
     def loss(self, items: Sequence[Any]) -> torch.Tensor:
-        """Return the mean loss of a batch; a task with an `update` of its own needs none."""
+        """Return the mean loss of a batch; not needed by a task that overrides `update`."""
         raise NotImplementedError
 
     def update(self, items: Sequence[Any]) -> float:
-        """Learn from a batch and return its loss: one step down the gradient of `loss`, unless a task says otherwise.
+        """Update the network with one batch and return the loss of the batch.
 
-        All that an update carries over to the next must lie in the network and the optimizer, which are restored when
-        a training is resumed; all random numbers must come with the items.
+        By default this is one optimizer step on `loss`. Everything that an update passes on to the next one must be
+        part of the network or the optimizer, because a resumed training restores only these two. All random numbers
+        must come from the items.
         """
         loss = self.loss(items)
         self.optimizer.zero_grad()
@@ -151,11 +178,11 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Return a score, higher being better, and what else to log; without random numbers."""
+        """Return a score (higher is better) and further values for the log. It must not draw random numbers."""
 
     @abstractmethod
     def weights(self) -> dict[str, Any]:
-        """Return what ``best.pth`` shall hold: tensors and plain values."""
+        """Return the content of ``best.pth``: tensors and plain values by name."""
 
 
 def train(
@@ -171,34 +198,38 @@ def train(
 
     Parameters
     ----------
-    task : Task
+    task : TrainingTask
     settings : Settings
     folder : Path
-        Made if absent.
+        Folder of the training; it is created if it does not exist.
     identity : mapping
-        All else that decides the result (recipe, data), as JSON values; a resumed training must have the same.
+        Everything else that the result depends on (recipe, data), as JSON values. A resumed training must have the
+        same values.
     resume : bool
-        Go on from ``last.pth`` if there is one.
+        Whether to continue from ``last.pth`` if this file exists.
     report : callable
-        Called after every step and at the end of every epoch.
+        Function that takes the `Progress` after every step and at the end of every epoch.
 
     Raises
     ------
     ProtocolError
-        If the folder holds a training that is not to be resumed, or one of other settings.
+        If the folder contains a training and `resume` is False, or a training with other settings.
     DataError
-        If there is less than one batch of items, or the loss is not finite.
+        If there are fewer items than one batch needs, or the loss is not finite.
     WeightsError
         If ``last.pth`` is damaged.
     """
-    if task.size < settings.batch:
-        raise DataError(f"training needs a batch of {settings.batch} items, found {task.size}; name a smaller batch")
+    if task.size < settings.batch_size:
+        raise DataError(
+            f"one batch needs {settings.batch_size} items, but the training has only {task.size}; choose a smaller "
+            "batch size"
+        )
     state = _open(folder, {**asdict(settings), **identity}, resume)
     if state:
         _restore(task, state, folder / LAST)
     rows: list[dict[str, float]] = list(state.get("rows", []))
     best, best_epoch = float(state.get("best", -np.inf)), int(state.get("best_epoch", -1))
-    steps = task.size // settings.batch
+    steps = task.size // settings.batch_size
     stopped = _should_stop(rows, best_epoch, settings)
     for epoch in range(len(rows), settings.epochs):
         if stopped:
@@ -228,14 +259,14 @@ def _epoch(task: TrainingTask, settings: Settings, epoch: int, steps: int, repor
     import torch
 
     torch.manual_seed(int(np.random.SeedSequence([settings.seed, epoch]).generate_state(1)[0]))  # for dropout
-    order = np.random.default_rng([settings.seed, epoch]).permutation(task.size)[: steps * settings.batch]
+    order = np.random.default_rng([settings.seed, epoch]).permutation(task.size)[: steps * settings.batch_size]
     mixed = settings.mixed and settings.device.startswith("cuda")
     task.network.train()
     total = 0.0
     for step, batch in enumerate(_batches(task, settings, epoch, order.tolist())):
-        rate = task.rate(epoch * steps + step, settings.epochs * steps)
+        lr = task.lr(epoch * steps + step, settings.epochs * steps)
         for group in task.optimizer.param_groups:
-            group["lr"] = rate * group.get("share", 1.0)
+            group["lr"] = lr * group.get("share", 1.0)
         with translate_memory_errors(), torch.autocast(settings.device.split(":")[0], torch.bfloat16, enabled=mixed):
             value = task.update(batch)
         if not np.isfinite(value):
@@ -246,46 +277,55 @@ def _epoch(task: TrainingTask, settings: Settings, epoch: int, steps: int, repor
 
 
 def _batches(task: TrainingTask, settings: Settings, epoch: int, order: list[int]) -> Iterator[list[Any]]:
-    """Yield batches whose items threads prepare ahead, in order."""
+    """Yield the batches in order; threads prepare their items in advance."""
 
     def make(index: int) -> Any:
         return task.item(index, np.random.default_rng([settings.seed, epoch, index]))
 
     with ThreadPoolExecutor(settings.workers) as pool:
-        ahead = 2 * settings.batch
+        ahead = 2 * settings.batch_size
         waiting = [pool.submit(make, i) for i in order[:ahead]]
         rest: Iterable[int] = iter(order[ahead:])
         while waiting:
-            batch, waiting = waiting[: settings.batch], waiting[settings.batch :]
+            batch, waiting = waiting[: settings.batch_size], waiting[settings.batch_size :]
             yield [future.result() for future in batch]
-            waiting += [pool.submit(make, i) for i in islice(rest, settings.batch)]
+            waiting += [pool.submit(make, i) for i in islice(rest, settings.batch_size)]
 
 
 def _open(folder: Path, settings: dict[str, Any], resume: bool) -> dict[str, Any]:
-    """Make the folder or check that its training is the same; return the state to go on from."""
+    """Create the folder, or check that it contains the same training; return the state to continue from."""
     file, last = folder / SETTINGS, folder / LAST
-    told = json.loads(json.dumps(settings))
+    given = _as_stored(settings)
     if last.is_file() and not resume:
-        raise ProtocolError(f"{folder} holds a training already; resume it, or name another folder")
+        raise ProtocolError(f"{folder} already contains a training; resume it, or choose another folder")
     if last.is_file():
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ProtocolError(f"{file} cannot be read, so the training cannot be resumed: {error}") from error
-        free = {"workers", "device"}  # they may change between sittings
-        other = sorted(k for k in {*before, *told} - free if before.get(k) != told.get(k))
+        changeable = {"workers", "device"}  # a resumed training may change these two
+        other = {k for k in {*before, *given} - changeable if before.get(k) != given.get(k)}
         if other:
+            names = {stored: name for name, stored in SETTINGS_KEYS.items()}
             raise ProtocolError(
-                f"{folder} holds a training with another {', '.join(other)}; resume with the same settings, or name "
-                "another folder"
+                f"{folder} contains a training with different {', '.join(sorted(names.get(k, k) for k in other))}; "
+                "resume with the same settings, or choose another folder"
             )
         state = read_checkpoint(last)
         if not isinstance(state, dict) or not {"network", "optimizer", "rows", "best", "best_epoch"} <= set(state):
-            raise WeightsError(f"{last} is no training state; begin anew in another folder")
+            raise WeightsError(f"{last} is not a training state; start again in another folder")
         return state
     folder.mkdir(parents=True, exist_ok=True)
-    _write(file, lambda path: path.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8"))
+    _write(file, lambda path: path.write_text(json.dumps(given, indent=1) + "\n", encoding="utf-8"))
     return {}
+
+
+def _as_stored(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings and identity as the JSON values and with the keys of ``settings.json``."""
+    plain = {SETTINGS_KEYS.get(k, k): v for k, v in json.loads(json.dumps(settings)).items()}
+    if isinstance(plain.get("recipe"), dict):
+        plain["recipe"] = {RECIPE_KEYS.get(k, k): v for k, v in plain["recipe"].items()}
+    return plain
 
 
 def _state(task: TrainingTask, rows: list[dict[str, float]], best: float, best_epoch: int) -> dict[str, Any]:
@@ -313,7 +353,7 @@ def _save(file: Path, content: dict[str, Any]) -> None:
 
 
 def _write(file: Path, put: Callable[[Path], Any]) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     partial = file.with_name(file.name + ".partial")
     put(partial)
     os.replace(partial, file)

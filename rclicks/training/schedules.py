@@ -19,9 +19,9 @@ WARM_UP = 0.05
 def published(step: int, total: int, peak: float) -> float:
     """Return the learning rate of step `step` (0-based) of `total` in the recipe of RClicks.
 
-    It rises linearly from 0 over the first tenth of the steps. The cosine that follows is as long as the whole
-    training but begins only then, so that training ends at nine tenths of it: at (1 + cos(0.9 pi)) / 2 = 0.0245 of
-    the peak, never at 0.
+    The learning rate rises linearly from 0 to `peak` over the first tenth of the steps. The cosine after it is as long
+    as the whole training, so the training ends at nine tenths of the cosine. The last learning rate is therefore
+    (1 + cos(0.9 pi)) / 2 = 0.0245 of the peak and not 0.
     """
     rise = int(PUBLISHED_WARM_UP * total)
     if step < rise:
@@ -30,9 +30,9 @@ def published(step: int, total: int, peak: float) -> float:
 
 
 def warm_cosine(step: int, total: int, peak: float) -> float:
-    """Return the learning rate of step `step` (0-based) of `total`: a short linear rise, then a cosine to 0.
+    """Return the learning rate of step `step` (0-based) of `total`: a short linear rise to `peak`, then a cosine to 0.
 
-    The last step has exactly 0 if there are at least three.
+    The learning rate of the last step is exactly 0 if there are at least three steps.
     """
     rise = max(1, round(WARM_UP * total))
     if step < rise:

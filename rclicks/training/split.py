@@ -1,4 +1,4 @@
-"""Which samples are learned from and which ones choose the best epoch."""
+"""Split of data sets into a training part and a validation part; the validation part selects the best epoch."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from rclicks.training.contract import SplitDataset, TrainingData
 
 __all__ = ["is_held_out", "read_names", "train_val_split"]
 
-HELD_OUT = 0.1  # share of the persons or scans, where nothing else says which
+HELD_OUT = 0.1  # share of persons or scans that are held out if neither the caller nor the publisher names them
 
-Key = tuple[int, str]  # number of the data set, and one of its groups
+Key = tuple[int, str]  # index of the data set, and the name of one of its groups
 
 
 def train_val_split(datasets: Sequence[Dataset], val_list: Path | None = None) -> TrainingData:
-    """Return the samples to learn from and those to validate with; no person or scan is in both.
+    """Return the training and the validation samples; no person or scan is in both parts.
 
-    A list of the caller goes before a validation part that the data set's publisher names (`Dataset.validation_ids`).
-    Without either, a fixed tenth of the groups is held out. Where that leaves one half empty, all samples are in both
-    halves.
+    The list of the caller has priority over the validation part of the publisher (`Dataset.validation_ids`). Without
+    either, a fixed tenth of the groups (`Dataset.groups`) is held out. If one part is empty after that, all samples
+    are in both parts.
 
     Parameters
     ----------
     datasets : sequence of Dataset
     val_list : Path or None
-        A text file of samples, or of the data sets' groups, to validate with, one a line.
+        Text file with the names of validation samples, or of groups, one on each line.
 
     Raises
     ------
     DataError
-        If the list cannot be read, names nothing of the data sets, or parts the samples of one group; or if the
-        published validation part is all there is.
+        If the list cannot be read, names nothing in the data sets, or splits the samples of one group; or if all
+        samples belong to the published validation part.
     """
     known = [(k, s, g) for k, data in enumerate(datasets) for s, g in zip(data.ids, data.groups, strict=True)]
     if val_list is not None:
@@ -53,7 +53,7 @@ def train_val_split(datasets: Sequence[Dataset], val_list: Path | None = None) -
     for data in datasets:
         if val_list is None and data.validation_ids:
             raise DataError(
-                f"data set {data.card.name} as it is opened here has no sample to learn from: all {len(data)} are its "
+                f"data set {data.card.name} as it is opened here has no training sample: all {len(data)} are its "
                 "published validation part; open the other part too (see its option `split`), or pass a list of "
                 "validation samples"
             )
@@ -61,24 +61,24 @@ def train_val_split(datasets: Sequence[Dataset], val_list: Path | None = None) -
 
 
 def _listed(known: Sequence[tuple[int, str, str]], val_list: Path, datasets: Sequence[Dataset]) -> set[Key]:
-    """Return the groups that a list names, or all of whose samples it names."""
+    """Return the groups that a list names, either directly or by the names of all their samples."""
     names = read_names(val_list)
     chosen = {(k, group) for k, sample, group in known if sample in names or group in names}
-    torn = sorted({g for k, s, g in known if (k, g) in chosen and g not in names and s not in names})
-    if not chosen or torn:
-        why = f"parts the samples of {', '.join(torn[:3])}" if torn else "names no sample of the data set"
+    split = sorted({g for k, s, g in known if (k, g) in chosen and g not in names and s not in names})
+    if not chosen or split:
+        why = f"splits the samples of {', '.join(split[:3])}" if split else "names no sample of the data set"
         sets = ", ".join(data.card.name for data in datasets)
         raise DataError(f"list of validation samples {val_list} {why}; name samples or groups of {sets}")
     return chosen
 
 
 def read_names(file: Path) -> frozenset[str]:
-    """Return the names in a text file, one a line.
+    """Return the names in a text file, one on each line.
 
     Raises
     ------
     DataError
-        If it cannot be read.
+        If the file cannot be read.
     """
     try:
         return frozenset(file.read_text(encoding="utf-8").split())
@@ -87,5 +87,5 @@ def read_names(file: Path) -> frozenset[str]:
 
 
 def is_held_out(name: str) -> bool:
-    """Tell whether a name belongs to the fixed tenth, which its SHA-256 decides."""
+    """Return whether a name belongs to the fixed tenth that is held out; its SHA-256 decides."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") < HELD_OUT * 2**32

@@ -142,7 +142,7 @@ def test_checkpoints_of_the_official_forms_load_strictly(tmp_path: Path) -> None
     ):
         rclicks.load_model("mobilesam", tmp_path / "broken.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(WeightsError, match="holds a list"):
+    with pytest.raises(WeightsError, match="contains a list"):
         rclicks.load_model("mobilesam", tmp_path / "list.pt")
     (tmp_path / "junk.pt").write_bytes(b"junk")
     with pytest.raises(WeightsError, match="damaged|could run code"):

@@ -207,7 +207,7 @@ def test_boxes_and_drawings_become_prompts_of_slices(model: Any, played: dict[st
 def test_bad_input_is_refused(model: Any, sample: Sample, played: dict[str, Any]) -> None:
     with pytest.raises(ProtocolError, match="does not lie in"):
         model.segment(played["encoded"], [State((Click((FRAMES, 0, 0)),))])
-    with pytest.raises(DataError, match="no volume"):
+    with pytest.raises(DataError, match="is not a volume"):
         model.embed(Sample("test", "image", rng_image(1, 20, 30)))
     with pytest.raises(ProtocolError, match="multiple of 32"):
         rclicks.load_model("sam2-video-tiny", "synthetic", side=250)

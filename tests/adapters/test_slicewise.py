@@ -314,7 +314,7 @@ def test_drawings_and_boxes_reach_the_2d_model() -> None:
     assert seen[1:4] == [(Click((20, 16)),)] * 3
     assert sorted(states[1].memory.slices_seen) == [4, 6, 8]
     assert seen[4] == (Box((14, 16), (24, 28)), Click((19, 21)))
-    with pytest.raises(ProtocolError, match="cannot be said"):
+    with pytest.raises(ProtocolError, match="cannot be converted"):
         of(Bright(("box",))).segment(encoded, [State((line,))])
     with pytest.raises(ProtocolError, match="does not lie in"):
         model.segment(encoded, [State((Click((13, 0, 0)),))])
@@ -451,7 +451,7 @@ def test_wrong_options_are_refused() -> None:
             rclicks.load_model("slicewise", **options)
     listed = rclicks.load_model("slicewise:model=[geodesic:radius=2,step=0.01]")
     assert (listed.inner.options["radius"], listed.inner.options["step"]) == (2, 0.01)
-    with pytest.raises(DataError, match="no volume"):
+    with pytest.raises(DataError, match="is not a volume"):
         ready().embed(Sample("test", "image", rng_image(1, 20, 30)))
 
 

@@ -251,10 +251,10 @@ def test_several_raters_and_answers_in_a_browser(address: str, browser: Any, fil
     page.get_by_text("candidate 1: bob 0.270").wait_for()  # 5 rows of 21 + 16
     page.get_by_text("candidate 2: ann 0.667").wait_for()
     page.get_by_text("bob: Dice 0.571, IoU 0.400").first.wait_for()  # 16 rows of 40 + 16
-    page.wait_for_function("() => document.querySelector('#agreement').innerText.includes('human ceiling')")
+    page.wait_for_function("() => document.querySelector('#agreement').innerText.includes('inter-rater agreement')")
     flat = " ".join(page.locator("#agreement").inner_text().split())
     assert "now 0.667 0.571 candidate 1 0.189 0.270 candidate 2 0.667 0.571" in flat
-    assert "human ceiling 0.667 0.667" in flat
+    assert "inter-rater agreement 0.667 0.667" in flat
     page.get_by_label("bob", exact=True).click()
     wait_for(page, "Dice 0.5714 with bob")
     page.locator("#lead").click()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rclicks
-from rclicks.demo.agreement import CEILING, agreement, distinct
+from rclicks.demo.agreement import INTER_RATER, agreement, distinct
 from rclicks.demo.bench import Bench
 from rclicks.demo.drawing import canvas, compare, pixel_at, scale_of
 from rclicks.demo.files import datasets_found, open_files, open_sample, save
@@ -422,7 +422,7 @@ def test_the_table_says_what_everybody_has_in_common() -> None:
         ("now", *now),
         ("ann", "", between),
         ("bob", between, ""),
-        (CEILING, between, between),
+        (INTER_RATER, between, between),
     )
     ignore = np.zeros(SHAPE, bool)
     ignore[:, 24:] = True

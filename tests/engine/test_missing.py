@@ -181,7 +181,7 @@ def test_weights_of_a_click_model_that_exist_and_are_bad_are_no_reason_to_leave_
     for folder in ("a", "b"):  # which of them is meant cannot be known
         (here / "weights" / folder).mkdir(parents=True)
         (here / "weights" / folder / "clickability_model.pth").write_bytes(b"weights")
-    with pytest.raises(WeightsError, match="expected one clickability_model.pth"):
+    with pytest.raises(WeightsError, match="expected one file clickability_model.pth"):
         make_plan(study(registry, here), registry)
 
     (here / "own.json").write_text("{}")

@@ -62,7 +62,7 @@ def test_images_have_them_too_but_volumes_have_no_boundary_iou() -> None:
     truth, guess = TRUTH[3], GUESS[3]
     found = score(tuple(ROUND), TargetReference(truth, None, SPACING[1:]), guess, Protocol())
     assert found["nsd-voxel"] == SurfacePair.of(truth, guess, SPACING[1:], "voxel").nsd(2.0)
-    with pytest.raises(ValueError, match=r"expected one \(H, W\)"):
+    with pytest.raises(ValueError, match=r"expected one shape \(H, W\)"):
         score(("biou",), TargetReference(TRUTH, None, SPACING), GUESS, Protocol())
     assert ROUND["biou"][0].dims == (2,)
     for dims, names in DEFAULTS.items():

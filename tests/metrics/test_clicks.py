@@ -162,8 +162,8 @@ def test_even_and_empty_maps() -> None:
         (lambda: nss(np.ones((3, 3)), [[3, 0]]), "outside the 3 x 3"),
         (lambda: pde(np.ones((3, 3)), np.zeros((0, 2))), "n >= 1"),
         (lambda: pde(np.array([[1, np.nan]]), [[0, 0]]), "finite"),
-        (lambda: nss(np.array([[1, -1]]), [[0, 0]]), "free of negative"),
-        (lambda: nss(np.ones(3), [[0, 0]]), "not .H, W."),
+        (lambda: nss(np.array([[1, -1]]), [[0, 0]]), "none negative"),
+        (lambda: nss(np.ones(3), [[0, 0]]), r"shape \(3,\); expected \(H, W\)"),
         (lambda: pl1([[0, np.inf]], np.zeros((1, 3, 2)), (1, 1)), "not finite"),
     ],
 )

@@ -33,7 +33,7 @@ def test_rows_are_followed_and_columns_scored() -> None:
     matrix = rater_matrix(raters[[0, 0, 2]], raters)
     assert matrix[1, 0] == 1
     assert matrix[0, 1] == matrix[1, 1] == 2 * 16 / (16 + 36)
-    with pytest.raises(ValueError, match="one a rater followed"):
+    with pytest.raises(ValueError, match="one for each followed rater"):
         rater_matrix(raters[:2], raters)
 
 

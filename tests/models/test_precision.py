@@ -61,10 +61,10 @@ def test_bfloat16_changes_a_little_and_answers_in_float32(sample, name: str) -> 
     ("name", "precision", "words"),
     [
         (RITM, "half", "allowed is one of float32, tf32, bf16, fp16"),
-        (RITM, "fp16", "makes no sense on the device 'cpu', which allows float32, bf16"),
-        (RITM, "tf32", "makes no sense on the device 'cpu'"),
+        (RITM, "fp16", "is not supported on the device 'cpu', which allows float32, bf16"),
+        (RITM, "tf32", "is not supported on the device 'cpu'"),
         (RITM + ",brs=f-brs-b", "bf16", "this model allows float32, tf32"),
-        ("geodesic", "bf16", "this model allows none: leave the option out"),
+        ("geodesic", "bf16", "this model allows no precision; leave the option out"),
     ],
 )
 def test_what_cannot_be_is_refused(name: str, precision: str, words: str) -> None:

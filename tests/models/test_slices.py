@@ -144,7 +144,7 @@ def test_distances_along_a_scribble_are_in_mm() -> None:
 
 def test_what_a_model_does_not_take_is_refused() -> None:
     for interaction in (Click((1, 1, 1)), Scribble((3, 2, 1), np.ones((1, 1, 9), bool)), Box((0, 0, 0), (0, 0, 5))):
-        with pytest.raises(ProtocolError, match=r"cannot be said in what the 2-D model takes \(box\)"):
+        with pytest.raises(ProtocolError, match=r"cannot be converted to the prompts of the 2-D model \(box\)"):
             to_slices(interaction, axis=0, takes=("box",))
 
 

@@ -98,7 +98,7 @@ def test_a_read_only_memory_map_is_read_and_left_alone(tmp_path: Path, voxels: i
 def test_numbers_that_are_not_finite_are_refused(bad: float, voxels: int) -> None:
     image = np.zeros((9, 12, 14), np.float32)
     image[4, 5, 6] = bad
-    with pytest.raises(DataError, match="test one: the volume holds NaN or infinity"):
+    with pytest.raises(DataError, match="test one: the volume contains NaN or infinity"):
         WorkingVolume.of(sample(image), voxels)
 
 

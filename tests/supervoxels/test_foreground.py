@@ -112,7 +112,7 @@ def test_a_malicious_file_is_refused_and_runs_nothing(tmp_path: Path, where: str
     file = tmp_path / "evil.pkl"
     for protocol in range(6):
         file.write_bytes(pickle.dumps(content, protocol=protocol))
-        with pytest.raises(DataError, match="no foreground file"):
+        with pytest.raises(DataError, match="not a foreground file"):
             read_foreground(file)
         assert not (tmp_path / "owned").exists()
     pickle.loads(file.read_bytes())
@@ -146,7 +146,7 @@ def test_a_malicious_file_is_refused_and_runs_nothing(tmp_path: Path, where: str
 def test_what_has_another_form_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "other.pkl"
     file.write_bytes(content)
-    with pytest.raises(DataError, match="no foreground file"):
+    with pytest.raises(DataError, match="not a foreground file"):
         read_foreground(file)
 
 

@@ -50,8 +50,8 @@ from rclicks.training.loop import Progress, Settings  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
 
 TINY = EncoderDesign(width=24, depth=4, heads=2)
-QUICK = Recipe(size=64, components=4, encoder=TINY, clicks=2, samples=3, groups=2, rate=1e-3)
-SETTINGS = Settings(epochs=2, batch=2, seed=5, workers=2)
+QUICK = Recipe(size=64, components=4, encoder=TINY, clicks=2, samples=3, groups=2, lr=1e-3)
+SETTINGS = Settings(epochs=2, batch_size=2, seed=5, workers=2)
 SEEN = ("image_encoder.", "mask_decoder.")
 
 
@@ -375,8 +375,8 @@ def test_results_follow_the_seed(tmp_path: Path) -> None:
 
 def test_rates_are_constant_as_published_or_rise_and_fall() -> None:
     published, mended = made(replace(QUICK, protocol="compat")), made(QUICK)
-    assert {published.rate(s, 100) for s in range(100)} == {1e-3}
-    rates = [mended.rate(s, 100) for s in range(100)]
+    assert {published.lr(s, 100) for s in range(100)} == {1e-3}
+    rates = [mended.lr(s, 100) for s in range(100)]
     assert rates[0] < max(rates) == pytest.approx(1e-3)
     assert rates[-1] == 0
 
@@ -471,7 +471,9 @@ def test_the_ablations_of_the_originals_can_be_asked_for(
     result = rclicks.train(model, data, tmp_path / "out", epochs=1, batch_size=1, protocol=protocol, **given)
     told = json.loads((tmp_path / "out/settings.json").read_text())
     recipe = Recipe(model=model, protocol=protocol, **{**given, "encoder": SMALL})
-    assert told["recipe"] == json.loads(json.dumps(asdict(recipe)))
+    values = json.loads(json.dumps(asdict(recipe)))
+    values["rate"] = values.pop("lr")  # the key that older versions wrote
+    assert told["recipe"] == values
     assert read_training_checkpoint(result.best).components == recipe.components
 
 
@@ -533,10 +535,10 @@ def test_medsam_weights_start_a_training_and_compat_loses_its_mlps(tmp_path: Pat
         ({"clicks": 0}, "number of clicks"),
         ({"samples": 0}, "number of samples"),
         ({"components": 0}, "number of components"),
-        ({"rate": float("nan")}, "learning rate"),
+        ({"lr": float("nan")}, "learning rate"),
         ({"patch": 8}, "at least 16"),
         ({"patch": 64, "protocol": "compat"}, "squashes whole images"),
-        ({"encoder": EncoderDesign(width=24, depth=3, heads=2), "rate": 0.0}, "learning rate"),
+        ({"encoder": EncoderDesign(width=24, depth=3, heads=2), "lr": 0.0}, "learning rate"),
     ],
 )
 def test_recipes_that_train_nothing_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -43,9 +43,9 @@ from rclicks.training.split import train_val_split  # noqa: E402
 from support import SHARED, needs_shared  # noqa: E402
 
 FOLDER = SHARED / "data/clicks/voc_clicks"
-MINI = Recipe(architecture="mini-cnn", rate=5e-3)
-PUBLISHED = Recipe(architecture="segnext-t", protocol="compat", rate=0.01)
-SETTINGS = Settings(epochs=4, batch=4, seed=1, workers=1)
+MINI = Recipe(architecture="mini-cnn", lr=5e-3)
+PUBLISHED = Recipe(architecture="segnext-t", protocol="compat", lr=0.01)
+SETTINGS = Settings(epochs=4, batch_size=4, seed=1, workers=1)
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_published_recipe_trains_and_resumes(tmp_path: Path) -> None:
     items = real("train", 8)
 
     def run(name: str, epochs: int, *, resume: bool = False) -> tuple[dict[str, float], ...]:
-        settings = Settings(epochs=epochs, batch=4, seed=1, workers=1, keep_epochs=True)
+        settings = Settings(epochs=epochs, batch_size=4, seed=1, workers=1, keep_epochs=True)
         return train_network(items, items[:2], PUBLISHED, settings, tmp_path / name, resume=resume).rows
 
     rows = run("whole", 6)
@@ -162,7 +162,7 @@ def test_the_default_recipe_learns_resumes_and_its_best_is_a_density(tmp_path: P
     assert cut.rows == whole.rows
     a, b = (read_checkpoint(tmp_path / f / "last.pth")["network"] for f in ("whole", "cut"))
     assert all(torch.equal(a[k], b[k]) for k in a)
-    long = train_network(items, items, replace(MINI, rate=2e-3), replace(SETTINGS, epochs=20), tmp_path / "long")
+    long = train_network(items, items, replace(MINI, lr=2e-3), replace(SETTINGS, epochs=20), tmp_path / "long")
     # On the training items, without augmentation and dropout, the gain is the negative loss up to a constant.
     assert long.rows[-1]["gain"] > long.rows[0]["gain"] + 0.02
     model = load(CARDS[0], checkpoint=long.best)
@@ -246,7 +246,7 @@ def test_wrong_backbones_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="do not exist"):
         fill_backbone(task.network, tmp_path / "none.pth")
     torch.save([1], tmp_path / "list.pth")
-    with pytest.raises(WeightsError, match="holds a list"):
+    with pytest.raises(WeightsError, match="contains a list"):
         fill_backbone(task.network, tmp_path / "list.pth")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(WeightsError, match="no weights of EfficientNet-Lite0"):
@@ -259,7 +259,7 @@ def test_wrong_backbones_are_refused(tmp_path: Path) -> None:
         ({"architecture": "vgg"}, "allowed: mini-cnn"),
         ({"architecture": "mini-cnn", "protocol": "compat"}, "trains SegNeXt"),
         ({"architecture": "segnext-t", "protocol": "old"}, "allowed: default, compat"),
-        ({"architecture": "segnext-t", "rate": 0.0}, "learning rate"),
+        ({"architecture": "segnext-t", "lr": 0.0}, "learning rate"),
     ],
 )
 def test_recipes_that_do_not_exist_are_refused(bad: dict[str, object], words: str) -> None:
@@ -337,7 +337,7 @@ def test_the_items_of_voc_clicks_are_those_of_its_own_split() -> None:
 def test_what_the_trainings_of_click_models_refuse(tmp_path: Path) -> None:
     voc, other = f"VOC_clicks:split=all,root={FOLDER}", "quickstart"
     for model, data, changes, message in (
-        ("clickability-mini", voc, {"protocol": "compat"}, "no published recipe"),
+        ("clickability-mini", voc, {"protocol": "compat"}, "no published training recipe"),
         ("clickability-mini", voc, {"epochs": 3, "lr": 0.1}, "leave out epochs, lr"),
         ("clickability-mini", voc, {"init_weights": FOLDER / "clicks.csv"}, "always starts from random"),
         ("clickability-mini", other, {}, "brings no clicks along"),

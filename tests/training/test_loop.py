@@ -31,7 +31,7 @@ class Line(TrainingTask):
         )
         self.size, self.scores, self.poison, self.seen = 21, list(scores), poison, []
 
-    def rate(self, step: int, total: int) -> float:
+    def lr(self, step: int, total: int) -> float:
         self.seen.append((step, total))
         return warm_cosine(step, total, 1e-2)
 
@@ -55,7 +55,7 @@ class Line(TrainingTask):
         return dict(self.network.state_dict())
 
 
-SETTINGS = Settings(epochs=6, batch=5, seed=3, workers=2)
+SETTINGS = Settings(epochs=6, batch_size=5, seed=3, workers=2)
 
 
 class Stop(Exception):
@@ -139,10 +139,24 @@ def test_results_follow_the_seed(tmp_path: Path) -> None:
 
 def test_a_folder_in_use_is_not_overwritten(tmp_path: Path) -> None:
     train(Line(), SETTINGS, tmp_path, identity={"sigma": 5})
-    with pytest.raises(ProtocolError, match="holds a training already"):
+    with pytest.raises(ProtocolError, match="already contains a training"):
         train(Line(), SETTINGS, tmp_path, identity={"sigma": 5})
-    with pytest.raises(ProtocolError, match="another seed, sigma"):
+    with pytest.raises(ProtocolError, match="different seed, sigma"):
         train(Line(), replace(SETTINGS, seed=4), tmp_path, identity={"sigma": 6}, resume=True)
+
+
+def test_settings_keep_the_keys_of_older_versions(tmp_path: Path) -> None:
+    """Older versions wrote the keys ``batch`` and ``rate``; their trainings are resumed, or refused with a reason."""
+    recipe = {"model": "line", "lr": 0.01}
+    whole = train(Line(), SETTINGS, tmp_path, identity={"recipe": recipe})
+    older = {"epochs": 6, "batch": 5, "seed": 3, "patience": None, "keep_epochs": False, "workers": 2, "mixed": True}
+    older |= {"device": "cpu", "recipe": {"model": "line", "rate": 0.01}}
+    assert json.loads((tmp_path / "settings.json").read_text()) == older
+    assert train(Line(), SETTINGS, tmp_path, identity={"recipe": recipe}, resume=True) == whole
+    with pytest.raises(ProtocolError, match="different batch_size;"):
+        train(Line(), replace(SETTINGS, batch_size=4), tmp_path, identity={"recipe": recipe}, resume=True)
+    with pytest.raises(ProtocolError, match="different recipe;"):
+        train(Line(), SETTINGS, tmp_path, identity={"recipe": recipe | {"lr": 0.02}}, resume=True)
 
 
 def test_damaged_states_are_refused(tmp_path: Path) -> None:
@@ -153,7 +167,7 @@ def test_damaged_states_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="damaged"):
         train(Line(), SETTINGS, tmp_path, identity={}, resume=True)
     torch.save({"network": {}}, last)
-    with pytest.raises(WeightsError, match="no training state"):
+    with pytest.raises(WeightsError, match="not a training state"):
         train(Line(), SETTINGS, tmp_path, identity={}, resume=True)
     torch.save({"network": {}, "optimizer": {}, "rows": [], "best": 0.0, "best_epoch": 0}, last)
     with pytest.raises(WeightsError, match="does not fit"):
@@ -170,11 +184,11 @@ def test_a_loss_that_is_no_number_is_an_error(tmp_path: Path) -> None:
 
 
 def test_too_few_items_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="batch of 22 items, found 21"):
-        train(Line(), replace(SETTINGS, batch=22), tmp_path, identity={})
+    with pytest.raises(DataError, match="needs 22 items, but the training has only 21"):
+        train(Line(), replace(SETTINGS, batch_size=22), tmp_path, identity={})
 
 
-@pytest.mark.parametrize("bad", [{"epochs": 0}, {"batch": 0}, {"workers": 0}, {"patience": 0}])
+@pytest.mark.parametrize("bad", [{"epochs": 0}, {"batch_size": 0}, {"workers": 0}, {"patience": 0}])
 def test_settings_that_train_nothing_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(ProtocolError, match=next(iter(bad))):
         replace(SETTINGS, **bad)

@@ -31,8 +31,8 @@ from rclicks.training.loop import Progress, Settings  # noqa: E402
 
 SIZE = 24
 DESIGN = Design(features=(8, 16), latent=2, radius=2)
-RECIPE = Recipe(design=DESIGN, size=SIZE, rate=5e-3)
-SETTINGS = Settings(epochs=3, batch=4, seed=1, workers=2)
+RECIPE = Recipe(design=DESIGN, size=SIZE, lr=5e-3)
+SETTINGS = Settings(epochs=3, batch_size=4, seed=1, workers=2)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -71,7 +71,7 @@ def learn(task: ProbUNetTask, steps: int) -> None:
     """Take optimizer steps as the loop does, without its files."""
     task.network.train()
     for step in range(steps):
-        task.optimizer.param_groups[0]["lr"] = task.rate(step, steps)
+        task.optimizer.param_groups[0]["lr"] = task.lr(step, steps)
         loss = task.loss([task.item(0, np.random.default_rng([step, i])) for i in range(2)])
         task.optimizer.zero_grad()
         loss.backward()
@@ -113,7 +113,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[s
     """Train on raters of two styles, for seconds."""
     folder = tmp_path_factory.mktemp("probunet")
     recipe = replace(RECIPE, design=replace(DESIGN, clicks=False))  # as published
-    result = train_probunet(NODULES, HELD_OUT, recipe, replace(SETTINGS, epochs=3, batch=2), folder, steps=60)
+    result = train_probunet(NODULES, HELD_OUT, recipe, replace(SETTINGS, epochs=3, batch_size=2), folder, steps=60)
     return folder, list(result.rows)
 
 
@@ -286,7 +286,7 @@ def test_an_image_of_one_rater_and_one_that_nobody_drew_can_validate(tmp_path: P
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
-    for wrong in ({"rate": 0.0}, {"beta": -1.0}, {"size": 25}, {"rounds": ()}, {"rounds": (-1.0, 2.0)}):
+    for wrong in ({"lr": 0.0}, {"beta": -1.0}, {"size": 25}, {"rounds": ()}, {"rounds": (-1.0, 2.0)}):
         with pytest.raises(ProtocolError):
             replace(RECIPE, **wrong)
     for wrong in (

@@ -120,7 +120,7 @@ def test_a_list_may_name_samples_or_groups_but_not_part_them(tmp_path: Path) -> 
     assert [data.ids[i] for i in part.validation] == ["Image_01L", "Image_01R", "Image_14L", "Image_14R"]
     assert len(part.train) == 24
     names.write_text("Image_01L\n", encoding="utf-8")
-    with pytest.raises(DataError, match="parts the samples of Image_01"):
+    with pytest.raises(DataError, match="splits the samples of Image_01"):
         train_val_split([data], names)
     names.write_text("Image_99\n", encoding="utf-8")
     with pytest.raises(DataError, match="names no sample"):

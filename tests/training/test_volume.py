@@ -33,8 +33,8 @@ from support import SHARED, needs_shared  # noqa: E402
 
 HIPPOCAMPUS = SHARED / "data/volumes/hippocampus"
 DESIGN = Design(features=(4, 8), strides=(1, 2), patch=(50, 50, 50))
-RECIPE = Recipe(design=DESIGN, small=24, rate=2e-2)
-SETTINGS = Settings(epochs=3, batch=2, seed=1, workers=1)
+RECIPE = Recipe(design=DESIGN, small=24, lr=2e-2)
+SETTINGS = Settings(epochs=3, batch_size=2, seed=1, workers=1)
 
 
 @pytest.fixture(autouse=True)
@@ -212,10 +212,10 @@ def test_a_training_learns_and_resumes_bit_by_bit(tmp_path: Path) -> None:
     assert all(torch.equal(a[k], b[k]) for k in a)
     best = read_checkpoint(tmp_path / "whole/training/best.pth")
     assert all(torch.equal(a[k], best[k]) for k in a)
-    other = replace(RECIPE, rate=1e-3)
-    with pytest.raises(ProtocolError, match="another recipe"):
+    other = replace(RECIPE, lr=1e-3)
+    with pytest.raises(ProtocolError, match="different recipe"):
         train_volume(BLOBS, BLOBS[:1], other, SETTINGS, tmp_path / "cut", steps=5, resume=True)
-    with pytest.raises(ProtocolError, match="another objects"):
+    with pytest.raises(ProtocolError, match="different objects"):
         train_volume(BLOBS[:2], BLOBS[:1], RECIPE, SETTINGS, tmp_path / "cut", steps=5, resume=True)
 
 
@@ -280,8 +280,8 @@ def test_bad_options_are_refused_before_data_is_read(tmp_path: Path, bad: dict[s
     ("bad", "words"),
     [
         ({"patch": 60}, "multiples of 8"),
-        ({"steps": 100, "epochs": 2}, "leave out one"),
-        ({"protocol": "compat"}, "no published recipe"),
+        ({"steps": 100, "epochs": 2}, "give one of them"),
+        ({"protocol": "compat"}, "no published training recipe"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused_before_data_is_decoded(
@@ -293,7 +293,7 @@ def test_options_that_do_not_fit_together_are_refused_before_data_is_decoded(
         rclicks.train("nninteractive", f"volumes:root={tmp_path}", tmp_path / "out", **bad)
 
 
-@pytest.mark.parametrize("bad", [{"small": 25}, {"small": 0}, {"rounds": ()}, {"rounds": (-1.0, 2.0)}, {"rate": -1.0}])
+@pytest.mark.parametrize("bad", [{"small": 25}, {"small": 0}, {"rounds": ()}, {"rounds": (-1.0, 2.0)}, {"lr": -1.0}])
 def test_bad_recipes_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ProtocolError):
         Recipe(design=DESIGN, **{"small": 24, **bad})

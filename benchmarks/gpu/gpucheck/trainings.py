@@ -39,7 +39,7 @@ def aespa(samples: Sequence[Sample], pack: Path, settings: Settings, folder: Pat
     from rclicks.training.examples import read_examples
 
     examples = read_examples(samples)
-    wanted = [examples[i % len(examples)] for i in range(steps * settings.batch)]
+    wanted = [examples[i % len(examples)] for i in range(steps * settings.batch_size)]
     train_aespa(wanted, examples[:1], Recipe(), settings, folder, report=report)
 
 
@@ -58,7 +58,7 @@ def clickability(
         scene = Scene(np.asarray(sample.image), mask, mask)
         return ClickItem(f"i{number}", sample.dataset, sample.id, "0", "first", points, ("",) * 20, lambda: scene)
 
-    items = [item(number) for number in range(steps * settings.batch)]
+    items = [item(number) for number in range(steps * settings.batch_size)]
     train_network(items, items[:1], Recipe(architecture="mini-cnn"), settings, folder, report=report)
 
 

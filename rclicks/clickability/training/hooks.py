@@ -139,7 +139,7 @@ def train_click_network(
     DataError, ProtocolError, WeightsError
     """
     name = protocol.name
-    recipe = Recipe(architecture=architecture, protocol=name, sigma=sigma, rate=settings.lr_or(LR[name]))
+    recipe = Recipe(architecture=architecture, protocol=name, sigma=sigma, lr=settings.lr_or(LR[name]))
     loop = settings.for_loop(
         epochs=EPOCHS,
         batch_size=BATCH_SIZE,

@@ -57,7 +57,7 @@ class Recipe:
     protocol : {"default", "compat"}
     sigma : float
         Of the clicks' blur, in pixels of a 1920 x 1080 image.
-    rate : float
+    lr : float
         Peak learning rate.
     decay : float
         Weight decay (default recipe only).
@@ -66,7 +66,7 @@ class Recipe:
     architecture: str
     protocol: Literal["default", "compat"] = "default"
     sigma: float = 5.0
-    rate: float = 5e-4
+    lr: float = 5e-4
     decay: float = 0.05
 
     def __post_init__(self) -> None:
@@ -77,8 +77,8 @@ class Recipe:
             raise ProtocolError(f"protocol is {self.protocol!r}; allowed: default, compat")
         if self.protocol == "compat" and not self.architecture.startswith("segnext"):
             raise ProtocolError("the published recipe (protocol compat) trains SegNeXt; choose segnext-t, -s or -b")
-        if not self.rate > 0:
-            raise ProtocolError(f"learning rate is {self.rate}; expected above 0")
+        if not self.lr > 0:
+            raise ProtocolError(f"learning rate is {self.lr}; expected above 0")
 
 
 def fingerprint(items: Sequence[ClickItem]) -> str:
@@ -112,11 +112,11 @@ class PublishedTask(_NetworkTask):
         import torch
 
         super().__init__(items, held_out, recipe, device)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.rate)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.lr)
 
-    def rate(self, step: int, total: int) -> float:
+    def lr(self, step: int, total: int) -> float:
         """Return the learning rate; see `published`."""
-        return published(step, total, self.recipe.rate)
+        return published(step, total, self.recipe.lr)
 
     def item(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
         """Return image (3, h, w), object and error (2, h, w) and click map (h, w) in the box; mirrored at random."""
@@ -221,12 +221,12 @@ class DensityTask(_NetworkTask):
                 key = (share if id(parameter) in of_backbone else 1.0, recipe.decay if parameter.ndim > 1 else 0.0)
                 groups.setdefault(key, []).append(parameter)
         self.optimizer = torch.optim.AdamW(
-            [{"params": p, "share": s, "weight_decay": d} for (s, d), p in groups.items()], recipe.rate
+            [{"params": p, "share": s, "weight_decay": d} for (s, d), p in groups.items()], recipe.lr
         )
 
-    def rate(self, step: int, total: int) -> float:
+    def lr(self, step: int, total: int) -> float:
         """Return the learning rate; see `warm_cosine`."""
-        return warm_cosine(step, total, self.recipe.rate)
+        return warm_cosine(step, total, self.recipe.lr)
 
     def item(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
         """Return image, masks, prior and target in the box of a scene changed at random."""

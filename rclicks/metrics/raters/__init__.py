@@ -1,1 +1,1 @@
-"""Metrics of several raters: overlap, consensus, agreement, sets of predictions."""
+"""Metrics for several raters: overlap, consensus, agreement and sets of predictions."""

@@ -1,6 +1,7 @@
-"""How well human raters agree: the score that a model can be measured against.
+"""Inter-rater agreement: how well human raters agree with each other. The scores of a model are compared with it.
 
-A model that scores higher against the raters than they do against each other has learnt their mean, not their task.
+A model can agree with the raters better than they agree with each other, because it predicts their mean. Such a score
+does not mean that the model is better than a human.
 
 >>> from rclicks.sample import Sample, Target
 >>> drawn = (np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 0]], bool))
@@ -35,30 +36,32 @@ __all__ = ["CeilingRow", "HumanCeiling", "agreement_normalised", "fleiss_kappa",
 
 @dataclass(frozen=True, kw_only=True)
 class CeilingRow:
-    """Agreement of the raters of one object; similarities 0..1, higher is more alike.
+    """Inter-rater agreement for one object. Dice and IoU lie in 0..1; higher means more agreement.
 
     Attributes
     ----------
     dataset, sample, target : str
-        Which object.
+        Names of the data set, the sample and the object.
     raters : int
-        Raters used, at least two.
+        Number of raters used, at least two.
     pairwise_dice, min_pairwise_dice, pairwise_iou : float
-        Mean and least Dice, and mean IoU, of all pairs of two raters.
+        Mean and lowest Dice, and mean IoU, over all pairs of two raters.
     rater_distance : float
-        Mean of 1 - IoU over all ordered pairs, each rater with itself too: the rater term of the squared GED.
+        Mean of 1 - IoU over all ordered pairs of raters including pairs of equal raters: the rater term of the squared
+        GED.
     rater_vs_majority_dice : float
-        Mean Dice of a rater to the mask of more than half of all raters; the rater's own vote is in it.
+        Mean Dice between a rater and the majority of all raters; the majority includes the rater's own vote.
     rater_vs_others_dice : float
-        Mean Dice of a rater to the mask of more than half of the others: the fair ceiling for a consensus target.
+        Mean Dice between a rater and the majority of the other raters. Compare this value with the score of a model on
+        a consensus.
     rater_vs_staple_dice : float
-        Mean Dice of a rater to the STAPLE consensus; NaN if not asked for.
+        Mean Dice between a rater and the STAPLE consensus; NaN if STAPLE was not computed.
     fleiss_kappa : float
-        See `fleiss_kappa`.
+        Fleiss' kappa, see `fleiss_kappa`.
     foreground : float
-        Mean share of pixels that a rater drew.
+        Share of pixels that a rater drew, mean over raters.
     vote_entropy_bits : float
-        Mean over pixels of the binary entropy of the vote fraction.
+        Binary entropy of the vote fraction in bits, mean over pixels.
     """
 
     dataset: str
@@ -82,16 +85,16 @@ MEASURES = tuple(f.name for f in fields(CeilingRow) if f.name not in ("dataset",
 
 @dataclass(frozen=True)
 class HumanCeiling:
-    """Agreement of raters over a data set.
+    """Inter-rater agreement for a data set.
 
     Attributes
     ----------
     rows : tuple of CeilingRow
-        One an object with at least two raters that count.
+        Agreement for each object with at least two raters that count.
     skipped : int
-        Objects with fewer.
+        Number of objects with fewer raters.
     policy, empty : str
-        Rater policy and empty policy.
+        Rater policy and empty policy, see `rclicks.metrics.raters.overlap`.
     """
 
     rows: tuple[CeilingRow, ...]
@@ -100,39 +103,41 @@ class HumanCeiling:
     empty: str
 
     def mean(self, measure: str) -> float:
-        """Return the mean of a measure over objects; those without a value do not count."""
+        """Return the mean of a measure over all objects that have a value."""
         return mean_of([getattr(row, measure) for row in self.rows])
 
     def summary(self) -> dict[str, float]:
-        """Return the mean of every measure."""
+        """Return the mean of every measure, by name."""
         return {measure: self.mean(measure) for measure in MEASURES}
 
 
 def human_ceiling(
     samples: Iterable[Sample], *, policy: str = "present", empty: str = "agree", staple: bool = True
 ) -> HumanCeiling:
-    """Return how well the raters of each object of the samples agree.
+    """Return the inter-rater agreement for each object of the samples.
 
     Parameters
     ----------
     samples : iterable of Sample
-        A `Dataset` is one; it is gone through once.
+        Samples, for example a `Dataset`; each sample is read once.
     policy : {"present", "nonempty", "all"}
-        Which raters count; see `rclicks.metrics.raters.overlap`.
+        Rater policy: which raters count, see `rclicks.metrics.raters.overlap`.
     empty : {"agree", "skip", "zero"}
-        What two empty masks have in common.
+        Empty policy: the similarity of two empty masks, see `rclicks.metrics.raters.overlap`.
     staple : bool
-        Whether to make the STAPLE consensus, which takes far longer than the rest and needs SimpleITK.
+        Whether to compute the STAPLE consensus, which takes much longer than all other measures and needs SimpleITK.
 
     Raises
     ------
     ValueError
         If a policy is unknown.
+    PluginError
+        If STAPLE is computed and SimpleITK is not installed.
     """
     if policy not in RATER_POLICIES or empty not in EMPTY_POLICIES:
         raise ValueError(
-            f"rater policy is {policy!r}, empty policy {empty!r}; expected one of {', '.join(RATER_POLICIES)} and of "
-            f"{', '.join(EMPTY_POLICIES)}"
+            f"rater policy is {policy!r}, empty policy {empty!r}; expected one of {', '.join(RATER_POLICIES)}, and one "
+            f"of {', '.join(EMPTY_POLICIES)}"
         )
     rows, skipped = [], 0
     for sample in samples:
@@ -152,7 +157,7 @@ def human_ceiling(
 def rater_agreement(
     raters: Sequence[Mask] | Mask, *, empty: str = "agree", staple: bool = True, ignore: Mask | None = None
 ) -> dict[str, float]:
-    """Return the measures of a `CeilingRow` for the raters of one object, (R, ...) bool with R of at least 2."""
+    """Return the measures of a `CeilingRow` for the masks of one object, an (R, ...) bool array with R >= 2."""
     masks = stack_masks(raters, "raters")
     if ignore is not None:
         masks = masks[:, ~ignore]
@@ -164,7 +169,9 @@ def rater_agreement(
     dice, iou = overlaps.similarity("dice", empty), overlaps.similarity("iou", empty)
     upper = np.triu_indices(r, 1)
     pairs = dice.raters[upper]
-    how_many = np.bincount(masks.sum(axis=0, dtype=np.int64).ravel(), minlength=r + 1)  # pixels with 0..R votes
+    how_many = np.bincount(
+        masks.sum(axis=0, dtype=np.int64).ravel(), minlength=r + 1
+    )  # number of pixels with 0..R votes
     bits = entropy_bits(np.arange(r + 1) / r)
     return {
         "pairwise_dice": mean_of(pairs),
@@ -183,9 +190,10 @@ def rater_agreement(
 def fleiss_kappa(raters: Sequence[Mask] | Mask, *, ignore: Mask | None = None) -> float:
     """Return Fleiss' kappa (1971) with pixels as subjects and drawn / not drawn as categories.
 
-    ``(P - E) / (1 - E)``: P the mean share of agreeing pairs of raters, E what their foreground share leads to by
-    chance. At most 1, higher is better, 0 by chance. It rises as background is added round the object. NaN if all masks
-    are empty or full, where chance already agrees, and for fewer than two raters.
+    Kappa is ``(P - E) / (1 - E)``. P is the mean share of agreeing pairs of raters, E the share expected by chance for
+    the same share of foreground. Kappa is at most 1, and 0 for agreement by chance; higher is better. It rises if
+    background is added around the object. It is NaN if all masks are empty or all are full, because E is then 1, and
+    for fewer than two raters.
     """
     masks = stack_masks(raters, "raters")
     votes = masks.sum(axis=0, dtype=np.int64)
@@ -204,9 +212,11 @@ def _kappa(how_many: np.ndarray) -> float:
 
 
 def agreement_normalised(score: float, ceiling: float) -> float:
-    """Return ``score / ceiling``: 1 is what the raters reach, above 1 is more; NaN if the ceiling is 0 or NaN.
+    """Return the score of a model divided by the inter-rater agreement (`ceiling`).
 
-    Both must be the same measure of the same samples against the same kind of target: a model's mean Dice to the single
-    raters over `pairwise_dice`, its Dice to the majority over `rater_vs_others_dice`.
+    The result is 1 if the model agrees with the raters as well as they agree with each other. It is NaN if the
+    agreement is 0 or NaN. Both numbers must be the same measure on the same samples and the same kind of reference:
+    divide the mean Dice with single raters by `pairwise_dice`, and the Dice with the majority by
+    `rater_vs_others_dice`.
     """
     return score / ceiling if ceiling > 0 else math.nan

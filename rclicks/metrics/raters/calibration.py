@@ -1,8 +1,8 @@
-"""Calibration: does a predicted probability say how many raters draw a pixel, and where they differ.
+"""Calibration: agreement of the predicted probability of a pixel with the share of raters that drew it.
 
-`probability` p and `votes` g (`vote_fraction`) are float arrays of one shape in [0, 1]. Background that everybody
-agrees on makes any calibration error small, so the pixels used must be stated: `region` is None for the whole image, or
-a mask such as `dilated_union` gives.
+`probability` p and `votes` g (see `vote_fraction`) are float arrays of one shape with values in [0, 1]. If all raters
+agree on a large background, every calibration error becomes small. So the pixels used must be stated: `region` is a
+bool mask (see `dilated_union`), or None for the whole image.
 
 >>> p = np.array([0.1, 0.1, 0.9, 0.9])
 >>> g = np.array([0.0, 0.0, 0.5, 1.0])
@@ -35,13 +35,13 @@ __all__ = [
     "volume_crps",
 ]
 
-DIGITS = 12  # one vote of four is as uncertain as three of four, also where the last bits of both differ
+DIGITS = 12  # rounding, because equal uncertainties (as of 1/4 and 3/4) may differ in their last bits
 
 
 def dilated_union(masks: Sequence[Mask] | Mask, radius: int) -> Mask:
-    """Return the pixels within `radius` (Euclidean, in pixels) of any mask, (...) bool; empty if all masks are.
+    """Return the pixels within `radius` pixels (Euclidean) of any mask, (...) bool; empty if all masks are empty.
 
-    Give predictions and raters together, so that false alarms far from the object count as well.
+    Pass predictions and raters together, so that false positives far from the object also count.
     """
     union = stack_masks(masks).any(axis=0)
     if radius == 0 or not union.any():
@@ -51,16 +51,16 @@ def dilated_union(masks: Sequence[Mask] | Mask, radius: int) -> Mask:
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """The reliability curve: bins of pixels of like probability.
+    """The reliability curve: pixels sorted into bins of similar probability.
 
     Attributes
     ----------
     edges : (B + 1,) float64 array
-        A bin holds ``edges[b] < p <= edges[b + 1]``, the first one also its lower edge.
+        Edges of the bins. Bin b contains ``edges[b] < p <= edges[b + 1]``; the first bin also contains its lower edge.
     count : (B,) int64 array
-        Pixels of each bin.
+        Number of pixels in each bin.
     predicted, observed : (B,) float64 arrays
-        Mean probability and mean vote fraction of each; NaN in an empty bin.
+        Mean probability and mean vote fraction of each bin; NaN for an empty bin.
     """
 
     edges: Floats
@@ -70,7 +70,7 @@ class Reliability:
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: mean of |predicted - observed| weighted by pixels; 0..1, lower is better."""
+        """Expected calibration error: mean of |predicted - observed| over pixels; 0..1, lower is better."""
         total = int(self.count.sum())
         return float(np.nansum(self.count * np.abs(self.predicted - self.observed)) / total) if total else math.nan
 
@@ -83,23 +83,29 @@ class Reliability:
 def reliability(
     probability: Floats, votes: Floats, *, bins: int = 15, adaptive: bool = False, region: Mask | None = None
 ) -> Reliability:
-    """Return the reliability curve of p against the vote fraction (or against one rater: a mask as float).
+    """Return the reliability curve of p against the vote fraction, or against one rater's mask as float.
 
     Parameters
     ----------
     probability, votes : (...) float arrays in [0, 1]
+        Probabilities p and vote fraction g.
     bins : int
-        Bins of equal width (Guo et al. 2017).
+        Number of bins. By default they have equal width (Guo et al. 2017).
     adaptive : bool
-        Bins of equally many pixels instead (Nixon et al. 2019). Equal probabilities stay in one bin, so there may be
-        fewer bins than asked for, and the order of pixels does not matter.
+        Whether the bins have equal numbers of pixels instead (Nixon et al. 2019). Pixels with equal probabilities are
+        in the same bin, so there may be fewer than `bins` bins, and the order of the pixels does not matter.
     region : (...) bool array or None
-        The pixels used; None for the whole image.
+        Pixels that are used; None for the whole image.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ or a value is not in [0, 1].
     """
     p, g = valid_pair(probability, votes, None if region is None else ~region)
     if adaptive and p.size:
         inner = np.unique(np.quantile(p, np.arange(1, bins) / bins, method="higher"))
-        # An inner edge at 0 stays beside the outer one: most pixels are often exactly 0, and are a bin of their own.
+        # An inner edge may also be 0: often most pixels are exactly 0, and they then have a bin of their own.
         edges = np.concatenate([[0.0], inner[inner < 1], [1.0]])
     else:
         edges = np.arange(bins + 1) / bins
@@ -116,10 +122,10 @@ def reliability(
 def ece_of_single_raters(
     probability: Floats, raters: Sequence[Mask] | Mask, *, bins: int = 15, region: Mask | None = None
 ) -> float:
-    """Return the mean over raters of the calibration error against that rater alone; 0..1, lower is better.
+    """Return the calibration error against a single rater, mean over raters; 0..1, lower is better.
 
-    A map equal to the vote fraction does not reach 0 where raters differ. The CURVAS challenge (2024) averages over
-    raters likewise, but bins the confidence of the winning class instead of the foreground's probability.
+    Where raters differ, even a map equal to the vote fraction does not reach 0. The CURVAS challenge (2024) also
+    averages over raters, but it uses the confidence of the more likely class instead of the foreground probability.
     """
     masks = stack_masks(raters, "raters").astype(float)
     curves = [reliability(probability, mask, bins=bins, region=region) for mask in masks]
@@ -127,11 +133,11 @@ def ece_of_single_raters(
 
 
 def volume_crps(predicted: Sequence[float], raters: Sequence[float]) -> float:
-    """Return the mean over raters of the continuous ranked probability score of the predicted volumes.
+    """Return the continuous ranked probability score (CRPS) of the predicted volumes, mean over raters.
 
-    ``E|X - v| - E|X - X'| / 2`` for a rater's volume v and X drawn from the predicted volumes (Gneiting and Raftery
-    2007). In the unit of the volumes, at least 0, lower is better; the absolute error if there is one prediction. NaN
-    if a list is empty.
+    For a rater's volume v it is ``E|X - v| - E|X - X'| / 2`` with X and X' drawn from the predicted volumes (Gneiting
+    and Raftery 2007). It has the unit of the volumes and is at least 0; lower is better. For one prediction it is the
+    absolute error. It is NaN if a list is empty.
     """
     x, v = np.asarray(predicted, float), np.asarray(raters, float)
     if not x.size or not v.size:
@@ -143,10 +149,11 @@ def volume_crps(predicted: Sequence[float], raters: Sequence[float]) -> float:
 def gaussian_volume_crps(predicted: float, raters: Sequence[float]) -> float:
     """Return the CRPS of one predicted volume under the normal distribution of the raters' volumes.
 
-    The normal has the raters' mean and population standard deviation; the predicted volume is usually the sum of the
-    probabilities. In the unit of the volumes, at least 0, lower is better; the absolute error if all raters agree. NaN
-    without raters. The CURVAS challenge (2024) takes the integral within three deviations of the mean only, so that a
-    volume far off costs no more than one just outside them; here it is the whole integral.
+    The normal distribution has the mean and the population standard deviation of the raters' volumes. The predicted
+    volume is usually the sum of the probabilities. The CRPS has the unit of the volumes and is at least 0; lower is
+    better. It is the absolute error if all raters have the same volume, and NaN without raters. The CURVAS challenge
+    (2024) integrates only within three standard deviations of the mean, so that a larger error does not cost more.
+    Here the integral is complete.
     """
     v = np.asarray(raters, float)
     if not v.size:
@@ -159,9 +166,9 @@ def gaussian_volume_crps(predicted: float, raters: Sequence[float]) -> float:
 
 
 def entropy_correlation(probability: Floats, votes: Floats, *, region: Mask | None = None) -> float:
-    """Return Spearman's correlation over pixels of predictive and vote entropy; -1..1, higher is better.
+    """Return Spearman's correlation over pixels of the entropy of p and the entropy of g; -1..1, higher is better.
 
-    NaN if either is constant: a hard mask has no uncertainty to rank.
+    It is NaN if one of them is constant, as for a mask with values 0 and 1 only.
     """
     pair = valid_pair(probability, votes, None if region is None else ~region)
     p, g = (np.round(entropy_bits(x), DIGITS) for x in pair)
@@ -171,11 +178,12 @@ def entropy_correlation(probability: Floats, votes: Floats, *, region: Mask | No
 
 
 def area_under_risk_coverage(probability: Floats, votes: Floats, *, region: Mask | None = None) -> float:
-    """Return the mean risk over all coverages when the least certain pixels are handed to a human first.
+    """Return the area under the risk-coverage curve (Geifman and El-Yaniv 2017); 0..1, lower is better.
 
-    A pixel's certainty is ``|p - 1/2|``, its risk the share of raters that disagree with ``p > 1/2``; the risk at
-    coverage c is the mean over the c most certain pixels (Geifman and El-Yaniv 2017). 0..1, lower is better. Equally
-    certain pixels have their mean risk, so the order of pixels does not matter. NaN without pixels.
+    The certainty of a pixel is ``|p - 1/2|``. Its risk is the share of raters that disagree with ``p > 1/2``. The risk
+    at coverage c is the mean risk of the c most certain pixels, as if a human decided the others. The area is the mean
+    over all coverages. Pixels with equal certainty get their mean risk, so the order of the pixels does not matter. NaN
+    without pixels.
     """
     p, g = valid_pair(probability, votes, None if region is None else ~region)
     if not p.size:

@@ -1,4 +1,4 @@
-"""One mask from several raters: votes, union, intersection and STAPLE. Computed when asked for, never stored.
+"""Consensus of several raters: majority votes, union, intersection and STAPLE. It is never stored.
 
 >>> raters = np.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
 >>> {rule: consensus(raters, rule).astype(int).tolist() for rule in ("majority", "majority-half-up", "union")}
@@ -26,26 +26,30 @@ RULES = ("majority", "majority-half-up", "majority-random", "union", "intersecti
 def consensus(
     raters: Sequence[Mask] | Mask, rule: str = "majority", *, seed: int = 0, names: Sequence[object] = ()
 ) -> Mask:
-    """Return one mask, (...) bool.
+    """Return the consensus mask of several raters, (...) bool.
 
-    The soft mean is `rclicks.metrics.raters.overlap.vote_fraction`.
+    The mean of the masks is `rclicks.metrics.raters.overlap.vote_fraction`.
 
     Parameters
     ----------
     raters : (R, ...) bool array or sequence of masks
-        At least one; pick them with `choose_raters`.
+        Masks of at least one rater; select raters with `choose_raters`.
     rule : str
-        "majority": more than half of the raters, so of two both. "majority-half-up": at least half. "majority-random":
-        a pixel with half of the votes is drawn by lot. "union", "intersection". "staple": see `staple`.
+        Rule for the pixels of the consensus. "majority": pixels drawn by more than half of the raters (of two raters:
+        by both). "majority-half-up": by at least half. "majority-random": like "majority", but pixels with exactly
+        half of the votes are decided at random. "union": by any rater. "intersection": by all raters. "staple": see
+        `staple`.
     seed, names
-        Key of the lots of "majority-random": give the data set, the sample and the target.
+        Key of the random numbers of "majority-random"; `names` are those of the data set, the sample and the target.
 
     Raises
     ------
     ValueError
-        If there is no rater, or no such rule.
+        If there is no rater, or the rule is unknown.
+    PluginError
+        If the rule is "staple" and SimpleITK is not installed.
     """
-    masks = _some(raters)
+    masks = _at_least_one(raters)
     if rule not in RULES:
         raise ValueError(f"consensus rule is {rule!r}; expected one of {', '.join(RULES)}")
     if rule == "union":
@@ -65,32 +69,32 @@ def consensus(
 
 
 def leave_one_out_majorities(raters: Sequence[Mask] | Mask) -> Mask:
-    """Return for each rater the mask of more than half of the others, (R, ...) bool; of two raters, the other one's.
+    """Return for each rater the majority of the other raters, (R, ...) bool; with two raters, the other rater's mask.
 
     Raises
     ------
     ValueError
         If there are fewer than two raters.
     """
-    masks = _some(raters)
+    masks = _at_least_one(raters)
     if len(masks) < 2:
-        raise ValueError("one rater has no others to make a majority of")
+        raise ValueError("there is only one rater; the majority of the other raters needs at least two")
     votes = masks.sum(axis=0, dtype=np.int64)
     return np.asarray(2 * (votes[None] - masks) > len(masks) - 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Staple:
-    """What STAPLE estimates.
+    """Result of STAPLE.
 
     Attributes
     ----------
     mask : (...) bool array
-        Probability of at least one half.
+        Pixels with a probability of at least 1/2.
     probability : (...) float64 array
-        Of the true object at each pixel.
+        Estimated probability of the object at each pixel.
     sensitivity, specificity : tuple of float
-        One a rater; NaN if all raters agree everywhere, for then there is nothing to estimate.
+        Estimates for each rater; NaN if all raters agree at all pixels, because they then cannot be estimated.
     """
 
     mask: Mask
@@ -100,24 +104,27 @@ class Staple:
 
 
 def staple(raters: Sequence[Mask] | Mask, iterations: int = 100) -> Staple:
-    """Return the STAPLE consensus (Warfield, Zou and Wells, TMI 2004), by SimpleITK (extra ``volumes``).
+    """Return the STAPLE consensus (Warfield, Zou and Wells, TMI 2004), computed by SimpleITK (extra ``volumes``).
 
-    Binary expectation-maximisation from sensitivity = specificity = 0.99999, with the raters' mean foreground fraction
-    as prior at every pixel; the image's size therefore matters. With two raters the solution is hardly determined.
+    STAPLE is an expectation-maximisation that starts from a sensitivity and a specificity of 0.99999. The prior at
+    every pixel is the raters' mean share of foreground, so the result depends on the size of the image. With two raters
+    the solution is poorly determined.
 
     Parameters
     ----------
     raters : (R, ...) bool array or sequence of masks
-        Images or volumes.
+        Masks of images or volumes.
     iterations : int
-        At most so many; it stops earlier when the estimates stand still.
+        Largest number of iterations; the algorithm stops earlier if the estimates no longer change.
 
     Raises
     ------
+    ValueError
+        If there is no rater.
     PluginError
-        If SimpleITK is absent.
+        If SimpleITK is not installed.
     """
-    masks = _some(raters)
+    masks = _at_least_one(raters)
     if np.array_equal(masks.any(axis=0), masks.all(axis=0)):
         unknown = (math.nan,) * len(masks)
         return Staple(masks[0].copy(), masks[0].astype(float), unknown, unknown)
@@ -129,7 +136,7 @@ def staple(raters: Sequence[Mask] | Mask, iterations: int = 100) -> Staple:
     search.SetForegroundValue(1)
     search.SetMaximumIterations(iterations)
     search.SetNumberOfThreads(1)
-    # ITK wants two or three axes; STAPLE knows no neighbours, so a flat list of pixels is an image of one row.
+    # ITK needs two or three axes. STAPLE does not use neighbours, so all pixels can form an image with one row.
     rows = masks.reshape(len(masks), 1, -1).view(np.uint8)
     found = search.Execute([SimpleITK.GetImageFromArray(row) for row in rows])
     probability = SimpleITK.GetArrayFromImage(found).astype(np.float64).reshape(masks.shape[1:])
@@ -145,24 +152,26 @@ def consensus_scores(
     rules: Sequence[str] = ("majority", "majority-half-up", "union", "intersection"),
     ignore: Mask | None = None,
 ) -> dict[str, float]:
-    """Return the similarity of a prediction to the consensus of each rule; 0..1, higher is better.
+    """Return the similarity between a prediction and the consensus of each rule, by rule; 0..1, higher is better.
 
     Parameters
     ----------
     prediction : (...) bool array
     raters : (R, ...) bool array or sequence of masks
     kind, empty : str
-        As for `Overlaps.similarity`.
+        Kind of similarity and empty policy; see `Overlaps.similarity`.
     rules : sequence of str
-        Of `RULES`.
+        Rules from `RULES`.
+    ignore : (...) bool array or None
+        Pixels that do not count.
     """
     targets = [consensus(raters, rule) for rule in rules]
     across = Overlaps.of([prediction], targets, policy="all", ignore=ignore).similarity(kind, empty).across
     return dict(zip(rules, across[0].tolist(), strict=True))
 
 
-def _some(raters: Sequence[Mask] | Mask) -> Mask:
+def _at_least_one(raters: Sequence[Mask] | Mask) -> Mask:
     masks = stack_masks(raters, "raters")
     if len(masks) == 0:
-        raise ValueError("there is no rater to make a consensus of")
+        raise ValueError("there is no rater; a consensus needs at least one")
     return masks

@@ -1,8 +1,7 @@
-"""How alike a set of predictions and a set of raters are as two distributions.
+"""Comparison of the distribution of a set of predictions with the distribution of the raters' masks.
 
-All functions take a `Similarity` (see `rclicks.metrics.raters.overlap`), so that its kind (Dice or IoU), its empty
-policy and its raters are stated once. Pairs that the policy skips are NaN and do not count. A function of no pair at
-all is NaN.
+All functions take a `Similarity` (see `rclicks.metrics.raters.overlap`), which states its kind (Dice or IoU), its empty
+policy and its raters. Pairs that the empty policy skips are NaN and do not count. A result without any pair is NaN.
 
 >>> from rclicks.metrics.raters.overlap import Overlaps
 >>> raters = np.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
@@ -40,25 +39,26 @@ __all__ = [
 
 @dataclass(frozen=True)
 class EnergyDistance:
-    """The squared generalised energy distance and its three terms.
+    """The squared generalised energy distance (GED) and its three terms.
 
     Attributes
     ----------
     value : float
-        ``2 across - samples - raters``. Lower is better, 0 if the sets have the same distribution; at least 0 with the
-        diagonals, possibly below it without. It falls with the number of predictions: always give `predictions`.
+        Squared GED, ``2 across - samples - raters``. Lower is better; 0 for equal distributions. It is at least 0 if
+        the terms include the distance of each mask to itself, and may be negative otherwise. It falls with the number
+        of predictions, so report `predictions` with it.
     across : float
-        Mean distance of a prediction to a rater.
+        Mean distance between a prediction and a rater.
     samples : float
-        Mean distance of two predictions: the sample diversity.
+        Mean distance between two predictions (sample diversity).
     raters : float
-        Mean distance of two raters: the human diversity.
+        Mean distance between two raters (human diversity).
     predictions, n_raters : int
-        M and R.
+        Number M of predictions and number R of raters.
     kind, empty : str
-        Distance 1 - IoU or 1 - Dice, and the empty policy.
+        Similarity of the distance 1 - similarity ("iou" or "dice"), and the empty policy.
     unbiased : bool
-        True if no mask was compared with itself.
+        Whether the distances of masks to themselves were left out.
     """
 
     value: float
@@ -75,16 +75,16 @@ class EnergyDistance:
 def squared_ged(similarity: Similarity, *, unbiased: bool = False) -> EnergyDistance:
     """Return the squared generalised energy distance of predictions s and raters y.
 
-    ``2 / (M R) sum d(s, y) - 1 / M**2 sum d(s, s') - 1 / R**2 sum d(y, y')`` with d = 1 - similarity (Szekely and Rizzo
-    2013; with the IoU distance Kohl et al., Probabilistic U-Net, 2018).
+    It is ``2 / (M R) sum d(s, y) - 1 / M**2 sum d(s, s') - 1 / R**2 sum d(y, y')`` with d = 1 - similarity (Szekely and
+    Rizzo 2013; with IoU: Kohl et al., Probabilistic U-Net, 2018).
 
     Parameters
     ----------
     similarity : Similarity
-        The IoU is usual.
+        Similarity of all pairs, usually IoU.
     unbiased : bool
-        Leave out each mask's distance to itself and divide by M (M - 1) and R (R - 1): the value may then be below 0,
-        and is NaN for one prediction or one rater.
+        Whether to leave out the distance of each mask to itself and to divide by M (M - 1) and R (R - 1). The value may
+        then be negative, and it is NaN for one prediction or one rater.
     """
     across = mean_of(1 - similarity.across)
     samples, raters = (_within(1 - block, unbiased) for block in (similarity.within, similarity.raters))
@@ -98,38 +98,38 @@ def _within(distance: Floats, unbiased: bool) -> float:
 
 
 def _best(values: Floats, axis: int) -> Floats:
-    """Return the largest value along an axis, NaN where all are NaN or there is none."""
+    """Return the largest value along an axis; NaN where there is no value or all values are NaN."""
     best = np.max(np.where(np.isnan(values), -np.inf, values), axis=axis, initial=-np.inf)
     return np.where(np.isneginf(best), np.nan, best)
 
 
 def rater_coverage(similarity: Similarity) -> float:
-    """Return the mean over raters of the best similarity that any prediction has to them; 0..1, higher is better.
+    """Return the mean over raters of the best similarity with any prediction; 0..1, higher is better.
 
-    Never falls when predictions are added. Published as "Dice_max" by AESPA, as "Dice_max_reverse" by D-Persona, as
-    "D_max" by CIMD.
+    It never falls if predictions are added. AESPA calls it "Dice_max", D-Persona "Dice_max_reverse", CIMD "D_max".
     """
     return mean_of(_best(similarity.across, 0))
 
 
 def prediction_fidelity(similarity: Similarity) -> float:
-    """Return the mean over predictions of the best similarity that any rater has to them; 0..1, higher is better.
+    """Return the mean over predictions of the best similarity with any rater; 0..1, higher is better.
 
-    Predictions that all copy one rater have fidelity 1. Published as "Dice_max" by D-Persona and MBH-Seg.
+    It is 1 if all predictions equal the mask of one rater. D-Persona and MBH-Seg call it "Dice_max".
     """
     return mean_of(_best(similarity.across, 1))
 
 
 def coverage_fidelity_mean(similarity: Similarity) -> float:
-    """Return the mean of rater coverage and prediction fidelity; 0..1, higher is better (MBH-Seg: "Dice_max_mean")."""
+    """Return the mean of rater coverage and prediction fidelity; 0..1, higher is better (MBH-Seg "Dice_max_mean")."""
     return (rater_coverage(similarity) + prediction_fidelity(similarity)) / 2
 
 
 def coverage_curve(similarity: Similarity, thresholds: Sequence[float]) -> tuple[Floats, Floats]:
-    """Return recall and precision of the set of predictions at each similarity threshold, two float64 arrays.
+    """Return recall and precision of the set of predictions at n similarity thresholds, two (n,) arrays.
 
-    Recall is the share of raters to whom some prediction has at least that similarity, precision the share of
-    predictions that have it to some rater; both 0..1, higher is better, never rising with the threshold.
+    Recall is the share of raters for whom at least one prediction reaches the threshold. Precision is the share of
+    predictions that reach it with at least one rater. Both lie in 0..1, higher is better, and never rise with the
+    threshold.
     """
     levels = np.asarray(thresholds, float)[:, None]
 
@@ -143,17 +143,17 @@ def coverage_curve(similarity: Similarity, thresholds: Sequence[float]) -> tuple
 
 @dataclass(frozen=True)
 class DistinctMasks:
-    """How many different masks a set of predictions holds.
+    """Number of distinct masks in a set of predictions.
 
     Attributes
     ----------
     clusters : int
-        Groups of predictions linked by a similarity above the threshold.
+        Number of groups of predictions that are linked by a similarity above the threshold.
     effective : float
-        ``exp`` of the entropy of the groups' shares: 1 (all alike) to M (all distinct); equal to `clusters` if the
-        groups are equally large (Hill number of order 1).
+        Exponential of the entropy of the shares of the groups (Hill number of order 1): from 1 (all masks are similar)
+        to M (all are distinct). It equals `clusters` if all groups have the same size.
     labels : (M,) int64 array
-        Group of each prediction.
+        Group of each prediction, from 0.
     """
 
     clusters: int
@@ -162,9 +162,9 @@ class DistinctMasks:
 
 
 def distinct_masks(similarity: Similarity, threshold: float = 0.9) -> DistinctMasks:
-    """Return how many distinct masks the predictions are; two with a similarity above `threshold` are linked.
+    """Return the number of distinct masks; two masks with a similarity above `threshold` are linked.
 
-    Take the IoU with the policy "agree", under which all empty predictions are one mask.
+    Use IoU with the empty policy "agree". All empty predictions are then one mask.
     """
     linked = np.nan_to_num(similarity.within) > threshold
     count, labels = connected_components(linked, directed=False)

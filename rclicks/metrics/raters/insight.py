@@ -22,23 +22,24 @@ __all__ = ["CollectiveInsight", "collective_insight", "difference_variances"]
 
 @dataclass(frozen=True)
 class CollectiveInsight:
-    """The three parts and both ways to put them together; all 0..1, higher is better.
+    """The three parts of collective insight, and two ways to combine them; all lie in 0..1, higher is better.
 
     Attributes
     ----------
     sensitivity : float
-        ``S``: share of the raters' union that the union of the predictions covers; 1 if nobody drew anything.
+        Part ``S``: share of the raters' union that the union of the predictions covers; 1 if no rater drew anything.
     coverage : float
-        ``D``: rater coverage by Dice.
+        Part ``D``: rater coverage with Dice, see `rclicks.metrics.raters.diversity.rater_coverage`.
     diversity : float
-        ``A = 1 - (|max V_s - max V_y| + |min V_s - min V_y|) / 2``, V the variance over pixels of the difference of two
-        masks of one set. A mask is also compared with itself, so both minima are 0.
+        Part ``A = 1 - (|max V_s - max V_y| + |min V_s - min V_y|) / 2``. V contains the variance over pixels of the
+        difference of two masks, for all pairs of predictions (s) or of raters (y). Pairs of equal masks are included,
+        so both minima are 0.
     product_over_sum : float
-        ``3 S D A / (S + D + A)``, as users of the paper compute it; 0 if a part is.
+        ``3 S D A / (S + D + A)``, as in published code; 0 if a part is 0.
     harmonic : float
-        The harmonic mean of the parts, which the paper names; 0 if a part is.
+        Harmonic mean of the three parts, as in the text of the paper; 0 if a part is 0.
     raters : int
-        Raters that count.
+        Number of raters that count.
     """
 
     sensitivity: float
@@ -55,7 +56,9 @@ def difference_variances(shared: np.ndarray, pixels: int) -> Floats:
     Parameters
     ----------
     shared : (n, n) int array
-        Pixels that two masks share; the areas on the diagonal.
+        Number of pixels that two masks share, with the areas of the masks on the diagonal.
+    pixels : int
+        Number of pixels of a mask.
     """
     area = shared.diagonal()
     unequal = area[:, None] + area[None, :] - 2 * shared
@@ -70,16 +73,16 @@ def collective_insight(
     present: Sequence[bool] | None = None,
     empty: str = "agree",
 ) -> CollectiveInsight:
-    """Return the collective insight of M predictions into R raters.
+    """Return the collective insight of M predictions and R raters.
 
     Parameters
     ----------
     predictions, raters : (M, ...) and (R, ...) bool arrays or sequences of masks
-        Of one shape; the diversity depends on its number of pixels.
+        Masks of one shape. The diversity depends on the number of pixels.
     policy, present
-        Which raters count; see `rclicks.metrics.raters.overlap.choose_raters`.
+        Raters that count; see `rclicks.metrics.raters.overlap.choose_raters`.
     empty : str
-        Empty policy of the coverage.
+        Empty policy of the coverage; see `rclicks.metrics.raters.overlap`.
 
     Raises
     ------
@@ -97,8 +100,8 @@ def collective_insight(
     coverage = rater_coverage(overlaps.similarity("dice", empty))
     spread = difference_variances(overlaps.shared, overlaps.pixels)
     of_predictions, of_raters = spread[:m, :m], spread[m:, m:]
-    apart = abs(of_predictions.max() - of_raters.max()) + abs(of_predictions.min() - of_raters.min())
-    parts = np.array([sensitivity, coverage, 1 - apart / 2])
+    difference = abs(of_predictions.max() - of_raters.max()) + abs(of_predictions.min() - of_raters.min())
+    parts = np.array([sensitivity, coverage, 1 - difference / 2])
     harmonic = 0.0 if (parts == 0).any() else float(3 / (1 / parts).sum())
     total = float(parts.sum())
     return CollectiveInsight(

@@ -1,7 +1,7 @@
-"""Similarity of predictions and raters matched one to one.
+"""Similarity of predictions and raters after one-to-one matching.
 
-The best assignment (largest sum of similarities) is found by SciPy's ``linear_sum_assignment``. Ties do not change the
-value. Published code divides the same sum by different numbers, so the rule is always stated.
+SciPy's ``linear_sum_assignment`` finds the matching with the largest sum of similarities. Several matchings with the
+same sum give the same value. Published codes divide this sum by different numbers, so the rule must be stated.
 
 >>> from rclicks.metrics.raters.overlap import Overlaps
 >>> raters = np.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
@@ -26,21 +26,22 @@ RULES = ("pairs", "raters", "larger", "repeated", "raters-or-best")
 
 
 def pairs(similarity: Similarity) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the predictions and the raters of the min(M, R) best pairs, two int arrays, by rising rater.
+    """Return the predictions and the raters of the min(M, R) matched pairs, two int arrays, in the order of the raters.
 
-    Two empty masks that the policy skips are paired as if they agreed, for then both leave the sum.
+    Pairs of two empty masks that the policy skips are matched as if their similarity were 1. Both masks are then left
+    out of the sum.
     """
     return _assign(similarity.across)
 
 
 def _assign(across: Floats) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    # Raters as rows: among equally good assignments this finds the one that D-Persona reports.
+    # With raters as rows, SciPy finds the assignment of D-Persona if several are equally good.
     raters, predictions = linear_sum_assignment(np.nan_to_num(across.T, nan=1.0), maximize=True)
     return predictions, raters
 
 
 def matched_raters(similarity: Similarity, *, unmatched: float = math.nan) -> Floats:
-    """Return each rater's similarity to its own prediction, (R,) float64; `unmatched` for raters without one."""
+    """Return the similarity of each rater to its matched prediction, (R,) float64; `unmatched` if it has none."""
     values = np.full(similarity.across.shape[1], unmatched)
     rows, columns = pairs(similarity)
     values[columns] = similarity.across[rows, columns]
@@ -48,21 +49,22 @@ def matched_raters(similarity: Similarity, *, unmatched: float = math.nan) -> Fl
 
 
 def matched(similarity: Similarity, rule: str = "pairs") -> float:
-    """Return the matched similarity; 0..1, higher is better. Pairs that the empty policy skips count nowhere.
+    """Return the matched similarity; 0..1, higher is better. Pairs that the empty policy skips do not count.
 
     Parameters
     ----------
     similarity : Similarity
-        Dice or IoU.
+        Dice or IoU of all pairs of M predictions and R raters.
     rule : str
-        What the sum over pairs is divided by, and what is paired:
+        Rule of the matching and of the division:
 
-        * "pairs": the min(M, R) pairs (AESPA "match").
-        * "raters": R; fewer predictions than raters are punished (AESPA "Dice_match").
-        * "larger": max(M, R); any other number of predictions than R is punished (AESPA "max").
-        * "repeated": both sets are first repeated to lcm(M, R) masks, so that M need not be R (Kohl et al., HPU-Net,
-          2019: "Hungarian-matched IoU"). Cost grows with the cube of lcm(M, R).
-        * "raters-or-best": R; raters without a prediction of their own take the best one (MBH-Seg toolkit).
+        * "pairs": the sum is divided by the number min(M, R) of pairs (AESPA "match").
+        * "raters": the sum is divided by R, so fewer predictions than raters lower the result (AESPA "Dice_match").
+        * "larger": the sum is divided by max(M, R), so more predictions than raters lower it too (AESPA "max").
+        * "repeated": both sets are first repeated to lcm(M, R) masks, and the mean of all pairs is taken (Kohl et al.,
+          HPU-Net, 2019: "Hungarian-matched IoU"). The time grows with the cube of lcm(M, R).
+        * "raters-or-best": the sum is divided by R. A rater without a matched prediction contributes its similarity
+          to the best prediction (MBH-Seg toolkit).
 
     Raises
     ------
@@ -82,7 +84,7 @@ def matched(similarity: Similarity, rule: str = "pairs") -> float:
         own = matched_raters(similarity)
         rest = np.setdiff1d(np.arange(r), pairs(similarity)[1])
         own[rest] = np.max(np.nan_to_num(across[:, rest], nan=-1.0), axis=0)
-        own[own < 0] = math.nan  # a rater whose every pair is skipped
+        own[own < 0] = math.nan  # raters of which all pairs are skipped
         return mean_of(own)
     values = across[_assign(across)]
     skipped = int(np.isnan(values).sum())

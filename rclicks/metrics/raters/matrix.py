@@ -1,10 +1,11 @@
-"""The rater-by-rater matrix: who is served by following whom.
+"""The rater-by-rater matrix: scores on every rater after following every rater.
 
-Entry (i, j) of a sample's (R, R) matrix is the score, against rater j, of the mask that clicks of rater i led to. A
-model that takes up what the user wants scores higher on the diagonal than beside it.
+Entry (i, j) of the (R, R) matrix of a sample is the score on rater j of the prediction after the clicks of rater i. A
+model that adapts to the user has higher scores on the diagonal than outside it.
 
-Within one sample, slot i is one person, so the diagonal means, the gap and the identification rate need no more. To
-average row by row over samples, slot i must be the same person everywhere: `rater_table` refuses otherwise.
+Within one sample, slot i is one person. This is enough for the means on and outside the diagonal, their gap and the
+identification rate. Means of single entries over samples are valid only if slot i is the same person in all samples;
+`rater_table` refuses other data sets.
 
 >>> raters = np.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
 >>> matrix = rater_matrix(raters, raters)
@@ -38,42 +39,47 @@ def rater_matrix(
     empty: str = "agree",
     ignore: Mask | None = None,
 ) -> Floats:
-    """Return the (R, R) scores of one sample: row = rater followed, column = rater scored on; 0..1, higher is better.
+    """Return the (R, R) scores of one sample: row = followed rater, column = scored rater; 0..1, higher is better.
 
     Parameters
     ----------
     predictions, raters : (R, ...) bool arrays or sequences of masks
-        Prediction i was made from the clicks of rater i.
+        Predictions and masks of the raters; prediction i was made from the clicks of rater i.
     kind, empty : str
-        As for `Overlaps.similarity`; a pair skipped is NaN.
+        Kind of similarity and empty policy, see `Overlaps.similarity`; skipped pairs are NaN.
+    ignore : (...) bool array or None
+        Pixels that do not count.
 
     Raises
     ------
     ValueError
-        If there is not one prediction a rater.
+        If the numbers of predictions and raters differ.
     """
     if len(predictions) != len(raters):
-        raise ValueError(f"{len(predictions)} predictions for {len(raters)} raters; expected one a rater followed")
+        raise ValueError(
+            f"{len(predictions)} predictions for {len(raters)} raters; expected one for each followed rater"
+        )
     return Overlaps.of(predictions, raters, policy="all", ignore=ignore).similarity(kind, empty).across
 
 
 @dataclass(frozen=True)
 class Personalisation:
-    """What following one rater brings, as means over samples of the mean within each.
+    """Effect of following one rater. All values are means within each sample, averaged over samples.
 
     Attributes
     ----------
     own : float
-        Mean of the diagonal: the score on the rater followed. 0..1, higher is better.
+        Score on the followed rater (mean of the diagonal); 0..1, higher is better.
     other : float
-        Mean beside the diagonal: the score on the other raters. 0..1.
+        Score on the other raters (mean outside the diagonal); 0..1.
     gap : float
-        Personalisation gain, own - other; -1..1, 0 for a model that ignores whom it follows.
+        Personalisation gain, own - other; -1..1. It is 0 for a model whose prediction does not depend on the followed
+        rater.
     identified : float
-        Share of followed raters whose mask scores best on themselves; k raters that share the best score count 1 / k.
-        Chance is 1 / R. 0..1, higher is better.
+        Share of followed raters whose prediction scores highest on themselves. If k raters share the highest score,
+        the followed rater counts 1 / k. The value expected by chance is 1 / R. 0..1, higher is better.
     samples, skipped : int
-        Samples used; samples left out because they lack a second rater or scores.
+        Number of samples used, and number of samples without a second rater or without scores.
     """
 
     own: float
@@ -85,9 +91,15 @@ class Personalisation:
 
 
 def personalisation(matrices: Sequence[Floats]) -> Personalisation:
-    """Return the means over samples of what their (R, R) matrices say; R may differ. NaN entries do not count.
+    """Return the effect of following one rater from the (R, R) matrices of samples; R may differ between samples.
 
-    A sample with fewer than two raters, or without a number on or beside its diagonal, is left out and counted.
+    NaN entries do not count. A sample with fewer than two raters, or without a number on or outside its diagonal, is
+    skipped and counted.
+
+    Raises
+    ------
+    ValueError
+        If a matrix is not square.
     """
     rows = []
     for matrix in matrices:
@@ -122,11 +134,11 @@ class RaterTable:
     Attributes
     ----------
     raters : tuple of str
-        Names, in order of first appearance.
+        Names of the raters in the order of their first appearance.
     mean : (R, R) float64 array
-        Mean score over samples; row = rater followed, column = rater scored on; NaN where no sample has both.
+        Mean score over samples; row = followed rater, column = scored rater. NaN if no sample has both raters.
     samples : (R, R) int64 array
-        Samples in each mean.
+        Number of samples in each mean.
     """
 
     raters: tuple[str, ...]
@@ -135,26 +147,29 @@ class RaterTable:
 
 
 def rater_table(matrices: Sequence[Floats], raters: Sequence[Sequence[str]], identity: str) -> RaterTable:
-    """Average matrices of samples rater by rater.
+    """Return the means of the matrices of all samples for each pair of raters.
 
     Parameters
     ----------
     matrices : sequence of (R, R) arrays
-        One a sample; NaN where there is no score.
+        Matrix of each sample; NaN where there is no score.
     raters : sequence of sequence of str
-        Names of each sample's raters, in the order of its matrix.
+        Names of the raters of each sample, in the order of its matrix.
     identity : str
-        The data set card's `rater_identity`.
+        `rater_identity` of the data set card.
 
     Raises
     ------
     ProtocolError
-        If identity is not "known": slots of unlike people must not be averaged.
+        If the identity is not "known". Scores of different people must not be averaged.
+    ValueError
+        If a matrix is not square or does not fit its names.
     """
     if identity != "known":
         raise ProtocolError(
-            f"a table rater by rater needs rater_identity 'known', the data set says {identity!r}: the same name may "
-            "be another person in the next sample. Use `personalisation`, which compares raters within each sample"
+            f"a rater-by-rater table needs rater_identity 'known', but that of the data set is {identity!r}: the same "
+            "name may mean another person in another sample. Use `personalisation`, which compares raters within each "
+            "sample"
         )
     if len(matrices) != len(raters):
         raise ValueError(f"{len(matrices)} matrices but {len(raters)} lists of raters")

@@ -25,16 +25,16 @@ __all__ = ["Ncc", "ncc", "uncertainty_maps"]
 
 @dataclass(frozen=True)
 class Ncc:
-    """Correlation of where predictions differ with where they miss the raters.
+    """Correlation between the differences among predictions and the differences of predictions from a rater.
 
     Attributes
     ----------
     value : float
-        Mean over raters of the correlation; -1..1, higher is better. NaN if it is undefined for all.
+        Correlation, mean over raters; -1..1, higher is better. NaN if it is undefined for all raters.
     raters : int
-        Raters given.
+        Number of raters.
     undefined : int
-        Raters without a correlation, for one of the two maps is constant.
+        Number of raters without a correlation, because one of the two maps is constant.
     """
 
     value: float
@@ -43,22 +43,24 @@ class Ncc:
 
 
 def uncertainty_maps(probabilities: Floats, raters: Sequence[Mask] | Mask, eps: float = 1e-8) -> tuple[Floats, Floats]:
-    """Return ``E_ss`` (N,) and ``E_sy`` (R, N) over the N pixels.
+    """Return the maps ``E_ss``, (N,), and ``E_sy``, (R, N), over the N pixels.
 
     ``E_ss(x) = mean_m CE(s_m, mean s)`` and ``E_sy^j(x) = mean_m CE(s_m, y_j)``, where s = (1 - p, p) and
-    ``CE(s, t) = -sum_c t_c log(s_c + eps)``. CE is linear in t, so the mean of the logarithms over m is taken once.
+    ``CE(s, t) = -sum_c t_c log(s_c + eps)``. CE is linear in t, so the mean of the logarithms over m is computed once.
 
     Parameters
     ----------
     probabilities : (M, ...) float array in [0, 1]
+        Probabilities of the set of predictions.
     raters : (R, ...) bool array or sequence of masks
-        Pick them with `choose_raters`.
+        Masks of the raters; select raters with `choose_raters`.
     eps : float
+        Number that is added to a probability before its logarithm is taken.
 
     Raises
     ------
     ValueError
-        If shapes do not fit or a probability is not in [0, 1].
+        If the shapes differ, there is no prediction or no rater, or a probability is not in [0, 1].
     """
     masks = stack_masks(raters, "raters")
     p = np.asarray(probabilities, float)
@@ -73,10 +75,10 @@ def uncertainty_maps(probabilities: Floats, raters: Sequence[Mask] | Mask, eps: 
 
 
 def ncc(probabilities: Floats, raters: Sequence[Mask] | Mask, eps: float = 1e-8) -> Ncc:
-    """Return the mean over raters j of the Pearson correlation over pixels of ``E_ss`` and ``E_sy^j``.
+    """Return the Pearson correlation over pixels of ``E_ss`` and ``E_sy^j``, mean over raters j.
 
-    Parameters and errors are those of `uncertainty_maps`. A correlation with a constant map is undefined and left out;
-    the published code returns rounding noise for it.
+    Parameters and errors are those of `uncertainty_maps`. A correlation with a constant map is undefined and left out.
+    The published code returns rounding noise in this case.
     """
     own, others = uncertainty_maps(probabilities, raters, eps)
     values = np.array([_correlation(own, other) for other in others])

@@ -1,16 +1,16 @@
-"""Overlap counts among several predictions and several raters, from one matrix product.
+"""Overlaps of all pairs of several predictions and several raters, from one matrix product.
 
-Every set metric needs no more than the areas of the masks and the areas they share. Both are the entries of ``X X^T``
-for the masks of predictions and raters flattened to the rows of X, so no pair is ever visited by itself.
+Every metric of sets needs only the areas of the masks and the areas that they share. Both are entries of ``X X^T``,
+where the rows of X are the flattened masks of predictions and raters. So no loop over pairs is needed.
 
-Two rules are stated wherever a number is made:
+Two policies must be stated with every number:
 
-* which raters count (`RATER_POLICIES`): "all" slots, padding too; the "present" ones, that is all but padding, an empty
-  mask being a statement; the "nonempty" ones.
-* what two empty masks have in common (`EMPTY_POLICIES`): they "agree" (similarity 1, distance 0), the pair is left out
-  ("skip"), or they have nothing in common ("zero": similarity 0, distance 1).
+* Rater policy (`RATER_POLICIES`): which raters count. "all": all slots including padding. "present": all slots except
+  padding; an empty mask counts. "nonempty": only raters who drew something.
+* Empty policy (`EMPTY_POLICIES`): the similarity of two empty masks. "agree": similarity 1, distance 0. "skip": the
+  pair is left out. "zero": similarity 0, distance 1.
 
-Pixels are counted exactly: single precision within blocks of 2**20 pixels, integers across them.
+The numbers of pixels are exact: blocks of 2**20 pixels are counted in single precision and added as integers.
 
 >>> masks = np.array([[1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0]], bool)
 >>> found = Overlaps.of(masks[:1], masks)
@@ -45,7 +45,7 @@ __all__ = [
 EMPTY_POLICIES = ("agree", "skip", "zero")
 RATER_POLICIES = ("present", "nonempty", "all")
 KINDS = ("iou", "dice")
-BLOCK = 1 << 20  # pixels a product; below 2**24, so that single precision counts exactly
+BLOCK = 1 << 20  # pixels in one product; below 2**24, so that counts in single precision are exact
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -56,8 +56,10 @@ def stack_masks(masks: Sequence[Mask] | Mask, what: str = "masks") -> Mask:
 
     Raises
     ------
-    TypeError, ValueError
-        If they are not bool, or of unequal shapes.
+    TypeError
+        If the masks are not bool.
+    ValueError
+        If the shapes differ.
     """
     shapes = {np.shape(m) for m in masks}
     if len(shapes) > 1:
@@ -66,7 +68,7 @@ def stack_masks(masks: Sequence[Mask] | Mask, what: str = "masks") -> Mask:
     if stacked.dtype != np.bool_:
         if stacked.size == 0:
             return stacked.astype(bool)
-        raise TypeError(f"{what} are {stacked.dtype}; expected bool, so threshold them first")
+        raise TypeError(f"{what} are {stacked.dtype}; expected bool; apply a threshold first")
     return stacked
 
 
@@ -78,10 +80,11 @@ def choose_raters(
     Parameters
     ----------
     raters : (R, ...) bool array or sequence of masks
+        Masks of the raters.
     policy : {"present", "nonempty", "all"}
-        See the top of this module.
+        Rater policy; see the top of this module.
     present : R bools or None
-        False for slots that only pad; None if there is no padding.
+        Slots that are not padding; None if there is no padding.
 
     Raises
     ------
@@ -106,9 +109,9 @@ def mean_of(values: ArrayLike) -> float:
 
 
 def vote_fraction(raters: Sequence[Mask] | Mask) -> Floats:
-    """Return at each pixel the share of raters that drew it, (...) float64 in [0, 1].
+    """Return the share of raters that drew each pixel, (...) float64 in [0, 1].
 
-    Made by one division, so that 3 votes of 10 are the number 0.3. Pick raters beforehand with `choose_raters`.
+    It is computed by one division, so 3 votes of 10 are exactly the number 0.3. Select raters with `choose_raters`.
 
     Raises
     ------
@@ -123,18 +126,18 @@ def vote_fraction(raters: Sequence[Mask] | Mask) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """One similarity (Dice or IoU, 0 to 1, higher is more alike) of all pairs of M predictions and R raters.
+    """Dice or IoU (0 to 1) of all pairs of M predictions and R raters.
 
     Attributes
     ----------
     within : (M, M) float64 array
-        Among the predictions, each with itself too.
+        Similarities between predictions; each prediction is also compared with itself.
     across : (M, R) float64 array
-        Predictions by raters.
+        Similarities between predictions (rows) and raters (columns).
     raters : (R, R) float64 array
-        Among the raters.
+        Similarities between raters; each rater is also compared with itself.
     kind, empty : str
-        Which similarity, and which empty policy made it; pairs that it skips are NaN.
+        Kind of similarity ("dice" or "iou") and empty policy. Pairs that the policy skips are NaN.
     """
 
     within: Floats
@@ -146,18 +149,18 @@ class Similarity:
 
 @dataclass(frozen=True, eq=False)
 class Overlaps:
-    """How many pixels all pairs of predictions and raters share.
+    """Numbers of pixels that all pairs of M predictions and R raters share.
 
     Attributes
     ----------
     shared : (M + R, M + R) int64 array
-        Pixels in both masks, predictions first; the areas are on the diagonal.
+        Number of pixels in both masks, predictions first, then raters. The diagonal contains the areas.
     predictions : int
-        M.
+        Number M of predictions.
     raters : tuple of int
-        Indices, among the raters given, of the R used.
+        Indices of the R raters that count, within the raters that were passed.
     pixels : int
-        Pixels that count, ignored ones left out.
+        Number of pixels that count, without ignored pixels.
     """
 
     shared: Integers
@@ -175,16 +178,23 @@ class Overlaps:
         present: Sequence[bool] | None = None,
         ignore: Mask | None = None,
     ) -> Overlaps:
-        """Count.
+        """Count the shared pixels of all pairs.
 
         Parameters
         ----------
         predictions, raters : (M, ...) and (R, ...) bool arrays, or sequences of masks
-            Images or volumes of one shape; either may hold none.
+            Masks of one shape, of images or volumes; M and R may be 0.
         policy, present
-            As for `choose_raters`.
+            Raters that count; see `choose_raters`.
         ignore : (...) bool array or None
             Pixels that do not count.
+
+        Raises
+        ------
+        TypeError
+            If masks are not bool.
+        ValueError
+            If the shapes differ or the policy is unknown.
         """
         given, drawn = stack_masks(predictions, "predictions"), stack_masks(raters, "raters")
         used = choose_raters(drawn, policy, present)
@@ -201,7 +211,7 @@ class Overlaps:
         total = np.zeros((len(given) + len(drawn),) * 2, np.int64)
         for start in range(0, size, BLOCK):
             block = np.concatenate([part[:, start : start + BLOCK] for part in parts])
-            # Most pixels are in no mask or in all of them: the first add nothing, the second the same to every pair.
+            # Most pixels are in no mask or in all masks. They add 0 or 1 to every pair and need no product.
             some, every = block.any(axis=0), block.all(axis=0)
             if valid is not None:
                 some &= valid[start : start + BLOCK]
@@ -212,7 +222,7 @@ class Overlaps:
 
     @property
     def areas(self) -> Integers:
-        """Pixels of each mask, predictions first, (M + R,) int64."""
+        """Number of pixels of each mask, predictions first, (M + R,) int64."""
         return self.shared.diagonal()
 
     def similarity(self, kind: str, empty: str = "agree") -> Similarity:
@@ -222,7 +232,12 @@ class Overlaps:
         ----------
         kind : {"iou", "dice"}
         empty : {"agree", "skip", "zero"}
-            What two empty masks have in common; see the top of this module.
+            Empty policy; see the top of this module.
+
+        Raises
+        ------
+        ValueError
+            If the kind or the policy is unknown.
         """
         if kind not in KINDS or empty not in EMPTY_POLICIES:
             raise ValueError(

@@ -1,7 +1,7 @@
-"""Multi-rater scores exactly as published code computes them, flaws included; under the names it uses.
+"""Multi-rater scores exactly as published code computes them, with its flaws and under its names.
 
-For comparison with published tables only: one name means different things here. The functions of the other
-``raters_*`` modules have one meaning each; `TRANSLATION` says which.
+Use these functions only to compare with published tables, because the same name can mean different scores.
+`TRANSLATION` gives the function of the other modules in `rclicks.metrics.raters` that corresponds to each score.
 
 >>> raters = np.array([[1, 1, 0, 0], [0, 1, 1, 0]], bool)
 >>> round(aespa(raters, raters)["Dice_soft"], 6), round(dpersona(raters, raters)["Dice_max"], 6)
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 AESPA_DIVISORS = {"gt": "raters", "max": "larger", "match": "pairs"}
-"""AESPA's names of what Dice_match is divided by, and ours."""
+"""Rules of `rclicks.metrics.raters.matching.matched`, by AESPA's names of the divisor of Dice_match."""
 
 TRANSLATION = {
     ("aespa", "GED"): "minus squared_ged(Dice, agree, all raters)",
@@ -55,11 +55,11 @@ TRANSLATION = {
 
 
 def read_as_probability(values: ArrayLike) -> Floats:
-    """Return values as they are if all lie in [0, 1], else their sigmoid: AESPA's guess."""
+    """Return the values unchanged if all lie in [0, 1], otherwise their sigmoid, as AESPA's code does."""
     x = np.asarray(values, float)
     if not x.size or (x.min() >= 0 and x.max() <= 1):
         return x
-    return np.asarray(0.5 * (1 + np.tanh(x / 2)))  # the sigmoid, without overflow
+    return np.asarray(0.5 * (1 + np.tanh(x / 2)))  # equal to the sigmoid, but without overflow
 
 
 def aespa(
@@ -72,36 +72,36 @@ def aespa(
 ) -> dict[str, float]:
     """Return the seven multi-rater scores of AESPA (2025) for one image.
 
-    Flaws kept: GED has the wrong sign, so that perfect is 0 and bad is below; the set scores GED, Dice_max and
-    Dice_match take padded and empty slots for raters; Dice_soft is not proper; logits that happen to
-    lie in [0, 1] are read as probabilities.
+    Reproduced flaws: GED has the wrong sign, so that 0 is best and worse values are negative. GED, Dice_max and
+    Dice_match count padded and empty slots as raters. Dice_soft is not a proper score. Logits that all lie in [0, 1]
+    are treated as probabilities.
 
     Parameters
     ----------
     predictions : (M, ...) float array
-        Probabilities or logits; the last one is the prediction that the four single scores judge.
+        Probabilities or logits. The four scores of a single prediction use the last one.
     raters : (R, ...) array
-        Drawn where above one half.
+        Masks of the raters; a pixel is drawn if its value is above 1/2.
     valid : R bools or None
-        None: the raters that drew something.
+        Raters that count; None for the raters who drew something.
     followed : int
-        Slot of the rater whose clicks were followed; if not valid, the first valid one is taken, else slot 0.
+        Slot of the followed rater. If this slot is not valid, the first valid slot is used, or slot 0 if there is none.
     normalise : {"gt", "max", "match"}
-        Dice_match is divided by R, max(M, R) or min(M, R).
+        Divisor of Dice_match: R, max(M, R) or min(M, R).
 
     Raises
     ------
     ValueError
-        If `normalise` is none of them.
+        If `normalise` has another value.
     """
     if normalise not in AESPA_DIVISORS:
         raise ValueError(f"normalise is {normalise!r}; expected one of {', '.join(AESPA_DIVISORS)}")
     given: Floats = np.asarray(predictions, float)
     y = _drawn(raters)
     dice = Overlaps.of(read_as_probability(given) > 0.5, y, policy="all").similarity("dice", "agree")
-    # There the set scores have 1e-7 in the denominator of all but empty pairs; it moves no digit ever printed.
+    # AESPA's code adds 1e-7 to the denominators of these scores. This changes no digit that it prints.
     use: Mask = np.asarray(y.any(axis=tuple(range(1, y.ndim))) if valid is None else valid, bool)
-    last = read_as_probability(given[-1])  # by itself, so that it may be read otherwise than within the set
+    last = read_as_probability(given[-1])  # checked alone, so the guess may differ from that for the whole set
     hard: Mask = np.asarray(last > 0.5)
     single = np.array([_smooth(hard, rater, 1e-7) for rater in y])
     mean = y[use].mean(axis=0) if use.any() else np.zeros(last.shape)
@@ -130,18 +130,19 @@ def _smooth(a: Mask, b: Mask, eps: float) -> float:
 def dpersona(probabilities: ArrayLike, raters: ArrayLike) -> dict[str, float | list[float]]:
     """Return the scores of D-Persona (CVPR 2024) for one image.
 
-    GED counts two empty masks as distance 1, for its rule for them never fires. With fewer predictions than raters the
-    published code fails in its matching, so only GED and Dice_soft are returned.
+    GED counts two empty masks as distance 1, because the published rule for them is never applied. With fewer
+    predictions than raters the matching of the published code fails, so only GED and Dice_soft are returned.
 
     Parameters
     ----------
     probabilities : (M, ...) float array in [0, 1]
+        Probabilities of the set of predictions.
     raters : (R, ...) array
-        Drawn where above one half.
+        Masks of the raters; a pixel is drawn if its value is above 1/2.
     """
     p, y = np.asarray(probabilities, float), _drawn(raters)
     overlaps = Overlaps.of(p > 0.5, y, policy="all")
-    # In single precision as there, for a mean that is 0.1 in double may lie above the level 0.1 in single.
+    # Single precision as in the published code: a mean of 0.1 may then be slightly above the level 0.1.
     mean_p, mean_y = p.astype(np.float32).mean(axis=0), y.mean(axis=0)
     found: dict[str, float | list[float]] = {
         "GED": squared_ged(overlaps.similarity("iou", "zero")).value,
@@ -166,13 +167,14 @@ def _smoothed(overlaps: Overlaps, eps: float) -> Similarity:
 
 
 def phiseg(probabilities: ArrayLike, raters: ArrayLike) -> dict[str, float]:
-    """Return GED and NCC of PHiSeg (2019) for one image and its foreground; NCC of constant maps is rounding noise.
+    """Return GED and NCC of PHiSeg (2019) for the foreground of one image; NCC of constant maps is rounding noise.
 
     Parameters
     ----------
     probabilities : (M, ...) float array in [0, 1]
+        Probabilities of the set of predictions.
     raters : (R, ...) array
-        Drawn where above one half.
+        Masks of the raters; a pixel is drawn if its value is above 1/2.
     """
     p, y = np.asarray(probabilities, float), _drawn(raters)
     own, others = uncertainty_maps(p, y)
@@ -190,13 +192,14 @@ def _published_ncc(a: Floats, b: Floats) -> float:
 
 
 def ci(probabilities: ArrayLike, raters: ArrayLike) -> dict[str, float]:
-    """Return the collective insight and its parts for one image, empty and padded raters included (CIMD, CVPR 2023).
+    """Return the collective insight and its parts for one image (CIMD, CVPR 2023), with empty and padded raters.
 
     Parameters
     ----------
     probabilities : (M, ...) float array in [0, 1]
+        Probabilities of the set of predictions.
     raters : (R, ...) array
-        Drawn where above one half.
+        Masks of the raters; a pixel is drawn if its value is above 1/2.
     """
     found = collective_insight(np.asarray(probabilities) > 0.5, _drawn(raters), policy="all")
     return {
@@ -209,13 +212,14 @@ def ci(probabilities: ArrayLike, raters: ArrayLike) -> dict[str, float]:
 
 
 def hungarian_iou_lcm(probabilities: ArrayLike, raters: ArrayLike) -> float:
-    """Return the Hungarian-matched IoU of the HPU-Net (2019), empty and padded raters included.
+    """Return the Hungarian-matched IoU of the HPU-Net (2019), with empty and padded raters.
 
     Parameters
     ----------
     probabilities : (M, ...) float array in [0, 1]
+        Probabilities of the set of predictions.
     raters : (R, ...) array
-        Drawn where above one half.
+        Masks of the raters; a pixel is drawn if its value is above 1/2.
     """
     overlaps = Overlaps.of(np.asarray(probabilities) > 0.5, _drawn(raters), policy="all")
     return matched(overlaps.similarity("iou", "agree"), "repeated")

@@ -1,7 +1,8 @@
-"""Does a ranking of methods survive a change of rater, of consensus, or of samples.
+"""Stability of a ranking of methods under a change of the rater, the consensus or the samples.
 
-`scores` is an (A, S, K) float array: A methods, S samples, K references (raters or kinds of consensus); higher is
-better, NaN where there is no score. Rater slots may be references only if a slot is the same person in every sample.
+`scores` is an (A, S, K) float array for A methods, S samples and K references (raters or kinds of consensus). Higher
+scores are better; NaN means no score. Slots of raters may be references only if a slot is the same person in every
+sample.
 
 >>> scores = np.array([[[0.9, 0.6]], [[0.8, 0.7]], [[0.1, 0.2]]])
 >>> tau_between_references(scores).round(3).tolist()
@@ -26,42 +27,43 @@ __all__ = ["flips", "mean_scores", "tau", "tau_between_references", "tau_bootstr
 
 
 def tau(first: Sequence[float] | Floats, second: Sequence[float] | Floats) -> float:
-    """Return Kendall's tau-b of two lists of method scores: 1 same order, -1 reversed; NaN if one has only ties."""
+    """Return Kendall's tau-b of two lists of method scores: 1 for equal, -1 for reversed order; NaN if all are ties."""
     return float(stats.kendalltau(first, second, variant="b").statistic)
 
 
 def mean_scores(scores: Floats) -> Floats:
-    """Return each method's mean over samples against each reference, (A, K) float64.
+    """Return the mean over samples for each method and each reference, (A, K) float64.
 
-    Only samples in which all methods have a score count, so that methods are compared on the same ones; NaN if there
-    is none.
+    Only samples in which all methods have a score count, so that all methods are compared on the same samples. The
+    mean is NaN if there is no such sample.
     """
     values = _checked(scores)
-    whole = ~np.isnan(values).any(axis=0)  # (S, K)
-    total = np.where(whole, values, 0.0).sum(axis=1)
-    count = whole.sum(axis=0)
+    complete = ~np.isnan(values).any(axis=0)  # (S, K)
+    total = np.where(complete, values, 0.0).sum(axis=1)
+    count = complete.sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def tau_between_references(scores: Floats) -> Floats:
-    """Return Kendall's tau of the method rankings under each two references, (K, K) float64."""
+    """Return Kendall's tau between the method rankings for each pair of references, (K, K) float64."""
     means = mean_scores(scores)
     size = means.shape[1]
     return np.array([[tau(means[:, i], means[:, j]) for j in range(size)] for i in range(size)]).reshape(size, size)
 
 
 def tau_bootstrap(scores: Floats, repeats: int = 1000, *, seed: int = 0, names: Sequence[object] = ()) -> Floats:
-    """Return Kendall's tau of the ranking by all samples with that by samples drawn again, (repeats,) float64.
+    """Return Kendall's tau between the ranking on all samples and the ranking on bootstrap samples, (repeats,) float64.
 
-    The ranking is by the mean over references and samples; a sample is drawn with all its methods and references. Take
-    percentiles for an interval.
+    Methods are ranked by their mean over references and samples. Each bootstrap sample draws S samples with
+    replacement, each with all its methods and references. The percentiles of the result are a confidence interval.
 
     Parameters
     ----------
     scores : (A, S, K) float array
     repeats : int
+        Number of bootstrap samples.
     seed, names
-        Key of the draws; the same key, the same result.
+        Key of the random numbers; equal keys give equal results.
 
     Raises
     ------
@@ -71,10 +73,10 @@ def tau_bootstrap(scores: Floats, repeats: int = 1000, *, seed: int = 0, names: 
     values = _checked(scores)
     size = values.shape[1]
     if size == 0:
-        raise ValueError("there is no sample to draw")
+        raise ValueError("there is no sample, so none can be drawn")
     draws = keyed_rng(seed, "tau_bootstrap", *names).integers(size, size=(repeats, size))
-    whole = _overall(values)
-    return np.array([tau(whole, _overall(values[:, draw])) for draw in draws], float)
+    overall = _overall(values)
+    return np.array([tau(overall, _overall(values[:, draw])) for draw in draws], float)
 
 
 def _overall(values: Floats) -> Floats:
@@ -84,9 +86,9 @@ def _overall(values: Floats) -> Floats:
 
 
 def win_probability(scores: Floats) -> Floats:
-    """Return how often method a beats method b over samples x references, (A, A) float64; a tie counts one half.
+    """Return how often method a scores higher than method b, (A, A) float64; a tie counts 1/2.
 
-    Pairs in which either has no score do not count; NaN if there is none.
+    All pairs of a sample and a reference count for which both methods have a score; NaN if there is none.
     """
     values = _checked(scores).reshape(len(scores), -1)
     known = (~np.isnan(values)).astype(float)
@@ -98,7 +100,7 @@ def win_probability(scores: Floats) -> Floats:
 
 
 def flips(scores: Floats) -> tuple[tuple[int, int], ...]:
-    """Return the pairs of methods (a < b) that one reference ranks strictly one way and another one the other way."""
+    """Return the pairs of methods (a, b), a < b, that two references rank in strictly opposite orders."""
     means = mean_scores(scores)
     sign = np.sign(means[:, None] - means[None, :])  # (A, A, K); NaN compares as neither
     both = (sign > 0).any(axis=2) & (sign < 0).any(axis=2)

@@ -1,7 +1,7 @@
-"""What the metrics of `rclicks.metrics.raters.catalogue` are: one function each of a prediction and all raters.
+"""Functions that compute the metrics of `rclicks.metrics.raters.catalogue` from a prediction and all raters.
 
-A set of M masks with its probabilities stands beside the R raters of one object. p is the mean of the set's
-probabilities, g the share of raters that drew a pixel.
+A set of M predictions is compared with the R raters of one object. p is the mean of the probabilities of the set, g the
+share of raters that drew a pixel.
 
 >>> facts = RaterReference((np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 0]], bool)))
 >>> guess = facts.masks[:1]
@@ -33,22 +33,22 @@ from rclicks.sample import Mask
 
 __all__ = ["NEAR", "Prediction", "RaterReference", "score_raters"]
 
-NEAR = 0.02  # of the image's diagonal: how far round the masks a pixel is near them, as wide as the band of BIoU
+NEAR = 0.02  # distance up to which a pixel is near a mask, relative to the diagonal; equal to the band of boundary IoU
 NINE = tuple(i / 10 for i in range(1, 10))
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model says to the same interactions.
+    """Predictions of a model for the same interactions.
 
     Attributes
     ----------
     mask : (...) bool array
-        Its one answer.
+        Single prediction of the model.
     masks : (M, ...) bool array
-        The set; of a model with one answer alone that mask.
+        Set of predictions. For a model with one prediction, the set contains `mask` alone.
     probabilities : (M, ...) float array in [0, 1] or None
-        Of the set; None takes the masks for them, as 0 and 1.
+        Probabilities of the set; None uses the masks as probabilities 0 and 1.
     """
 
     mask: Mask
@@ -57,16 +57,16 @@ class Prediction:
 
 
 class RaterReference:
-    """All raters of one object, and what does not change while it is segmented; computed once.
+    """Masks of all raters of one object, with properties that are computed once for each object.
 
     Parameters
     ----------
     masks : sequence of (...) bool arrays
-        One a rater; empty ones count.
+        Mask of each rater; empty masks count.
     ignore : (...) bool array or None
         Pixels that do not count.
     spacing : sequence of float or None
-        Size of a pixel or voxel along each axis, in mm; 1 each if left out.
+        Size of a pixel or voxel along each axis, in mm; None for 1 along all axes.
     """
 
     def __init__(
@@ -79,27 +79,27 @@ class RaterReference:
         self._agreed: dict[str, Mask] = {}
 
     def flat(self, stack: NDArray[Any]) -> NDArray[Any]:
-        """Return (n, ...) arrays as (n, N): the N pixels that count."""
+        """Return the N pixels that count of (n, ...) arrays, (n, N)."""
         return stack.reshape(len(stack), -1) if self._valid is None else stack[:, self._valid]
 
     @cached_property
     def drawn(self) -> Mask:
-        """The raters' masks on the pixels that count, (R, N)."""
+        """Masks of the raters at the N pixels that count, (R, N) bool."""
         return np.asarray(self.flat(self.masks), bool)
 
     @cached_property
     def votes(self) -> Floats:
-        """Share of raters that drew each pixel that counts, (N,)."""
+        """Share of raters that drew each pixel that counts, (N,) float64."""
         return vote_fraction(self.drawn)
 
     def agreed(self, rule: str) -> Mask:
-        """Return what the raters agree on by a rule of `consensus`, (N,)."""
+        """Return the consensus by a rule of `consensus` at the pixels that count, (N,) bool; the result is cached."""
         if rule not in self._agreed:
             self._agreed[rule] = consensus(self.drawn, rule)
         return self._agreed[rule]
 
     def near(self, masks: Mask) -> Mask:
-        """Return which of the pixels that count are near any of (M, ...) masks or any rater, (N,)."""
+        """Return which of the N pixels that count are near one of (M, ...) masks or one of the raters, (N,) bool."""
         union: Mask = np.asarray(masks.any(axis=0) | self.masks.any(axis=0))
         if self._valid is not None:
             union &= self._valid
@@ -108,7 +108,7 @@ class RaterReference:
 
 
 class _Comparison:
-    """One prediction beside all raters, with what several metrics share."""
+    """One prediction and all raters, with intermediate results that several metrics use."""
 
     def __init__(self, reference: RaterReference, prediction: Prediction) -> None:
         self.reference, self.prediction = reference, prediction
@@ -218,14 +218,14 @@ _SCORES: dict[str, Callable[[_Comparison], float]] = {
 
 
 def score_raters(names: Iterable[str], reference: RaterReference, prediction: Prediction) -> dict[str, float]:
-    """Return metrics of `rclicks.metrics.raters.catalogue` of one prediction; NaN where undefined.
+    """Return metrics of `rclicks.metrics.raters.catalogue` for one prediction, by name; NaN if undefined.
 
     Raises
     ------
     UnknownNameError
-        If there is no such metric.
+        If a name is not a metric of several raters.
     ValueError
-        If a probability is not in [0, 1], or shapes do not fit.
+        If a probability is not in [0, 1], or the shapes differ.
     """
     comparison = _Comparison(reference, prediction)
     found = {}

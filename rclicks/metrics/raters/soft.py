@@ -1,7 +1,7 @@
 """Scores of a probability map against the share of raters that drew each pixel.
 
-All functions take two float arrays of one shape in [0, 1]: `probability` p, and the vote fraction g as
-`rclicks.metrics.raters.overlap.vote_fraction` gives it. `ignore` (bool, same shape) leaves pixels out.
+All functions take two float arrays of one shape with values in [0, 1]: the probabilities p, and the vote fraction g
+(see `rclicks.metrics.raters.overlap.vote_fraction`). Pixels in `ignore` (bool array of the same shape) do not count.
 
 >>> g = np.array([0.0, 0.25, 0.75, 1.0])
 >>> soft_dice(g, g), round(plain_soft_dice(g, g), 4)
@@ -26,7 +26,7 @@ LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
 
 
 def valid_pair(probability: Floats, votes: Floats, ignore: Mask | None) -> tuple[Floats, Floats]:
-    """Return both maps as flat float64 arrays of the pixels that count.
+    """Return both maps as flat float64 arrays without ignored pixels.
 
     Raises
     ------
@@ -59,8 +59,9 @@ def thresholded_soft_dice(
 ) -> float:
     """Return the mean over `levels` t of Dice(p > t, g > t); 0..1, higher is better.
 
-    At a level where both masks are empty the empty policy decides; "skip" leaves the level out, and the result is NaN
-    if no level is left. Five levels .1 .. .9 in D-Persona and MBH-Seg ("Dice_soft"), nine (.1, .2 .. .9) in QUBIQ 2021.
+    If both masks of a level are empty, the empty policy decides. "skip" leaves the level out; the result is NaN if no
+    level is left. D-Persona and MBH-Seg use the five levels .1, .3, .5, .7, .9 ("Dice_soft"), QUBIQ 2021 the nine
+    levels .1, .2, ..., .9.
     """
     p, g = valid_pair(probability, votes, ignore)
     values = []
@@ -74,18 +75,19 @@ def thresholded_soft_dice(
 def soft_dice(probability: Floats, votes: Floats, *, empty: str = "agree", ignore: Mask | None = None) -> float:
     """Return ``2 sum min(p, g) / (sum p + sum g)``; 0..1, higher is better, 1 if and only if p = g.
 
-    The semimetric form of Wang et al., Dice semimetric losses, 2023. If both maps are zero everywhere the empty policy
-    decides.
+    This is the semimetric form of Wang et al., Dice semimetric losses, 2023. If both maps are zero everywhere, the
+    empty policy decides.
     """
     p, g = valid_pair(probability, votes, ignore)
     return _ratio(2 * float(np.minimum(p, g).sum()), float(p.sum() + g.sum()), empty)
 
 
 def plain_soft_dice(probability: Floats, votes: Floats, *, empty: str = "agree", ignore: Mask | None = None) -> float:
-    """Return ``2 sum p g / (sum p + sum g)``; not proper: p = g does not reach 1, and hard maps beat honest ones.
+    """Return ``2 sum p g / (sum p + sum g)``, which is not a proper score; use it only to compare published numbers.
 
-    Kept to be compared with published numbers only. Its value at p = g for k equal masks among four raters is 2 k /
-    (4 + k) if p is hard and .25, .5, .75, 1 if p = g.
+    With p = g it does not reach 1, and a map of 0 and 1 scores higher than a map of true probabilities. Example: k of
+    four raters drew the same pixels and the others drew nothing. Then p = g scores k / 4, but a p of 1 at these pixels
+    scores 2 k / (4 + k).
     """
     p, g = valid_pair(probability, votes, ignore)
     return _ratio(2 * float((p * g).sum()), float(p.sum() + g.sum()), empty)
@@ -94,7 +96,8 @@ def plain_soft_dice(probability: Floats, votes: Floats, *, empty: str = "agree",
 def brier(probability: Floats, votes: Floats, *, ignore: Mask | None = None) -> float:
     """Return the mean over pixels of ``(p - g)**2``; 0..1, lower is better, 0 if and only if p = g.
 
-    It is the Brier score against the single raters less their own spread ``mean g (1 - g)``. NaN without pixels.
+    It is the mean Brier score against the single raters minus their own variance ``mean g (1 - g)``. NaN without
+    pixels.
     """
     p, g = valid_pair(probability, votes, ignore)
     return mean_of((p - g) ** 2)
@@ -103,8 +106,8 @@ def brier(probability: Floats, votes: Floats, *, ignore: Mask | None = None) -> 
 def cross_entropy(probability: Floats, votes: Floats, *, eps: float = 1e-7, ignore: Mask | None = None) -> float:
     """Return the mean over pixels of ``-g log p - (1 - g) log(1 - p)`` in nats; lower is better.
 
-    Its least value, reached at p = g, is the mean vote entropy. p is clipped to [eps, 1 - eps], so that one wrong
-    certain pixel costs at most -log(eps). NaN without pixels.
+    Its smallest value is the mean vote entropy, at p = g. p is clipped to [eps, 1 - eps], so that a pixel with a
+    certain but wrong prediction costs at most -log(eps). NaN without pixels.
     """
     p, g = valid_pair(probability, votes, ignore)
     p = np.clip(p, eps, 1 - eps)
@@ -112,7 +115,7 @@ def cross_entropy(probability: Floats, votes: Floats, *, eps: float = 1e-7, igno
 
 
 def entropy_bits(fraction: Floats) -> Floats:
-    """Return the binary entropy in bits of each value in [0, 1]: 0 at 0 and 1, 1 at one half."""
+    """Return the binary entropy in bits of each value in [0, 1]: 0 at the values 0 and 1, and 1 at 1/2."""
     x = np.asarray(fraction, float)
     inside = (x > 0) & (x < 1)
     safe = np.where(inside, x, 0.5)

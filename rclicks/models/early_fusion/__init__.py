@@ -1,1 +1,1 @@
-"""Toolkit of early-fusion models: image, click maps and previous mask enter one network (RITM and its kin)."""
+"""Toolkit of early-fusion models (such as RITM): image, clicks and previous mask are the input of one network."""

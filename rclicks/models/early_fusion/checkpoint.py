@@ -1,7 +1,7 @@
-"""Checkpoints that carry their own recipe: the {config, state_dict} files of RITM and its kin.
+"""Checkpoints that describe their network: the {config, state_dict} files of RITM and similar models.
 
-``config`` is {"class": dotted path, "params": {name: {"type": "builtin" | "class", "value": ..., "specified": bool}}};
-only plain values, so such a file loads without running any code.
+``config`` is {"class": dotted path, "params": {name: {"type": "builtin" | "class", "value": ..., "specified": bool}}}.
+It contains only plain values, so no code is run when such a file is read.
 """
 
 from __future__ import annotations
@@ -27,29 +27,32 @@ def build_configured(
     inert: frozenset[str] = frozenset(),
     fixed: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> T:
-    """Build the network that a checkpoint describes and load its weights.
+    """Build the network that a checkpoint describes, and load its weights.
 
     Parameters
     ----------
     path : Path
+        Checkpoint file.
     build : class or function
-        Its keyword parameters are the ones that may be set.
+        Class or function that returns the network. A checkpoint may set its keyword parameters.
     class_name : str
-        Last part of the class path that the file must name.
+        Name of the class that the file must contain, without modules.
     inert : frozenset of str
-        Parameters of the original class that do not change predictions; skipped.
+        Parameters of the original class that do not change predictions; they are skipped.
     fixed : mapping
-        Parameter -> values that `build` implements without being told; any other value is an error.
+        Allowed values of parameters that `build` implements but does not take; any other value is an error.
 
     Raises
     ------
     WeightsError
         If the file is unsafe, damaged or of another format, names another class, sets a parameter that is unknown or
-        unsupported, or its weights do not fit.
+        not supported, or contains weights that do not fit.
     """
     data = read_checkpoint(path)
     if isinstance(data, list):
-        raise WeightsError(f"{path} holds {len(data)} models for successive clicks; only single models are supported")
+        raise WeightsError(
+            f"{path} contains {len(data)} models for successive clicks; use a checkpoint of a single model"
+        )
     if not isinstance(data, dict) or not isinstance(data.get("config"), dict) or "state_dict" not in data:
         raise WeightsError(
             f"{path} is not in the published format: expected a dict with 'config' and 'state_dict', "
@@ -57,7 +60,7 @@ def build_configured(
         )
     config = data["config"]
     if str(config.get("class")).rpartition(".")[2] != class_name:
-        raise WeightsError(f"{path} holds a {config.get('class')!r}, expected a class named {class_name}")
+        raise WeightsError(f"{path} contains a {config.get('class')!r}; expected a class named {class_name}")
     arguments = _arguments(config.get("params", {}), set(inspect.signature(build).parameters), inert, fixed or {}, path)
     try:
         network = build(**arguments)

@@ -1,7 +1,7 @@
 """Clicks as network input: point tensors, disks and distance maps of the RITM family.
 
-A *point row* is ``(row, column, order, positive)`` in pixels of the network input: floats, because zooming scales
-clicks, with pixel centres at integers. `order` is the number of clicks placed before.
+A *point row* is ``(row, column, order, positive)``. Row and column are in pixels of the network input, with pixel
+centres at integers; they are floats because zooming scales the clicks. `order` is the number of earlier clicks.
 
 >>> point_tensor([[(3.0, 4.0, 0, True)], [(1.0, 2.0, 0, True), (5.0, 5.0, 1, True)]]).shape
 torch.Size([2, 4, 3])
@@ -20,15 +20,16 @@ __all__ = ["PointRow", "disk_maps", "mirrored", "point_tensor", "tanh_maps"]
 
 PointRow = tuple[float, float, int, bool]
 
-# Squared distance of a padding point, larger than that of any real one.
+# Squared distance (pixels) of a map without points, larger than any distance in an image.
 FAR = 1e6
 
 
 def point_tensor(slots: Sequence[Sequence[PointRow]], limit: int | None = None) -> torch.Tensor:
-    """Return (B, 2N, 3) float32 rows (row, column, order): N positive then N negative ones, padded with -1.
+    """Return the points of B slots as (B, 2N, 3) float32 rows (row, column, order), padded with -1.
 
-    N is the largest number of clicks of one sign in any lane, at least 1; padding does not change any map. With
-    `limit` only the first `limit` clicks of each lane are used.
+    The first N rows of a slot are its positive clicks, the last N rows its negative clicks. N is the largest number of
+    clicks of one sign in any slot, at least 1. Padding does not change any map. With `limit` only the first `limit`
+    clicks of each slot are used.
     """
     import torch
 
@@ -44,15 +45,16 @@ def point_tensor(slots: Sequence[Sequence[PointRow]], limit: int | None = None) 
 
 
 def mirrored(slot: Sequence[PointRow], width: int) -> list[PointRow]:
-    """Return the rows of the horizontally flipped input of `width` pixels."""
+    """Return the point rows after a horizontal flip of a network input that is `width` pixels wide."""
     return [(row, width - 1 - column, order, positive) for row, column, order, positive in slot]
 
 
 def disk_maps(points: torch.Tensor, size: tuple[int, int], radius: float) -> torch.Tensor:
-    """Return (B, 2, H, W) float32 maps, 1 within `radius` pixels (inclusive) of a positive / negative point, else 0.
+    """Return disks around the points as (B, 2, H, W) float32 maps (Sofiiuk et al., RITM, 2021).
 
-    Only the surroundings of each point are visited, so memory and time do not grow with points times pixels. Points
-    whose larger coordinate is negative are padding (Sofiiuk et al., RITM, 2021).
+    The first channel is 1 within `radius` pixels (inclusive) of a positive point and 0 elsewhere, the second channel
+    the same for negative points. Points whose larger coordinate is negative are padding. Only the area around each
+    point is computed, so time and memory do not grow with the number of points times the number of pixels.
     """
     import torch
 
@@ -74,9 +76,9 @@ def disk_maps(points: torch.Tensor, size: tuple[int, int], radius: float) -> tor
 
 
 def tanh_maps(points: torch.Tensor, size: tuple[int, int], norm_radius: float) -> torch.Tensor:
-    """Return (B, 2, H, W) float32 maps tanh(2 d / norm_radius), d = distance in pixels to the nearest point of a sign.
+    """Return (B, 2, H, W) float32 maps tanh(2 d / norm_radius), positive points first, then negative ones.
 
-    1 where a lane has no point of that sign.
+    d is the distance in pixels to the nearest point of the sign. A map without points of the sign is 1 everywhere.
     """
     import torch
 

@@ -1,7 +1,7 @@
-"""Early-fusion click models (RITM and its kin): zoom, flip, previous mask and click points around any network.
+"""Early-fusion click models (such as RITM): zoom, flip, previous mask and click points for any network.
 
-`EarlyFusionModel` works with any network. A family gives it a network that maps a (B, 3 or 4, h, w) batch and a point
-tensor to (B, 1, h, w) logits, and a `ZoomRule` for each data set; or it overrides `predict`.
+A family passes `EarlyFusionModel` a network and a `ZoomRule` for each data set. The network maps a (B, 3 or 4, h, w)
+batch and a point tensor to (B, 1, h, w) logits. A family with another kind of network overrides `predict`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Embedding:
     Attributes
     ----------
     image : (1, 3, H, W) float32 tensor
-        RGB in [0, 1].
+        RGB image with values in [0, 1].
     zoom : ZoomRule or None
-        The rule of this image's data set; None never zooms.
+        Zoom rule of the data set of this image; None never zooms.
     """
 
     image: torch.Tensor
@@ -55,16 +55,16 @@ class Embedding:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """What a trajectory takes to the next round.
+    """Data that a trajectory needs in the next round (`State.memory`).
 
     Attributes
     ----------
     region : Region or None
-        Where the last round looked.
+        Region of the image that the network saw in the last round; None for the whole image.
     probability : (H, W) float32 array
-        Its prediction: the previous mask of the next round (the same array as in the state).
+        Probabilities of the last round, which are the previous mask of the next round (the same array as in the state).
     extra : object
-        What a subclass adds, e.g. the vector that BRS optimises.
+        Further data of a subclass, for example the vector that BRS optimises.
     """
 
     region: Region | None
@@ -74,17 +74,18 @@ class Memory:
 
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """One state made ready for the network.
+    """Network input of one state.
 
     Attributes
     ----------
     clicks : list of Click
-        In image coordinates.
+        Clicks in image coordinates.
     look : Look
+        Part of the image that the network sees.
     rows : list of PointRow
-        The clicks in coordinates of the network input.
+        Clicks in coordinates of the network input.
     previous : (H, W) float32 array or None
-        The previous probability.
+        Probabilities of the previous round; None in the first round.
     extra : object
         `Memory.extra` of the last round.
     """
@@ -97,7 +98,10 @@ class Slot:
 
 
 def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Return (B, C, h, w) maps resized bilinearly, with aligned corners, to `size`; themselves if they have it."""
+    """Return (B, C, h, w) maps resized to `size` (height, width), bilinearly and with aligned corners.
+
+    Maps that already have this size are returned unchanged.
+    """
     from torch.nn.functional import interpolate
 
     if (maps.shape[2], maps.shape[3]) == tuple(size):
@@ -106,19 +110,19 @@ def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 class EarlyFusionModel(Model):
-    """A click-driven network behind the model contract.
+    """Model with a network that takes clicks.
 
     Parameters
     ----------
     card : ModelCard
     network : callable
-        (batch, points) -> (B, 1, h, w) logits; weights frozen and in evaluation mode.
+        Function (batch, points) -> (B, 1, h, w) logits, with frozen weights and in evaluation mode.
     previous : bool
-        The network wants the previous probability as fourth channel.
+        Whether the network takes the previous probabilities as fourth channel.
     zoom : callable
-        Name of a data set -> its `ZoomRule`, or None not to zoom.
+        Function from the name of a data set to its `ZoomRule`, or to None for no zoom.
     flip : bool
-        Average the logits of the image and of its mirror image.
+        Whether the logits of the image and of its mirror image are averaged.
     device, checkpoint_id, options
         See `Model`.
     """
@@ -144,7 +148,7 @@ class EarlyFusionModel(Model):
     # -- the contract -------------------------------------------------------------------------------------------
 
     def embed(self, sample: Sample) -> Embedding:
-        """Move the image to the device; early-fusion networks have nothing to encode before the first click.
+        """Move the image to the device; an early-fusion network cannot compute anything before the first click.
 
         Raises
         ------
@@ -166,11 +170,11 @@ class EarlyFusionModel(Model):
             )
 
     def batch_key(self, embedding: Embedding, state: State) -> Hashable:
-        """Return the size of the network input, which depends on the region the state zooms into."""
+        """Return the size of the network input, which depends on the region that the state zooms into."""
         return self.slot(embedding, state).look.size
 
     def segment(self, embedding: Embedding, states: Sequence[State]) -> list[State]:
-        """Predict all states; those of equal network input size share one call."""
+        """Predict all states; states with equal sizes of the network input share one call."""
         slots = [self.slot(embedding, state) for state in states]
         groups: dict[tuple[int, int], list[int]] = {}
         for i, slot in enumerate(slots):
@@ -188,7 +192,7 @@ class EarlyFusionModel(Model):
         """Wait until the device has finished."""
         synchronise(self.device)
 
-    # -- what families may change -------------------------------------------------------------------------------
+    # -- methods that families may override ---------------------------------------------------------------------
 
     def context(self) -> AbstractContextManager[Any]:
         """Return the context of network calls: no gradients."""
@@ -197,7 +201,7 @@ class EarlyFusionModel(Model):
         return torch.inference_mode()
 
     def predict(self, embedding: Embedding, slots: Sequence[Slot]) -> tuple[torch.Tensor, list[Any]]:
-        """Return (L, 1, h, w) logits of lanes of equal size, flip-averaged, and the `extra` of their memories."""
+        """Return (L, 1, h, w) logits of L slots of equal size, averaged over flips, and `extra` of their memories."""
         batch, points = self.inputs(embedding, slots)
         logits = self.network(batch, points).float()
         return self.unflip(resize(logits, slots[0].look.size)), [slot.extra for slot in slots]
@@ -205,12 +209,12 @@ class EarlyFusionModel(Model):
     # -- building blocks ----------------------------------------------------------------------------------------
 
     def slot(self, embedding: Embedding, state: State) -> Slot:
-        """Return `state` made ready for the network.
+        """Return the network input of a state.
 
         Raises
         ------
         DataError
-            If there is no click, or one outside the image.
+            If there is no click, or a click outside the image.
         """
         clicks = clicks_of(state.interactions)
         height, width = embedding.shape
@@ -219,23 +223,26 @@ class EarlyFusionModel(Model):
                 f"{self.card.name} needs at least one click, all inside the {height} x {width} image, got {clicks}"
             )
         memory = state.memory
-        # A first round may start from a given probability (a mask to correct), which then acts as the last prediction.
+        # A first round may start from given probabilities (a mask to correct), which then act as the last prediction.
         previous = state.probability if memory is None else memory.probability
         if embedding.zoom is None:
             look = Look(None, embedding.shape)
         else:
             look = embedding.zoom.look(embedding.shape, memory.region if memory else None, previous, clicks)
-        return self._lane(clicks, look, previous, memory.extra if memory else None)
+        return self._slot_of(clicks, look, previous, memory.extra if memory else None)
 
     @staticmethod
-    def _lane(clicks: list[Click], look: Look, previous: NDArray[np.float32] | None, extra: Any) -> Slot:
+    def _slot_of(clicks: list[Click], look: Look, previous: NDArray[np.float32] | None, extra: Any) -> Slot:
         rows = [(*look.inside(c.point), order, c.positive) for order, c in enumerate(clicks)]
         return Slot(clicks, look, rows, previous, extra)
 
     def inputs(
         self, embedding: Embedding, slots: Sequence[Slot], limit: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the (B, 3 or 4, h, w) batch and its points; with flip, B = 2 L and the mirrored lanes come last."""
+        """Return the (B, 3 or 4, h, w) batch of L slots and its points.
+
+        B is L without flip. With flip, B is 2 L and the last L entries are mirrored.
+        """
         import torch
 
         count, size = len(slots), slots[0].look.size
@@ -268,15 +275,15 @@ class EarlyFusionModel(Model):
             again = embedding.zoom is not None and embedding.zoom.wants_second_look(slot.look, probability)
             if again and embedding.zoom is not None:
                 look = embedding.zoom.look(embedding.shape, None, probability, slot.clicks)
-                # Alone, so that the width of the call does not depend on what the other lanes do.
-                results += self._run(embedding, [self._lane(slot.clicks, look, slot.previous, extra)])
+                # In a call of its own, so that the batch size does not depend on the other slots.
+                results += self._run(embedding, [self._slot_of(slot.clicks, look, slot.previous, extra)])
             else:
                 results.append(Memory(slot.look.paste, probability, extra))
         return results
 
 
 def _crop(maps: torch.Tensor, look: Look) -> torch.Tensor:
-    """Return the part of (1, C, H, W) `maps` that `look` shows, at the size of the network input."""
+    """Return the part of (1, C, H, W) `maps` that the network sees, at the size of the network input."""
     if look.region is not None:
         top, bottom, left, right = look.region
         maps = maps[:, :, top : bottom + 1, left : right + 1]

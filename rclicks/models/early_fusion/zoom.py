@@ -1,6 +1,7 @@
-"""Zoom-in (Sofiiuk et al., f-BRS, CVPR 2020): from the second click on, look only at the surroundings of the object.
+"""Zoom-in (Sofiiuk et al., f-BRS, CVPR 2020): from the second click on, the network sees only the area of the object.
 
-Pure geometry on NumPy arrays. A *region* is ``(top, bottom, left, right)``, all inclusive, in pixels of the image.
+The functions are pure geometry on NumPy arrays. A *region* is ``(top, bottom, left, right)`` in pixels of the image,
+all inclusive.
 
 >>> mask = np.zeros((400, 600), bool); mask[150:250, 200:300] = True
 >>> object_region(mask, [])
@@ -38,8 +39,8 @@ def object_region(
 ) -> Region | None:
     """Return the region around `mask` and the positive clicks, or None if the mask is empty.
 
-    Their common bounding box is enlarged `expansion` times about its centre, to at least `min_crop` pixels a side
-    (0: no minimum), rounded half to even, and cut at the image border.
+    The bounding box of both is enlarged `expansion` times around its centre, but to at least `min_crop` pixels along
+    each side (0: no minimum). It is rounded half to even and cut at the image border.
     """
     box = bounds(mask)
     if box is None:
@@ -59,7 +60,10 @@ def _widened(low: int, high: int, length: int, expansion: float, least: float) -
 
 
 def overlap(one: Region, two: Region) -> float:
-    """Return the product of the intervals' IoU over rows and over columns (not the IoU of the rectangles)."""
+    """Return the product of the IoU of the row intervals and the IoU of the column intervals.
+
+    This is not the IoU of the two rectangles.
+    """
 
     def along(a: int, b: int, c: int, d: int) -> float:
         return max(0, min(b, d) - max(a, c) + 1) / max(1e-6, max(b, d) - min(a, c) + 1)
@@ -68,25 +72,29 @@ def overlap(one: Region, two: Region) -> float:
 
 
 def holds_positive(region: Region, clicks: Sequence[Click]) -> bool:
-    """Return whether all positive clicks lie in the region; its last row and column count as outside, as published."""
+    """Return whether all positive clicks lie in the region.
+
+    As in the published code, the last row and the last column of the region count as outside.
+    """
     top, bottom, left, right = region
     return all(top <= c.point[0] < bottom and left <= c.point[1] < right for c in clicks if c.positive)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What part of the image the network sees next.
+    """Part of the image that the network sees in a round.
 
     Attributes
     ----------
     region : Region or None
-        The crop; None for the whole image as it is.
+        Region that is cropped; None for the whole image at its own size.
     size : tuple of int
         (height, width) of the network input.
     changed : bool
-        True if the region was chosen anew.
+        Whether the region differs from that of the last round.
     paste : Region or None
-        Where the prediction goes; differs from `region` only by the published flaw of `ZoomRule.published_paste`.
+        Region into which the prediction is written; None for the whole image. It differs from `region` only because
+        of the published flaw described at `ZoomRule.published_paste`.
     """
 
     region: Region | None
@@ -95,7 +103,7 @@ class Look:
     paste: Region | None = None
 
     def inside(self, point: tuple[int, ...]) -> tuple[float, float]:
-        """Return where (row, column) of the image lies in the network input."""
+        """Return the (row, column) position in the network input of a (row, column) position in the image."""
         if self.region is None:
             return float(point[0]), float(point[1])
         top, bottom, left, right = self.region
@@ -105,23 +113,24 @@ class Look:
 
 @dataclass(frozen=True)
 class ZoomRule:
-    """When and how to zoom in.
+    """Rule that decides when and how to zoom in.
 
     Attributes
     ----------
     target : int or (height, width)
-        Long side of the network input in pixels, or its exact size (aspect ratio not kept).
+        Length of the longer side of the network input in pixels, or its exact size (the aspect ratio then changes).
     skip_clicks : int
-        Rounds without zoom; -1 resizes the first round too (of the whole image).
+        Number of rounds without zoom. With -1, the whole image is resized in the first round too.
     expansion, min_crop : float
-        See `object_region`.
+        Factor and smallest side in pixels of the region; see `object_region`.
     recompute_below : float
-        A new region is taken when its `overlap` with the present one is smaller.
+        Value of `overlap` below which a new region replaces the current one.
     threshold : float
-        Probability above which a pixel belongs to the object; 0.5 in RITM although its masks are cut at 0.49.
+        Probability above which a pixel belongs to the object. RITM uses 0.5 here, but 0.49 for its masks.
     published_paste : bool
-        If the object vanishes after a zoomed round, the whole image is shown again. Published code then squeezes that
-        prediction into the last region; False puts it where it belongs and forgets the region.
+        Whether to reproduce a flaw of the published code. If the object vanishes after a zoomed round, the network sees
+        the whole image again. Published code then writes this prediction into the last region (True). The correct
+        rule writes it to the whole image and drops the region (False).
     """
 
     target: int | tuple[int, int] = 400
@@ -141,7 +150,7 @@ class ZoomRule:
         return max(1, round(height * scale)), max(1, round(width * scale))
 
     def candidate(self, probability: NDArray[np.float32] | None, clicks: Sequence[Click]) -> Region | None:
-        """Return the region of the last prediction, (H, W), or None if there is none or it is empty."""
+        """Return the region of the last prediction, an (H, W) array; None if it is None or has no object."""
         if probability is None:
             return None
         return object_region(probability > self.threshold, clicks, self.expansion, self.min_crop)
@@ -153,18 +162,18 @@ class ZoomRule:
         probability: NDArray[np.float32] | None,
         clicks: Sequence[Click],
     ) -> Look:
-        """Return what to look at.
+        """Return the part of the image that the network sees in the next round.
 
         Parameters
         ----------
         shape : tuple of int
             (H, W) of the image.
         stored : Region or None
-            The region of the last round.
+            Region of the last round.
         probability : (H, W) float32 array or None
-            The last prediction.
+            Probabilities of the last round.
         clicks : sequence of Click
-            All clicks, the new one included.
+            All clicks including the new one.
         """
         found = self.candidate(probability, clicks) if len(clicks) > self.skip_clicks else None
         if found is None and (self.skip_clicks >= 0 or len(clicks) <= self.skip_clicks):
@@ -175,9 +184,9 @@ class ZoomRule:
         return Look(region, self.size(region), True, region)
 
     def wants_second_look(self, look: Look, probability: NDArray[np.float32]) -> bool:
-        """Return whether the first, unzoomed prediction is so small that the network should look again, zoomed in.
+        """Return whether a first prediction without zoom found an object so small that a zoomed prediction is needed.
 
-        Only with ``skip_clicks=0``, which none of the published settings uses.
+        This happens only with ``skip_clicks=0``, which none of the published settings uses.
         """
         if look.paste is not None or self.skip_clicks > 0:
             return False

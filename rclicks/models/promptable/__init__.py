@@ -1,1 +1,1 @@
-"""Toolkit of promptable models: an image is encoded once, prompts are decoded in batches (SAM and its kin)."""
+"""Toolkit of promptable models (such as SAM): an image is encoded once, and prompts are decoded in batches."""

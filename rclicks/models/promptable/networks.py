@@ -1,4 +1,4 @@
-"""Networks of the package ``segment-anything``, and its parts joined with other encoders."""
+"""Networks of the package ``segment-anything``, also with other image encoders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["assemble", "build_vit"]
 
 
 def assemble(encoder: nn.Module, side: int) -> nn.Module:
-    """Return an image encoder joined with SAM's prompt encoder and mask decoder for an input of `side` pixels."""
+    """Return SAM with another image encoder and an input of `side` x `side` pixels, with untrained weights."""
     from rclicks.models.torchvision_shim import import_torchvision
 
     import_torchvision()
@@ -33,7 +33,7 @@ def assemble(encoder: nn.Module, side: int) -> nn.Module:
 
 
 def build_vit(variant: str) -> nn.Module:
-    """Return SAM with the image encoder "vit_b", "vit_l" or "vit_h" (input 1024 pixels), untrained.
+    """Return SAM with the image encoder "vit_b", "vit_l" or "vit_h" (1024 x 1024 pixels), with untrained weights.
 
     Raises
     ------

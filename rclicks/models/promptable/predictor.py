@@ -1,7 +1,8 @@
-"""What SAM and its kin share: encode an image once, decode points, boxes and previous logits in batches.
+"""Base of SAM and similar models: encode an image once, decode points, boxes and previous logits in batches.
 
-Lanes of one call have the same number of points, all or none a box, all or none a mask prompt (`batch_key`), because
-the decoder's result depends on how many tokens it sees, padding included.
+All states of one call have the same number of points. Either all of them have a box or none has, and the same holds
+for mask prompts (`batch_key`). The reason is that the result of the decoder depends on the number of its tokens,
+including padding.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ __all__ = ["Encoded", "InputGeometry", "PromptableModel", "SamModel"]
 
 @dataclass(frozen=True)
 class InputGeometry:
-    """How an image lies on the network's square input.
+    """Size and position of an image in the square network input.
 
     Attributes
     ----------
     original : tuple of int
         (H, W) of the image.
     scaled : tuple of int
-        (height, width) that it has on the canvas, from the top left corner.
+        (height, width) of the image in the network input, where its top left corner is at (0, 0).
     side : int
-        Of the canvas.
+        Side of the network input in pixels.
     """
 
     original: tuple[int, int]
@@ -47,35 +48,46 @@ class InputGeometry:
     side: int
 
     def scale(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return (..., 2) points (x, y) of the image on the canvas."""
+        """Return (..., 2) points (x, y) of the image in pixels of the network input."""
         return points * np.array([self.scaled[1] / self.original[1], self.scaled[0] / self.original[0]])
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """An encoded image: features on the device and its place on the canvas."""
+    """An encoded image.
+
+    Attributes
+    ----------
+    features : object
+        Features of the image on the device, as the decoder takes them.
+    geometry : InputGeometry
+        Size and position of the image in the network input.
+    """
 
     features: Any
     geometry: InputGeometry
 
 
 def long_side(shape: tuple[int, int], side: int) -> tuple[int, int]:
-    """Return (height, width) with the longer side `side`, rounded half up as SAM does."""
+    """Return (height, width) scaled so that the longer side is `side`, rounded half up as in SAM."""
     factor = side / max(shape)
     return int(shape[0] * factor + 0.5), int(shape[1] * factor + 0.5)
 
 
 class PromptableModel(Model):
-    """The two-step model: `_encode` an image, `_decode` a batch of prompts.
+    """Model with two steps: `_encode` encodes an image, `_decode` decodes a batch of prompts.
 
     Parameters
     ----------
-    card, device, checkpoint_id
-        As in the contract.
+    card : ModelCard
+    network : torch.nn.Module
+        Network with its weights; it is moved to the device and set to evaluation mode.
+    device, checkpoint : str
+        See `Model.device` and `Model.checkpoint_id`.
     protocol : Protocol
-        `mask_prompt` decides when previous logits are dropped.
+        Evaluation rules; `mask_prompt` decides in which rounds the previous logits are a prompt.
     feed_back : bool
-        Whether previous logits are a prompt at all.
+        Whether previous logits are used as a prompt at all.
     """
 
     precisions = PRECISIONS
@@ -97,9 +109,10 @@ class PromptableModel(Model):
     def _decode(
         self, encoded: Encoded, points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Return (B, H, W) probabilities and (B, 256, 256) logits to feed back.
+        """Return (B, H, W) probabilities, and the (B, 256, 256) logits that are a prompt of the next round.
 
-        `points` (B, N, 2) and `boxes` (B, 4) are x, y on the canvas, `labels` (B, N) 1 or 0, `masks` (B, 1, 256, 256).
+        `points` (B, N, 2) and `boxes` (B, 4) are (x, y) in pixels of the network input. `labels` (B, N) are 1 or 0.
+        `masks` (B, 1, 256, 256) are the previous logits.
         """
 
     def embed(self, sample: Sample) -> Encoded:
@@ -108,11 +121,11 @@ class PromptableModel(Model):
             return self._encode(np.asarray(sample.image))
 
     def batch_key(self, embedding: Any, state: State) -> Hashable:
-        """Return (number of points, box, mask prompt)."""
+        """Return (number of points, whether there is a box, whether there is a mask prompt)."""
         return (len(clicks_of(state.interactions)), self._box(state) is not None, self._prompt(state) is not None)
 
     def segment(self, embedding: Encoded, states: Sequence[State]) -> list[State]:
-        """Decode lanes of equal keys in one call; other lanes in one call a key."""
+        """Predict all states, with one network call for each `batch_key`."""
         groups: dict[Hashable, list[int]] = {}
         for i, state in enumerate(states):
             groups.setdefault(self.batch_key(embedding, state), []).append(i)
@@ -122,7 +135,7 @@ class PromptableModel(Model):
         return [found[i] for i in range(len(states))]
 
     def synchronise(self) -> None:
-        """Wait for the device."""
+        """Wait until the device has finished."""
         synchronise(self.device)
 
     def _segment_equal(self, encoded: Encoded, states: Sequence[State]) -> list[State]:
@@ -156,7 +169,7 @@ class PromptableModel(Model):
         return boxes[-1] if boxes else None
 
     def _prompt(self, state: State) -> NDArray[np.float32] | None:
-        """Return the previous logits if they are to be fed back."""
+        """Return the previous logits if they are a prompt of this round, else None."""
         if state.memory is None or not self._feed_back:
             return None
         signs = [c.positive for c in clicks_of(state.interactions)]
@@ -169,12 +182,15 @@ class PromptableModel(Model):
 class SamModel(PromptableModel):
     """A network with SAM's parts: image_encoder, prompt_encoder, mask_decoder.
 
-    Images keep their aspect ratio: long side 1024, bilinear with antialiasing, SAM's mean and deviation, zero padding.
+    Images are scaled bilinearly with antialiasing to a longer side of 1024 pixels, normalised with SAM's mean and
+    standard deviation, and padded with zeros.
 
     Parameters
     ----------
+    card, network, device, checkpoint, protocol, feed_back
+        See `PromptableModel`.
     multimask : bool
-        Take the best of three masks by predicted IoU instead of the single mask.
+        Whether to take the mask with the highest predicted IoU of three masks, instead of the single mask.
     """
 
     side = 1024
@@ -201,7 +217,7 @@ class SamModel(PromptableModel):
         return Encoded(self.network.image_encoder(tensor), geometry)
 
     def _place(self, image: NDArray[np.uint8]) -> tuple[Tensor, InputGeometry]:
-        """Return the network's input (1, 3, side, side) and where the image lies on it."""
+        """Return the network input (1, 3, side, side), and the position of the image in it."""
         scaled = long_side((image.shape[0], image.shape[1]), self.side)
         tensor = torch.as_tensor(image.astype(np.float32), device=self.device).permute(2, 0, 1)[None]
         tensor = F.interpolate(tensor, scaled, mode="bilinear", align_corners=False, antialias=True)
@@ -227,7 +243,11 @@ class SamModel(PromptableModel):
         return self._full_size(best[:, None], encoded.geometry)[:, 0], best
 
     def _full_size(self, low: Tensor, geometry: InputGeometry) -> Tensor:
-        """Return (B, 1, H, W) probabilities from (B, 1, 256, 256) logits: to the canvas, cut, to the image, sigmoid."""
+        """Return (B, 1, H, W) probabilities from (B, 1, 256, 256) logits.
+
+        The logits are resized to the network input, cut to the image, resized to the image's own size, and passed
+        through the sigmoid.
+        """
         square = F.interpolate(low, (geometry.side, geometry.side), mode="bilinear", align_corners=False)
         cut = square[..., : geometry.scaled[0], : geometry.scaled[1]]
         return torch.sigmoid(F.interpolate(cut, geometry.original, mode="bilinear", align_corners=False))

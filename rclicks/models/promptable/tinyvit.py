@@ -44,7 +44,7 @@ class Stem(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Inverted bottleneck: expand by 4, depthwise 3 x 3, project, add."""
+    """Inverted bottleneck: expansion by 4, depthwise 3 x 3 convolution, projection, residual addition."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Bottleneck(nn.Module):
 
 
 class Merging(nn.Module):
-    """Change the channels and, unless the last stage follows, halve the resolution."""
+    """Layer that changes the number of channels and, except before the last stage, halves the resolution."""
 
     def __init__(self, dim: int, out: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, tokens, dim = x.shape
-        # Query, key and value of a head lie side by side.
+        # Query, key and value of one head are adjacent in the output of `qkv`.
         q, k, v = self.qkv(self.norm(x)).view(batch, tokens, self.heads, 3 * self.depth).transpose(1, 2).chunk(3, -1)
         weights = q @ k.transpose(-2, -1) * self.depth**-0.5 + self.attention_biases[:, self.index]
         return self.proj((weights.softmax(-1) @ v).transpose(1, 2).reshape(batch, tokens, dim))
@@ -108,7 +108,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Windowed attention, depthwise convolution, MLP; channels first outside."""
+    """Windowed attention, depthwise convolution and MLP on a (B, C, H, W) tensor."""
 
     def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
@@ -133,7 +133,7 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks, then a merging layer unless it is the last stage."""
+    """Blocks, followed by a merging layer except in the last stage."""
 
     def __init__(self, blocks: list[nn.Module], merging: nn.Module | None) -> None:
         super().__init__()
@@ -166,9 +166,9 @@ class TinyViT(nn.Module):
     Parameters
     ----------
     img_size : int
-        1024 for MobileSAM, 256 for LiteMedSAM.
+        Side S of the input in pixels: 1024 for MobileSAM, 256 for LiteMedSAM.
     classifier : bool
-        Whether the unused classification head of the pretraining is part of the state_dict (MobileSAM).
+        Whether the state_dict contains the unused classification head of the pretraining (as in MobileSAM).
     """
 
     def __init__(self, img_size: int, *, classifier: bool) -> None:

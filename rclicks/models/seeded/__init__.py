@@ -1,1 +1,1 @@
-"""Toolkit of methods without weights: clicks become seeds, and seeds become a mask."""
+"""Toolkit of methods without weights. They turn interactions into seeds, and seeds into a mask."""

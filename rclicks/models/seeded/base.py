@@ -1,6 +1,6 @@
-"""What all methods without weights share: the labels of seeds, options with bounds, and no checkpoint.
+"""Base of all methods without weights: labels of seeds, options with bounds, and no checkpoint.
 
->>> np.array([OBJECT, 0, BACKGROUND], np.int8).tolist()  # the object, nothing known, the background
+>>> np.array([OBJECT, 0, BACKGROUND], np.int8).tolist()  # object, unknown, background
 [1, 0, -1]
 """
 
@@ -19,7 +19,11 @@ from rclicks.options import Choice, Number, read_options
 
 __all__ = ["ASSUMED", "BACKGROUND", "OBJECT", "Classical", "Probability", "SeedMap"]
 
-OBJECT, BACKGROUND, ASSUMED = 1, -1, -2  # ASSUMED: background by convention (frame, outside of a box), not drawn
+OBJECT, BACKGROUND, ASSUMED = (
+    1,
+    -1,
+    -2,
+)  # ASSUMED: background by a rule (frame, outside of a box), not drawn by the user
 
 SeedMap = NDArray[np.int8]
 Probability = NDArray[np.float32]
@@ -31,7 +35,7 @@ class Classical(Model):
     Attributes
     ----------
     OPTIONS : dict
-        The options that the model takes, with defaults and bounds.
+        Options of the model with defaults and bounds.
 
     Raises
     ------

@@ -28,21 +28,21 @@ Spacing = tuple[float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class WorkingVolume:
-    """A volume at the resolution a method works at.
+    """A volume at the resolution at which a method computes.
 
     Attributes
     ----------
     full : tuple of int
-        (Z, Y, X) of the original volume.
+        (Z, Y, X) shape of the original volume.
     step : tuple of int
-        Original voxels that make up one canvas voxel, along each axis.
+        Number of original voxels in one working voxel, along each axis.
     spacing : tuple of float
-        Size of a canvas voxel in mm.
+        Size of a working voxel along each axis, in mm.
     values : (z, y, x) float32 array
-        Block means, stretched linearly so that the 0.5th and 99.5th percentile become 0 and 1, and clipped; zeros if
-        they are equal.
+        Block means, scaled linearly so that the 0.5th and the 99.5th percentile become 0 and 1, and clipped to [0, 1].
+        All values are 0 if both percentiles are equal.
     extra : object
-        What else the method computes from the volume alone.
+        Further data that the method computes from the volume alone.
     """
 
     full: Triple
@@ -53,34 +53,34 @@ class WorkingVolume:
 
     @property
     def shape(self) -> Triple:
-        """Shape of the canvas."""
+        """Shape (z, y, x) of the working volume."""
         return cast(Triple, self.values.shape)
 
     @classmethod
     def of(cls, sample: Sample, voxels: int) -> WorkingVolume:
         """Average `sample.image`, (Z, Y, X) of any real type, over blocks until at most about `voxels` are left.
 
-        The axis with the smallest voxel side is shortened first, so that the canvas gets more isotropic. Without
-        averaging the canvas has the volume's own voxels. The image is read slice by slice and never written to.
+        The axis with the smallest voxel side is shortened first, so that the voxels become more isotropic. A volume
+        that is small enough keeps its voxels. The image is read slice by slice and never changed.
 
         Raises
         ------
         DataError
-            If the image is no volume of real numbers, has another number of spacings, or holds NaN or infinity.
+            If the image is not a volume of real numbers, has a wrong number of spacings, or contains NaN or infinity.
         """
         image = sample.image
         if image.ndim != 3 or image.size == 0 or image.dtype.kind not in "iuf" or len(sample.spacing) != 3:
             raise DataError(
                 f"{sample.dataset} {sample.id}: 3-D models need a (Z, Y, X) volume of real grey values with three "
                 f"spacings, not {image.dtype} of shape {image.shape} with spacing {sample.spacing}; "
-                "give images with colours or without depth to a 2-D model"
+                "use a 2-D model for colour images and for images without depth"
             )
         full = cast(Triple, image.shape)
         step = steps_for(full, sample.spacing, voxels)
         values = _block_means(image, step)
         if not np.isfinite(values).all():
             raise DataError(
-                f"{sample.dataset} {sample.id}: the volume holds NaN or infinity; replace them in the data set"
+                f"{sample.dataset} {sample.id}: the volume contains NaN or infinity; replace them in the data set"
             )
         low, high = np.percentile(values, (0.5, 99.5))
         if high > low:
@@ -94,7 +94,7 @@ class WorkingVolume:
 
 
 def steps_for(shape: Sequence[int], spacing: Sequence[float], voxels: int) -> Triple:
-    """Return the block size along each axis that leaves about `voxels` voxels or fewer.
+    """Return the block size along each axis with which about `voxels` voxels or fewer are left.
 
     >>> steps_for((26, 166, 164), (5, 0.8, 0.8), 400_000)
     (1, 1, 2)
@@ -108,7 +108,7 @@ def steps_for(shape: Sequence[int], spacing: Sequence[float], voxels: int) -> Tr
 
 
 def _block_means(image: NDArray[np.generic], step: Triple) -> NDArray[np.float32]:
-    """Return the means over blocks of `step` voxels (fewer at the far ends) as a new float32 array."""
+    """Return the means over blocks of `step` voxels as a new float32 array; the last blocks may be smaller."""
     if step == (1, 1, 1):
         return image.astype(np.float32)
     starts = [np.arange(0, n, k) for n, k in zip(image.shape, step, strict=True)]
@@ -122,9 +122,9 @@ def _block_means(image: NDArray[np.generic], step: Triple) -> NDArray[np.float32
 
 
 def enlarge(small: Probability, step: Triple, full: Triple) -> Probability:
-    """Return a canvas array at the size of the volume, by linear interpolation between the blocks' centres.
+    """Return an array of the working volume at the size of the volume, interpolated between the block centres.
 
-    Made slice by slice, so that nothing of the volume's size is held beside the result.
+    The result is made slice by slice, so that no second array of the volume's size is needed.
     """
     if step == (1, 1, 1):
         return small

@@ -1,4 +1,4 @@
-"""Colour densities learned from seeds, and contrasts between neighbouring pixels."""
+"""Colour densities estimated from seeds, and contrasts between neighbouring pixels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["ColourModel", "Step", "colour_bins", "neighbours"]
 
 @dataclass(frozen=True, eq=False)
 class ColourModel:
-    """Colour densities of the two labels: smoothed histograms, a fast form of Parzen windows.
+    """Colour densities of object and background: smoothed histograms, a fast approximation of Parzen windows.
 
     Attributes
     ----------
     object, background : (n, n, n) float64 arrays
-        Density over the bins of `colour_bins`; each sums to one.
+        Densities over the bins of `colour_bins`; each sums to 1.
     """
 
     object: NDArray[np.float64]
@@ -30,20 +30,21 @@ class ColourModel:
     def learn(
         cls, bins: NDArray[np.int32], count: int, inside: Mask, outside: Mask, width: float, floor: float
     ) -> ColourModel:
-        """Learn from the pixels of two masks.
+        """Estimate the densities from the pixels of two masks.
 
         Parameters
         ----------
         bins : (h, w) int32 array
-            Flat bin of every pixel, see `colour_bins`.
+            Flat bin index of every pixel, see `colour_bins`.
         count : int
-            Bins an axis.
+            Number of bins along each axis.
         inside, outside : (h, w) bool arrays
-            Where object and background are known; an empty one gives the uniform density.
+            Pixels known to be object and background. An empty mask gives the uniform density.
         width : float
             Standard deviation of the smoothing, in bins.
         floor : float
-            Share of the uniform density mixed into both, so that an unseen colour speaks for neither.
+            Share of the uniform density that is mixed into both densities, from 0 to 1. So a colour that was seen in
+            neither mask has probability 1/2.
         """
         from scipy.ndimage import gaussian_filter
 
@@ -57,27 +58,29 @@ class ColourModel:
         return cls(*densities)
 
     def probability(self, bins: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return P(object | colour) of every pixel, at equal priors."""
+        """Return P(object | colour) of every pixel for equal priors, in the shape of `bins`."""
         share = self.object / (self.object + self.background)
         return share.ravel()[bins]
 
     def log_odds(self, bins: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Return log p(colour | object) - log p(colour | background) of every pixel."""
+        """Return log p(colour | object) - log p(colour | background) of every pixel, in the shape of `bins`."""
         return np.log(self.object / self.background).ravel()[bins]
 
 
 def colour_bins(lab: NDArray[np.float32], count: int) -> NDArray[np.int32]:
-    """Give every pixel the number of its bin in a cube of `count` bins a side that spans the colours of this image.
+    """Return the colour bin of every pixel. The bins form a cube that contains all colours of the image.
 
     Parameters
     ----------
     lab : (h, w, 3) float32 array
+        Colours.
     count : int
+        Number of bins along each axis.
 
     Returns
     -------
     (h, w) int32 array
-        Flat index into a (count, count, count) array. All axes share one bin size: the longest extent / count.
+        Flat index into a (count, count, count) array. All axes have the same bin size: the largest extent / count.
     """
     low = lab.reshape(-1, 3).min(axis=0)
     extent = max(float((lab.reshape(-1, 3).max(axis=0) - low).max()), 1e-6)
@@ -87,12 +90,12 @@ def colour_bins(lab: NDArray[np.float32], count: int) -> NDArray[np.int32]:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """All pairs of neighbours along one direction.
+    """All pairs of neighbouring pixels along one direction.
 
     Attributes
     ----------
     rows, columns : int
-        From the first pixel of a pair to the second: (0, 1), (1, 0), (1, 1) or (1, -1).
+        Offset from the first pixel of a pair to the second one: (0, 1), (1, 0), (1, 1) or (1, -1).
     contrast : (h - rows, w - |columns|) float64 array
         Squared colour difference of every pair.
     """
@@ -103,7 +106,7 @@ class Step:
 
     @property
     def length(self) -> float:
-        """Distance of the two pixels."""
+        """Distance between the two pixels of a pair, in pixels."""
         return float(np.hypot(self.rows, self.columns))
 
     def ends(self, grid: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -115,7 +118,10 @@ class Step:
 
 
 def neighbours(lab: NDArray[np.float32], diagonal: bool = True) -> list[Step]:
-    """List the neighbour pairs of an (h, w, 3) colour image, each pair once: 4 directions, or 2 without diagonals."""
+    """Return all pairs of neighbours in an (h, w, 3) colour image, each pair once.
+
+    The list has one entry for each of 4 directions, or of 2 directions if `diagonal` is False.
+    """
     colours = lab.astype(np.float64)
     steps = []
     for rows, columns in ((0, 1), (1, 0), (1, 1), (1, -1))[: 4 if diagonal else 2]:

@@ -1,4 +1,4 @@
-"""The graph that links every voxel of a working volume to its neighbours, for methods that walk over it.
+"""Graph that links every voxel of a working volume to its neighbours.
 
 >>> links = Links.of((1, 1, 3), spacing=(5.0, 1.0, 2.0))
 >>> list(zip(links.first.tolist(), links.second.tolist(), links.length.tolist()))
@@ -21,18 +21,18 @@ __all__ = ["Links"]
 
 @dataclass(frozen=True, eq=False)
 class Links:
-    """The graph of a grid's neighbours in compressed rows, both directions of every link.
+    """Links between neighbouring voxels as a sparse graph in compressed rows (CSR); every link is stored twice.
 
     Attributes
     ----------
     first : (m,) int32 array
-        Voxel (flat index) at which link k starts; ascending.
+        Flat index of the voxel where each link starts; ascending.
     second : (m,) int32 array
-        Where it ends; ascending for each `first`.
+        Flat index of the voxel where each link ends; ascending for each start.
     starts : (n + 1,) int32 array
-        Row pointers.
+        Row pointers: the links of voxel i are ``starts[i]`` to ``starts[i + 1] - 1``.
     length : (m,) float32 array
-        Distance of the two voxels' centres in mm.
+        Distance between the centres of the two voxels in mm.
     """
 
     first: NDArray[np.int32]
@@ -42,10 +42,19 @@ class Links:
 
     @classmethod
     def of(cls, shape: Triple, spacing: Sequence[float], neighbours: int = 6) -> Links:
-        """Link every voxel to those it shares a face (6), a face or an edge (18), or also a corner (26) with."""
+        """Link every voxel of a (z, y, x) grid to its neighbours.
+
+        Parameters
+        ----------
+        shape : three int
+        spacing : three float
+            Size of a voxel along each axis, in mm.
+        neighbours : {6, 18, 26}
+            6: voxels that share a face. 18: a face or an edge. 26: a face, an edge or a corner.
+        """
         moves = [
             (z, y, x) for z in (-1, 0, 1) for y in (-1, 0, 1) for x in (-1, 0, 1) if (z, y, x) != (0, 0, 0)
-        ]  # in ascending order of the flat index they lead to
+        ]  # in ascending order of the flat index of the neighbour
         apart = {6: 1, 18: 2, 26: 3}[neighbours]
         moves = [m for m in moves if sum(map(abs, m)) <= apart]
         size = math.prod(shape)

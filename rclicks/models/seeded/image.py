@@ -1,8 +1,8 @@
-"""What the classical, weight-free 2-D models share: a working grid, seeds drawn from clicks, and tidying.
+"""Base of the classical 2-D models without weights: working image, seeds, and corrections of the result.
 
-All of them follow one recipe. `embed` shrinks the image to a *canvas*; `segment` draws the interactions as seeds
-on the canvas, lets the method label it, enlarges the answer and tidies it. A method says only how seeds become
-probabilities, in `SeededModel.solve`.
+All of them have the same steps. `embed` shrinks the image to a *working image*. `segment` draws the interactions as
+seeds on the working image, calls the method, enlarges its probabilities, and makes the result agree with the clicks. A
+method defines only how seeds become probabilities, in `SeededModel.solve`.
 
 >>> rasterize_clicks([Click((2, 2))], (5, 5), radius=1).tolist()[2]
 [0, 1, 1, 1, 0]
@@ -31,18 +31,18 @@ __all__ = ["COLOUR_OPTIONS", "COMMON_OPTIONS", "SeededModel", "WorkingImage", "e
 
 @dataclass(frozen=True, eq=False)
 class WorkingImage:
-    """An image at the size a method works at.
+    """An image at the size at which a method computes.
 
     Attributes
     ----------
     full : tuple of int
         (height, width) of the original image.
-    image : (h, w, 3) uint8 array, RGB
-        Area-averaged; the original itself if that is no larger than asked for.
+    image : (h, w, 3) uint8 array
+        RGB image, shrunk by area averaging; the original image if it is small enough.
     lab : (h, w, 3) float32 array
-        CIE L*a*b* of `image` (L 0..100), about equally spaced to the eye.
+        CIE L*a*b* colours of `image` (L from 0 to 100). Equal distances look about equally different.
     extra : object
-        What else the method computes from the image alone.
+        Further data that the method computes from the image alone.
     """
 
     full: tuple[int, int]
@@ -52,7 +52,7 @@ class WorkingImage:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width of the canvas."""
+        """Height and width of the working image."""
         return self.image.shape[0], self.image.shape[1]
 
     @classmethod
@@ -67,7 +67,7 @@ class WorkingImage:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise DataError(
                 f"classical models need an (H, W, 3) uint8 RGB image, not {image.dtype} of shape {image.shape}; "
-                "slice volumes and convert grey or 16-bit images in the data set"
+                "use a slice-wise model for volumes, and convert grey or 16-bit images in the data set"
             )
         height, width = image.shape[:2]
         scale = min(1.0, long_side / max(height, width))
@@ -83,24 +83,24 @@ def rasterize_clicks(
 ) -> SeedMap:
     """Draw every click as a disk of seeds.
 
-    Where disks overlap, a pixel goes to the nearest click and, at equal distance, to the later one: so a click always
-    labels its own pixel, and a click beside one of the other sign is not drowned by it.
+    Where disks overlap, a pixel gets the label of the nearest click, and at equal distance that of the later click. So
+    every click labels its own pixel, also beside a click of the other sign.
 
     Parameters
     ----------
     clicks : sequence of Click
-        Points in (row, column) of an image of shape `full`.
+        Clicks at (row, column) positions of an image of shape `full`.
     shape : tuple of int
-        (height, width) of the array to draw in.
+        (height, width) of the seed map.
     radius : float
-        In pixels of that array; the click's own pixel is labelled whatever the radius.
+        Radius of the disks in pixels of the seed map. The pixel of the click is labelled at any radius.
     full : tuple of int, optional
-        Shape of the clicks' own image if it differs from `shape`.
+        (height, width) of the image that was clicked, if it differs from `shape`.
 
     Returns
     -------
     (h, w) int8 array
-        `OBJECT` (1), `BACKGROUND` (-1) or 0 where no click is near.
+        `OBJECT` (1), `BACKGROUND` (-1), or 0 where no click is near.
     """
     height, width = shape
     seeds = np.zeros(shape, np.int8)
@@ -123,21 +123,22 @@ def rasterize_clicks(
 def enforce_seeds(
     probability: Probability, clicks: Sequence[Click], radius: float, connected: bool
 ) -> tuple[Mask, Probability]:
-    """Make a full-size answer obey the clicks.
+    """Make a result of full size agree with the clicks.
 
-    1. Every click's own disk (see `rasterize_clicks`) gets its label, probability 1 or 0.
-    2. If `connected`, object parts (4-connected, probability > .5) without a positive click are dropped: their
-       probability becomes .5, the most that does not count as object.
+    1. The disk of every click (see `rasterize_clicks`) gets the label of the click: probability 1 or 0.
+    2. If `connected`, object parts (4-connected, probability > .5) without a positive click are removed: their
+       probability becomes .5, the highest value that does not count as object.
 
     Parameters
     ----------
     probability : (H, W) float32 array
-        Changed in place.
+        Probabilities of the object; changed in place.
     clicks : sequence of Click
-        In pixels of the array. Without a positive click nothing is dropped.
+        Clicks in pixels of the array. Without a positive click no part is removed.
     radius : float
-        Of the disks, in pixels.
+        Radius of the disks in pixels.
     connected : bool
+        Whether parts without a positive click are removed.
 
     Returns
     -------
@@ -174,42 +175,48 @@ COLOUR_OPTIONS: dict[str, Number | Choice] = {
 
 
 class SeededModel(Classical):
-    """Base of the classical models: seeds in, probabilities out.
+    """Base of the classical 2-D models, which compute probabilities from seeds.
 
-    Conventions shared by all:
+    All of them follow these rules:
 
-    * Work is done on a copy whose longer side is `long_side` pixels, probabilities are enlarged bilinearly.
-    * Each click is a disk of `radius` working pixels; nearer and later clicks win (`rasterize_clicks`).
+    * They compute on a working image whose longer side is at most `long_side` pixels. Probabilities are enlarged
+      bilinearly.
+    * Each click is a disk of `radius` pixels of the working image. Where disks overlap, the nearer and then the later
+      click decides (`rasterize_clicks`).
     * Methods need seeds of both labels. ``frame`` says whether the outermost pixels of the image are background seeds:
-      "always" (the default, best by far on held-out images), "auto" as long as there is neither a negative click nor
-      a box, or "never". A positive click's disk overrules the frame. Without any background seed all is object.
-    * Outside of a box everything is background but for the disks of positive clicks; the latest box counts.
-    * Without a positive click or a box the answer is the empty mask with probability 0 everywhere.
-    * ``connected`` drops parts that hold no positive click (`enforce_seeds`).
+      "always" (the default, by far the best on held-out images), "auto" as long as there is neither a negative click
+      nor a box, or "never". The disk of a positive click has priority over the frame. Without any background seed the
+      whole image is object.
+    * Everything outside the latest box is background, except the disks of positive clicks.
+    * Without a positive click or a box the result is the empty mask with probability 0 everywhere.
+    * ``connected`` removes parts without a positive click (`enforce_seeds`).
 
     Attributes
     ----------
     OPTIONS : dict
-        The options that the model takes, with defaults and bounds.
+        Options of the model with defaults and bounds.
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = COMMON_OPTIONS
 
     def embed(self, sample: Sample) -> WorkingImage:
-        """Shrink the image and do what depends on it alone."""
+        """Return the working image with everything that depends on the image alone."""
         working = WorkingImage.of(sample.image, self.options["long_side"])
         return replace(working, extra=self.prepare(working))
 
     def prepare(self, working: WorkingImage) -> Any:
-        """Return the method's own image-only work; nothing by default."""
+        """Return further data that the method computes from the image alone; None by default."""
         return None
 
     @abstractmethod
     def solve(self, working: WorkingImage, seeds: SeedMap, state: State) -> NDArray[np.floating[Any]]:
-        """Return P(object) of every canvas pixel, given `seeds` with at least one of either label or of a box."""
+        """Return the probability of the object at every pixel of the working image, (h, w) floats.
+
+        There is at least one positive click or a box.
+        """
 
     def segment(self, embedding: WorkingImage, states: Sequence[State]) -> list[State]:
-        """Answer every state by itself."""
+        """Predict every state independently."""
         return [self._answer(embedding, state) for state in states]
 
     def _answer(self, working: WorkingImage, state: State) -> State:
@@ -231,7 +238,7 @@ class SeededModel(Classical):
         return replace(state, mask=mask, probability=probability)
 
     def seeds(self, working: WorkingImage, clicks: Sequence[Click], boxes: Sequence[Box]) -> SeedMap:
-        """Draw the interactions on the canvas: `OBJECT`, `BACKGROUND` or 0."""
+        """Return the seed map of the interactions on the working image: `OBJECT`, `BACKGROUND` or 0."""
         seeds = rasterize_clicks(clicks, working.shape, self.options["radius"], working.full)
         free = seeds == 0
         negative = any(not click.positive for click in clicks)

@@ -1,4 +1,4 @@
-"""Grey-value densities learned from seeds, for methods that compare intensities.
+"""Grey-value densities estimated from seeds.
 
 >>> values = np.array([0.1, 0.1, 0.9, 0.9], np.float32)
 >>> bins = bins_of(values, 4)
@@ -28,32 +28,36 @@ INTENSITY_OPTIONS: dict[str, Number | Choice] = {
 
 @dataclass(frozen=True, eq=False)
 class IntensityModel:
-    """Grey-value densities of the two labels: smoothed histograms of the seeds, a fast form of Parzen windows.
+    """Probability of the object for each grey value, from the smoothed histograms of object and background seeds.
 
     Attributes
     ----------
     share : (n,) float32 array
-        P(object | bin) at equal priors.
+        P(object | bin) for equal priors.
     """
 
     share: NDArray[np.float32]
 
     @classmethod
     def learn(cls, bins: NDArray[np.uint8], count: int, seeds: SeedMap, width: float, floor: float) -> IntensityModel:
-        """Learn from seeds.
+        """Estimate the densities from seeds.
+
+        The background density is the mean of two densities, that of `BACKGROUND` seeds and that of `ASSUMED` seeds.
+        Otherwise the many assumed seeds would outweigh the few drawn ones.
 
         Parameters
         ----------
         bins : uint8 array
             Bin of every voxel, below `count`; see `bins_of`.
         count : int
+            Number of bins.
         seeds : int8 array of the same shape
-            The background's density is the mean of that of drawn and that of assumed seeds, as the many assumed ones
-            would drown the drawn ones.
+            Seed map with the labels of `rclicks.models.seeded.base`.
         width : float
             Standard deviation of the smoothing, as a share of the grey range.
         floor : float
-            Share of the uniform density mixed into both, so that an unseen grey value speaks for neither.
+            Share of the uniform density that is mixed into both densities, from 0 to 1. So a grey value that no seed
+            has gets probability 1/2.
         """
         from scipy.ndimage import gaussian_filter1d
 
@@ -63,7 +67,7 @@ class IntensityModel:
             density = np.bincount(bins[seeds == label], minlength=count).astype(np.float64)
             if density.any():
                 density /= density.sum()
-                if width * count > 0.1:  # a narrower kernel is a single bin
+                if width * count > 0.1:  # a narrower kernel would cover a single bin
                     density = gaussian_filter1d(density, width * count, mode="reflect", truncate=4.0)
                 densities[label] = density * (1 - floor) + floor * uniform
         outside = [densities[k] for k in (BACKGROUND, ASSUMED) if k in densities] or [uniform]
@@ -71,10 +75,10 @@ class IntensityModel:
         return cls((inside / (inside + np.mean(outside, axis=0))).astype(np.float32))
 
     def probability(self, bins: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return P(object | grey value) of every voxel."""
+        """Return P(object | grey value) of every voxel, in the shape of `bins`."""
         return self.share[bins]
 
 
 def bins_of(values: NDArray[np.float32], count: int) -> NDArray[np.uint8]:
-    """Return the bin (of `count` of equal width, at most 256) of every grey value of a canvas (0..1)."""
+    """Return the bin of every grey value in 0..1; there are `count` bins of equal width, at most 256."""
     return np.minimum(values * np.float32(count), count - 1).astype(np.uint8)

@@ -1,6 +1,6 @@
-"""Seeds of volumes: interactions become labelled voxels, boxes say what is background, answers are made to obey.
+"""Seeds of volumes: labelled voxels from interactions, background from boxes, and results that agree with the seeds.
 
-All lengths are mm, all coordinates (z, row, column).
+All lengths are in mm. All coordinates are (z, row, column).
 
 >>> at, label = draw([Click((0, 2, 2))], (1, 5, 5), (1.0, 1.0, 2.0), radius=1)
 >>> at.tolist(), label.tolist()
@@ -27,7 +27,7 @@ Drawn = tuple[NDArray[np.int64], SeedMap]
 
 
 def flat_axis(box: Box, shape: Sequence[int]) -> int | None:
-    """Return the axis along which a box is the box of one slice; None for the box of a volume.
+    """Return the axis along which a box has one slice only; None if it has several slices along every axis.
 
     >>> flat_axis(Box((4, 1, 1), (4, 9, 9)), (20, 20, 20))
     0
@@ -37,7 +37,7 @@ def flat_axis(box: Box, shape: Sequence[int]) -> int | None:
 
 @lru_cache(maxsize=64)
 def _ball(spacing: Spacing, radius: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the (n, 3) steps from a voxel to those within `radius` mm, itself included, and their distances in mm."""
+    """Return the (n, 3) offsets to all voxels within `radius` mm, with offset 0, and their distances in mm."""
     reach = [int(radius / s) for s in spacing]
     axes = [np.arange(-r, r + 1, dtype=np.int64) for r in reach]
     moves = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -47,7 +47,7 @@ def _ball(spacing: Spacing, radius: float) -> tuple[NDArray[np.int64], NDArray[n
 
 
 def _core_of_lasso(lasso: Lasso, spacing: Sequence[float]) -> NDArray[np.int64]:
-    """Return the voxels of a lasso that lie at least half as deep in it as its deepest voxel."""
+    """Return the (n, 3) voxels of a lasso whose depth is at least half of its largest depth."""
     from scipy.ndimage import distance_transform_edt
 
     flat = [n == 1 for n in lasso.mask.shape]
@@ -60,7 +60,7 @@ def _core_of_lasso(lasso: Lasso, spacing: Sequence[float]) -> NDArray[np.int64]:
 
 
 def _core_of_box(box: Box, shape: Triple, step: Triple, core: float) -> NDArray[np.int64]:
-    """Return the voxels of the ellipsoid around a box's centre whose axes are `core` times the box's."""
+    """Return the (n, 3) voxels of the ellipsoid around the centre of a box with `core` times the size of the box."""
     low, high = np.asarray(box.low), np.asarray(box.high)
     centre = ((low + high + 1) / 2) / step - 0.5
     half = np.maximum(core * (high - low + 1) / 2 / step, 1e-9)
@@ -82,35 +82,39 @@ def draw(
     core: float = 0.5,
     step: Triple = (1, 1, 1),
 ) -> Drawn:
-    """Turn interactions into seeds.
+    """Convert interactions to seeds.
 
-    * A click is a ball; all voxels of a scribble are seeds; of a lasso those at least half as deep in it as its
-      deepest voxel, as its rim may reach beyond the object.
-    * Where balls overlap, a voxel goes to the nearest click and, at equal distance, to the later one; a scribble's
-      voxels are at distance 0. So clicks and scribbles always label their own voxels, unless a later one lies there.
-    * Lassos give way to clicks and scribbles, and later ones win over earlier ones.
-    * The ellipsoid of `core` times the axes of the latest box (an ellipse in its slice if it is flat) is object. This
-      guess gives way to all else, and is dropped once something negative reaches into it beside something positive.
+    * A click becomes a ball. All voxels of a scribble become seeds. Of a lasso the voxels become seeds whose depth is
+      at least half of the largest depth, because the border of a lasso may lie outside the object.
+    * Where balls overlap, a voxel gets the label of the nearest click, and at equal distance that of the later click.
+      The voxels of a scribble have distance 0. So clicks and scribbles always label their own voxels, unless a later
+      one lies at the same place.
+    * Clicks and scribbles have priority over lassos, and later lassos over earlier ones.
+    * The ellipsoid with `core` times the size of the latest box is object (an ellipse if the box has one slice only).
+      It is a guess: all other seeds have priority. It is not drawn if a negative seed lies in it and there is a
+      positive interaction.
 
     Parameters
     ----------
     interactions : sequence of Interaction
-        In voxels of the whole volume, oldest first.
-    shape, spacing : three int, three float
-        The grid to draw on and the size of its voxels in mm.
+        Interactions in voxels of the original volume, oldest first.
+    shape : three int
+        Shape of the grid on which seeds are drawn.
+    spacing : three float
+        Size of a voxel of the grid along each axis, in mm.
     radius : float
-        Of the balls, in mm; the click's own voxel is a seed whatever the radius.
+        Radius of the balls in mm. The voxel of the click is a seed at any radius.
     core : float
-        From 0 (the centre voxel alone) to 1.
+        Size of the ellipsoid relative to the box, from 0 (only the centre voxel) to 1.
     step : three int
-        Voxels of the volume in one of the grid.
+        Number of original voxels in one voxel of the grid, along each axis.
 
     Returns
     -------
     at : (n,) int64 array
-        Flat indices of the seeds, ascending.
+        Flat indices of the seeds in the grid, ascending.
     label : (n,) int8 array
-        `OBJECT` or `BACKGROUND`.
+        Label of each seed, `OBJECT` or `BACKGROUND`.
     """
     by = np.asarray(step)
     moves, lengths = _ball(cast(Spacing, tuple(spacing)), radius)
@@ -151,19 +155,21 @@ def draw(
     rank = np.repeat(np.arange(len(voxels)), [len(v) for v in voxels])
     order = np.lexsort((rank, -np.concatenate(distances), flat))
     flat, rank = flat[order], rank[order]
-    last = np.append(flat[1:] != flat[:-1], True)  # of each voxel the nearest, then the latest
+    last = np.append(
+        flat[1:] != flat[:-1], True
+    )  # the last entry of a voxel is its nearest seed, at equal distance the latest
     return flat[last].astype(np.int64), np.asarray(labels, np.int8)[rank[last]]
 
 
 def implied_background(
     interactions: Sequence[Interaction], working: WorkingVolume, frame: str, reach: float
 ) -> NDArray[np.bool_]:
-    """Return where the canvas is background by convention.
+    """Return the voxels of the working volume that are background by a rule, (z, y, x) bool.
 
-    * The frame: the outermost voxels, but for axes of fewer than five voxels; ``frame`` as in `VolumeModel`.
-    * Outside of the latest box of a volume.
-    * In the slice of a slice's box, outside of the (latest) box; and wherever the distance from every such box exceeds
-      `reach` times the box's own longest side, in mm.
+    * The frame: the outermost voxels along every axis with at least five voxels; `frame` as in `VolumeModel`.
+    * All voxels outside the latest box that has several slices along every axis.
+    * For boxes of a single slice: all voxels of that slice outside its latest box, and all voxels whose distance from
+      every such box is larger than `reach` times the longest side (in mm) of that box.
     """
     shape, full = working.shape, working.full
     boxes = [i for i in interactions if isinstance(i, Box)]
@@ -205,7 +211,7 @@ def _window(box: Box, step: Sequence[int]) -> tuple[slice, ...]:
 
 
 def _slices(boxes: Sequence[Box], full: Sequence[int]) -> list[tuple[int, Box]]:
-    """Return the latest box of every slice that has one, with the axis across the slice."""
+    """Return (slice axis, latest box) of every slice that has a box of its own."""
     latest: dict[tuple[int, int], Box] = {}
     for box in boxes:
         axis = flat_axis(box, full)
@@ -215,7 +221,11 @@ def _slices(boxes: Sequence[Box], full: Sequence[int]) -> list[tuple[int, Box]]:
 
 
 def clear_outside(probability: Probability, boxes: Sequence[Box]) -> None:
-    """Set to 0, in place, what lies outside of the latest box, and outside of a slice's box in its slice."""
+    """Set the probability outside of boxes to 0, in place.
+
+    This concerns the voxels outside the latest box with several slices, and in every slice with a box of its own the
+    voxels outside this box.
+    """
     solid = [box for box in boxes if flat_axis(box, probability.shape) is None]
     views = [(probability, _window(solid[-1], (1, 1, 1)))] if solid else []
     for axis, box in _slices(boxes, probability.shape):
@@ -230,19 +240,21 @@ def clear_outside(probability: Probability, boxes: Sequence[Box]) -> None:
 def enforce_seeds(
     probability: Probability, at: NDArray[np.int64], label: SeedMap, connected: bool
 ) -> tuple[Mask, Probability]:
-    """Make a full-size answer obey the seeds.
+    """Make a result of full size agree with the seeds.
 
-    1. Every seed gets its label, probability 1 or 0.
-    2. If `connected`, object parts (joined by faces, probability > .5) without an object seed are dropped: their
-       probability becomes .5, the most that does not count as object. Without an object seed nothing is dropped.
+    1. Every seed gets its label: probability 1 or 0.
+    2. If `connected`, object parts (connected by faces, probability > .5) without an object seed are removed: their
+       probability becomes .5, the highest value that does not count as object. Without an object seed no part is
+       removed.
 
     Parameters
     ----------
     probability : (Z, Y, X) float32 array, C-contiguous
-        Changed in place.
+        Probabilities of the object; changed in place.
     at, label : (n,) arrays
-        See `draw`.
+        Seeds of the original volume as returned by `draw`.
     connected : bool
+        Whether parts without an object seed are removed.
 
     Returns
     -------

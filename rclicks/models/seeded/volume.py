@@ -1,11 +1,12 @@
-"""What the classical, weight-free 3-D models share: the counterpart of `rclicks.models.seeded.image` for volumes.
+"""Base of the classical 3-D models without weights, like `rclicks.models.seeded.image` for images.
 
-`embed` makes a *canvas*, the volume with grey values in 0..1 and, if it has more voxels than a budget, averaged over
-blocks. `segment` draws the interactions as seeds on the canvas, lets the method label it, enlarges the answer and
-tidies it. A method says only how seeds become probabilities, in `VolumeModel.solve`:
+`embed` makes a *working volume*: grey values in 0..1, averaged over blocks if the volume has too many voxels.
+`segment` draws the interactions as seeds on the working volume, calls the method, enlarges its probabilities, and
+makes the result agree with the interactions. A method defines only how seeds become probabilities, in
+`VolumeModel.solve`:
 
 >>> class Seeded(VolumeModel):
-...     def solve(self, canvas, seeds, state):
+...     def solve(self, working, seeds, state):
 ...         return (seeds == OBJECT).astype(float), None
 """
 
@@ -42,50 +43,53 @@ VOLUME_OPTIONS: dict[str, Number | Choice] = {
 
 
 class VolumeModel(Classical):
-    """Base of the classical 3-D models: seeds in, probabilities out.
+    """Base of the classical 3-D models, which compute probabilities from seeds.
 
-    Conventions shared by all:
+    All of them follow these rules:
 
-    * Work is done on a canvas of at most about `voxels` voxels (`WorkingVolume`), probabilities are enlarged linearly.
+    * They compute on a working volume of at most about `voxels` voxels (`WorkingVolume`). Probabilities are enlarged
+      linearly.
     * Interactions become seeds by the rules of `draw`: balls of `radius` mm around clicks, scribbles, the inner parts
-      of lassos, and the `core` of the latest box.
+      of lassos, and the inner part of the latest box (`core` times its size).
     * ``frame`` says whether the outermost voxels of the volume are background seeds: "always" (the default), "auto" as
-      long as there is neither a box nor anything negative, or "never". `implied_background` has the rules for boxes;
-      `reach` says how far an object may extend from a slice's box. Drawn seeds overrule all of this.
-    * Without anything positive or a box the answer is the empty mask with probability 0 everywhere.
-    * ``connected`` drops parts that hold no object seed (`enforce_seeds`).
+      long as there is neither a box nor a negative interaction, or "never". `implied_background` has the rules for
+      boxes. `reach` says how far an object may extend beyond the box of a slice. Drawn seeds have priority over all
+      these rules.
+    * Without a positive interaction or a box the result is the empty mask with probability 0 everywhere.
+    * ``connected`` removes parts without an object seed (`enforce_seeds`).
 
     Attributes
     ----------
     OPTIONS : dict
-        The options that the model takes, with defaults and bounds.
+        Options of the model with defaults and bounds.
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = VOLUME_OPTIONS
 
     def embed(self, sample: Sample) -> WorkingVolume:
-        """Make the canvas and do what depends on the volume alone."""
+        """Return the working volume with everything that depends on the volume alone."""
         working = WorkingVolume.of(sample, self.options["voxels"])
         return replace(working, extra=self.prepare(working))
 
     def prepare(self, working: WorkingVolume) -> Any:
-        """Return the method's own volume-only work; nothing by default."""
+        """Return further data that the method computes from the volume alone; None by default."""
         return None
 
     @abstractmethod
     def solve(self, working: WorkingVolume, seeds: SeedMap, state: State) -> tuple[NDArray[np.floating[Any]], Any]:
-        """Return P(object) of every canvas voxel, given `seeds` with at least one `OBJECT`, and the next memory.
+        """Return the probability of the object at every voxel of the working volume, (z, y, x) floats, and the memory.
 
-        The memory may save work but must not change the answer.
+        `seeds` contains at least one `OBJECT`. The memory is part of the next state. It may save time but must not
+        change the result.
         """
 
     def segment(self, embedding: WorkingVolume, states: Sequence[State]) -> list[State]:
-        """Answer every state by itself.
+        """Predict every state independently.
 
         Raises
         ------
         ProtocolError
-            If an interaction does not lie in the volume.
+            If an interaction lies outside the volume.
         """
         return [self._answer(embedding, state) for state in states]
 
@@ -109,15 +113,15 @@ class VolumeModel(Classical):
         return replace(state, mask=mask, probability=probability, memory=memory)
 
     def seeds(self, working: WorkingVolume, interactions: Sequence[Interaction]) -> SeedMap:
-        """Draw the interactions on the canvas: `OBJECT`, `BACKGROUND`, `ASSUMED` background or 0."""
+        """Return the seed map on the working volume: `OBJECT`, `BACKGROUND`, `ASSUMED` (background) or 0."""
         return self._seeds(working, interactions, self._drawn(working, interactions, working.step))
 
     def assumed(self, working: WorkingVolume, interactions: Sequence[Interaction]) -> NDArray[np.bool_]:
-        """Return the canvas voxels that are background by convention."""
+        """Return the voxels of the working volume that are background by a rule, (z, y, x) bool."""
         return implied_background(interactions, working, self.options["frame"], self.options["reach"])
 
     def drawn_on(self, working: WorkingVolume, interaction: Interaction) -> NDArray[np.bool_]:
-        """Return the canvas voxels that are seeds of one interaction, were it alone."""
+        """Return the seeds that one interaction would have if it were the only one, (z, y, x) bool."""
         on = np.zeros(working.shape, bool)
         on.reshape(-1)[self._drawn(working, (interaction,), working.step)[0]] = True
         return on
@@ -129,19 +133,19 @@ class VolumeModel(Classical):
         return seeds
 
     def _drawn(self, working: WorkingVolume, interactions: Sequence[Interaction], step: Triple) -> Drawn:
-        """Draw the interactions on the canvas, or (step 1) on the volume."""
+        """Draw the interactions on the working volume, or on the original volume if all steps are 1."""
         shape = working.shape if step == working.step else working.full
         spacing = tuple(s / k * own for s, k, own in zip(working.spacing, working.step, step, strict=True))
         return draw(interactions, shape, spacing, self.options["radius"], self.options["core"], step)
 
 
 def require_simpleitk(card: ModelCard) -> None:
-    """Ask for SimpleITK now, so that a run fails before it starts.
+    """Import SimpleITK when the model is loaded, so that a run without it fails before it starts.
 
     Raises
     ------
     PluginError
-        If it is not installed.
+        If SimpleITK is not installed.
     """
     try:
         import SimpleITK  # noqa: F401

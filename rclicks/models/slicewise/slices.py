@@ -1,7 +1,7 @@
-"""Look at a volume slice by slice: which axis, which grey window, and where 3-D interactions meet the slices.
+"""Slices of a volume: the axis, the grey window, and the conversion of 3-D interactions to prompts of slices.
 
-All coordinates are array indices: (z, row, column) in the volume; those of a slice are the volume's without the
-slice's axis, in the same order.
+All coordinates are array indices: (z, row, column) in the volume. Coordinates of a slice are those of the volume
+without the slice axis, in the same order.
 
 >>> [part] = to_slices(Box((2, 10, 10), (6, 20, 30)), axis=0)
 >>> part.index, part.prompts[0].low, part.extent
@@ -43,14 +43,14 @@ Window = tuple[float, float]
 
 
 def slice_axis(option: object, spacing: Sequence[float]) -> int:
-    """Return the axis that slices are stacked along: 0, 1, 2, or for "auto" the one of the largest spacing.
+    """Return the axis along which slices are stacked: 0, 1, 2, or for "auto" the axis with the largest spacing.
 
-    Of equal spacings the first axis counts.
+    Of axes with equal spacing the first one is taken.
 
     Raises
     ------
     ProtocolError
-        If the option is anything else.
+        If the option has another value.
 
     >>> slice_axis("auto", (1.0, 7.5, 1.0))
     1
@@ -63,12 +63,12 @@ def slice_axis(option: object, spacing: Sequence[float]) -> int:
 
 
 def read_window(option: object) -> str | Window:
-    """Return a grey window option, checked: "percentiles", or [low, high] in the volume's own grey values.
+    """Check and return the option of a grey window: "percentiles", or [low, high] in grey values of the volume.
 
     Raises
     ------
     ProtocolError
-        If it is neither.
+        If the option has another value.
     """
     if option == PERCENTILES:
         return PERCENTILES
@@ -80,16 +80,16 @@ def read_window(option: object) -> str | Window:
 
 
 def grey_window(volume: NDArray[np.generic], option: str | Window) -> Window:
-    """Return the grey values that become black and white.
+    """Return the grey values (low, high) that become black and white.
 
-    "percentiles" means the 0.5th and 99.5th percentile of the values above 0 (of all, if none is), as MedSAM windows
-    everything but CT; in a volume, not in a slice, so that neighbouring slices look alike. One copy of the volume, of
-    its own type, is made on the way.
+    "percentiles" takes the 0.5th and 99.5th percentile of the values above 0, or of all values if none is above 0.
+    MedSAM uses this window for all images except CT. The percentiles are those of the whole volume, so that
+    neighbouring slices have the same contrast. The function makes one copy of the volume in its own data type.
 
     Raises
     ------
     DataError
-        If the volume has values that are not finite.
+        If a value of the volume is not finite.
     """
     ends = float(volume.min()), float(volume.max())
     if not np.isfinite(ends).all():
@@ -109,14 +109,14 @@ def take_slice(volume: NDArray[np.generic], axis: int, index: int) -> NDArray[np
 
 
 def drop(values: Sequence[T], axis: int) -> tuple[T, ...]:
-    """Return `values`, one an axis, without that of `axis`."""
+    """Return `values` (one for each axis) without the value of `axis`."""
     return tuple(v for i, v in enumerate(values) if i != axis)
 
 
 def depth_in(mask: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
     """Return the distance of every pixel to the outside of a 2-D mask, in units of `spacing`; 0 outside.
 
-    What lies beyond the image is outside.
+    The area beyond the image counts as outside.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -125,7 +125,9 @@ def depth_in(mask: Mask, spacing: Sequence[float]) -> NDArray[np.float64]:
 
 
 def most_interior(mask: Mask, spacing: Sequence[float]) -> tuple[int, int]:
-    """Return the pixel of a 2-D mask that is farthest from its outside; the first in array order of equals.
+    """Return the (row, column) pixel of a 2-D mask that is farthest from the outside of the mask.
+
+    Of several such pixels the first in array order is returned.
 
     >>> most_interior(np.ones((3, 5), bool), (1.0, 1.0))
     (1, 1)
@@ -136,16 +138,16 @@ def most_interior(mask: Mask, spacing: Sequence[float]) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class SlicePrompts:
-    """What an interaction says about one slice.
+    """Prompts for one slice, made from a 3-D interaction.
 
     Attributes
     ----------
     index : int
-        Of the slice.
+        Index of the slice.
     prompts : tuple of Click and Box
-        In the slice's coordinates.
+        Prompts in coordinates of the slice.
     extent : tuple of int or None
-        First and last slice that the object reaches, if the interaction says so.
+        First and last slice of the object; None if the interaction does not state them.
     """
 
     index: int
@@ -160,35 +162,38 @@ def to_slices(
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     strokes: int = 5,
 ) -> list[SlicePrompts]:
-    """Say a 3-D interaction in clicks and boxes of slices, in ascending order of the slices.
+    """Convert a 3-D interaction to clicks and boxes of slices, in ascending order of the slices.
 
-    * A click is the click of its slice.
-    * A box is the box of its middle slice (of two, the lower), which is its own slice if it is flat; its first and last
-      slice are the object's `extent` if it is not. Where it has no area in a slice (it was drawn in another view) or
-      the model takes no boxes, it is the click at its centre; so is a negative box.
-    * A scribble is up to `strokes` clicks of its sign in whatever slices they lie: the pixel nearest to its centroid,
-      then always the one farthest (in mm) from those there are; the first in array order of equals.
-    * A lasso is, in the slice that it covers most of (the first of equals), its bounding box and the click at its most
-      interior pixel there; the click alone if it is negative, has no area there or the model takes no boxes.
+    * A click becomes a click in its slice.
+    * A box becomes a box in its middle slice (the lower one of two). If the box has more than one slice, its first and
+      last slice are the `extent` of the object. A box becomes a click at its centre if it is negative, if it has no
+      area in the slice (because it was drawn in another view), or if the model takes no boxes.
+    * A scribble becomes up to `strokes` clicks of its sign, each in the slice where it lies. The first click is the
+      voxel nearest to the centroid. Each further click is the voxel farthest (in mm) from all clicks so far. Of equal
+      voxels the first in array order is taken.
+    * A lasso becomes prompts in the slice where it covers most pixels (the first of equal slices): its bounding box
+      and a click at its most interior pixel. Only the click remains if the lasso is negative, has no area in that
+      slice, or the model takes no boxes.
 
-    A model that takes boxes alone gets the boxes alone, and no scribble.
+    A model that takes only boxes gets only the boxes, and nothing from a scribble.
 
     Parameters
     ----------
     interaction : Click, Box, Scribble or Lasso
-        In the volume; see `rclicks.interaction.check_inside`.
+        Interaction inside the volume; see `rclicks.interaction.check_inside`.
     axis : int
-        That slices are stacked along.
+        Axis along which slices are stacked.
     takes : sequence of str
-        Prompts of the model that looks at the slices; "click" and "box" count.
+        Prompts of the 2-D model; only "click" and "box" are used.
     spacing : sequence of float
-        Size of a voxel along each axis, mm.
+        Size of a voxel along each axis, in mm.
     strokes : int
+        Largest number of clicks that replace a scribble.
 
     Raises
     ------
     ProtocolError
-        If nothing that the model takes is left.
+        If no prompt is left that the model takes.
     """
     if isinstance(interaction, Click):
         parts = [SlicePrompts(interaction.point[axis], (Click(drop(interaction.point, axis), interaction.positive),))]
@@ -202,8 +207,8 @@ def to_slices(
     if not all(p.prompts for p in kept):
         sign = "positive" if interaction.positive else "negative"
         raise ProtocolError(
-            f"a {sign} {interaction.kind} cannot be said in what the 2-D model takes ({', '.join(takes)}); "
-            "take a model or a user with other prompts"
+            f"a {sign} {interaction.kind} cannot be converted to the prompts of the 2-D model ({', '.join(takes)}); "
+            "choose a model or a user with other prompts"
         )
     return kept
 
@@ -249,14 +254,14 @@ def _of_scribble(scribble: Drawing, axis: int, spacing: Sequence[float], strokes
 
 
 class Recent(Generic[T]):
-    """A function of the slice index that remembers its latest answers.
+    """Cache of the results of a function of the slice index.
 
     Parameters
     ----------
     make : callable
-        Slice index -> answer, a pure function.
+        Pure function: slice index -> result.
     keep : int
-        Most answers remembered; the one that was asked for longest ago goes first.
+        Largest number of results in the cache; the least recently used result is dropped first.
     """
 
     def __init__(self, make: Callable[[int], T], keep: int) -> None:
@@ -267,10 +272,12 @@ class Recent(Generic[T]):
         return len(self._known)
 
     def __getitem__(self, index: int) -> T:
-        """Return the answer of a slice, made now if it is not remembered."""
+        """Return the result for a slice; it is computed if it is not in the cache."""
         if index in self._known:
             self._known.move_to_end(index)
             return self._known[index]
-        if len(self._known) >= self._keep:  # first, so that there are never more than `keep`
+        if (
+            len(self._known) >= self._keep
+        ):  # before the new result is computed, so that there are never more than `keep`
             self._known.popitem(last=False)
         return self._known.setdefault(index, self._make(index))

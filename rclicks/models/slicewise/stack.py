@@ -14,12 +14,12 @@ __all__ = ["Stack"]
 
 
 class Stack:
-    """The slices of a volume, cut and windowed when asked for; the volume itself is neither copied nor changed.
+    """The slices of a volume as images, made on request; the volume itself is neither copied nor changed.
 
     Parameters
     ----------
     sample : Sample
-        A volume.
+        Sample with a volume (Z, Y, X).
     axis : 0, 1, 2 or "auto"
         See `rclicks.models.slicewise.slices.slice_axis`.
     window : "percentiles" or (low, high)
@@ -28,13 +28,14 @@ class Stack:
     Raises
     ------
     DataError
-        If the sample is no volume of finite values.
+        If the sample is not a volume, or a value is not finite.
     """
 
     def __init__(self, sample: Sample, axis: object, window: str | tuple[float, float]) -> None:
         if sample.image.ndim != 3 or len(sample.spacing) != 3:
             raise DataError(
-                f"{sample.dataset}/{sample.id} of shape {sample.image.shape} is no volume; 2-D images need no slices"
+                f"{sample.dataset}/{sample.id} of shape {sample.image.shape} is not a volume; "
+                "use the 2-D model itself for images"
             )
         self.volume = sample.image
         self.shape = sample.shape
@@ -53,14 +54,14 @@ class Stack:
 
     @property
     def plane_spacing(self) -> tuple[float, ...]:
-        """Size of a pixel of a slice, mm."""
+        """Size (row, column) of a pixel of a slice, in mm."""
         return drop(self.spacing, self.axis)
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Return the (height, width, 3) uint8 image of a slice."""
+        """Return the (height, width, 3) uint8 RGB image of a slice."""
         return gray_to_rgb(to_uint8(take_slice(self.volume, self.axis, index), *self.window))
 
     def sample(self, index: int) -> Sample:
-        """Return a slice as a sample of its own."""
+        """Return a slice as a 2-D sample without targets."""
         dataset, name = self._names
         return Sample(dataset, f"{name}/{self.axis}/{index}", self.image(index), spacing=self.plane_spacing)

@@ -38,7 +38,7 @@ def run(step: Step) -> None:
 
 def _measure(step: Step, name: str, training: Callable[..., Any], samples: list[Any]) -> None:
     steps, batch = STEPS[step.device], BATCH[step.device]
-    settings = Settings(epochs=1, batch=batch, workers=4 if step.on_gpu else 1, device=step.device)
+    settings = Settings(epochs=1, batch_size=batch, workers=4 if step.on_gpu else 1, device=step.device)
     losses: list[float] = []
     times: list[float] = []
 
