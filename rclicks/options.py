@@ -39,6 +39,11 @@ class Option(ABC):
 
     @property
     @abstractmethod
+    def metavar(self) -> str:
+        """Word that stands for the value in listings, such as "N" for an integer."""
+
+    @property
+    @abstractmethod
     def expected(self) -> str:
         """Description of the allowed values, such as "an integer from 1 to 8"."""
 
@@ -67,6 +72,11 @@ class Number(Option):
     help: str = ""
 
     @property
+    def metavar(self) -> str:
+        """N for an integer, X for another number."""
+        return "N" if self.whole else "X"
+
+    @property
     def expected(self) -> str:
         """Description of the kind of number and its bounds."""
         if self.whole:
@@ -87,6 +97,11 @@ class Choice(Option):
     default: str | bool
     allowed: tuple[str | bool, ...]
     help: str = ""
+
+    @property
+    def metavar(self) -> str:
+        """All values, separated by bars."""
+        return "|".join(str(a).lower() for a in self.allowed)
 
     @property
     def expected(self) -> str:
@@ -113,10 +128,16 @@ class Numbers(Option):
     help: str = ""
 
     @property
+    def metavar(self) -> str:
+        """[N ...]."""
+        return "[N ...]"
+
+    @property
     def expected(self) -> str:
         """Description of the number of integers, their bounds and the notation."""
         example = " ".join(map(str, self.default))
-        return f"{self.fewest} to {self.most} integers from {self.low} to {self.high} in brackets, such as [{example}]"
+        count = str(self.most) if self.fewest == self.most else f"{self.fewest} to {self.most}"
+        return f"{count} integers from {self.low} to {self.high} in brackets, such as [{example}]"
 
     def accepts(self, value: object) -> bool:
         """Return whether the value is a list of such integers."""
@@ -140,6 +161,11 @@ class Text(Option):
     help: str = ""
 
     @property
+    def metavar(self) -> str:
+        """TEXT."""
+        return "TEXT"
+
+    @property
     def expected(self) -> str:
         """Description of the kind of value."""
         return "a text"
@@ -155,6 +181,11 @@ class PathOption(Option):
 
     default: Path | None = None
     help: str = ""
+
+    @property
+    def metavar(self) -> str:
+        """PATH."""
+        return "PATH"
 
     @property
     def expected(self) -> str:
