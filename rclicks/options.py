@@ -38,9 +38,9 @@ class Option(ABC):
     help: str
 
     @property
-    @abstractmethod
     def metavar(self) -> str:
         """Word that stands for the value in listings, such as "N" for an integer."""
+        return "VALUE"
 
     @property
     @abstractmethod

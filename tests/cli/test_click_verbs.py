@@ -67,7 +67,7 @@ def test_click_files_that_are_wrong_are_one_line(tmp_path: Path) -> None:
     file = tmp_path / "clicks.csv"
     assert "does not exist" in rclicks("clicks", "score", "uniform", "--clicks", file, code=4)
     file.write_text("dataset,sample,object,user,round,y,x,positive\nmoon,s,0,p,1,1,1,1\n")
-    assert "no clicks on a registered data set; it has moon" in rclicks(
+    assert "no clicks on a registered data set; its data sets are moon" in rclicks(
         "clicks", "score", "uniform", "--clicks", file, code=4
     )
 

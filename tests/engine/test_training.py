@@ -45,7 +45,7 @@ def test_options_stand_in_the_spec_or_are_arguments_and_arguments_go_first(tmp_p
         ("toy", {}, ProtocolError, "toy cannot be trained here"),
         ("toy-trained:stp=3", {}, ProtocolError, "training of toy-trained: unknown option 'stp'. Did you mean step"),
         ("toy-trained", {"step": 2.5}, ProtocolError, "'step' is 2.5; allowed is an integer from 1 to 255"),
-        ("toy-trained:ends=[1 2 3]", {}, ProtocolError, "2 to 2 integers from 0 to 255"),
+        ("toy-trained:ends=[1 2 3]", {}, ProtocolError, "2 integers from 0 to 255"),
         ("toy-trained:ends=7", {}, ProtocolError, "in brackets"),
         ("toy-trained:note=3", {}, ProtocolError, "allowed is a text"),
         ("toy-trained", {"extra": 1}, ProtocolError, "the path of a file or folder"),

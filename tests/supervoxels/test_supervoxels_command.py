@@ -168,7 +168,7 @@ def test_labels_must_fit(tmp_path: Path) -> None:
     source, out = save(tmp_path / "a.nii.gz", image()), tmp_path / "out.nii.gz"
     wrong = {
         "shape": save(tmp_path / "shape.nii.gz", np.zeros((6, 9, 7), np.uint8)),
-        "no label map": save(tmp_path / "half.nii.gz", np.full((6, 9, 8), 0.5, np.float32)),
+        "not a label map": save(tmp_path / "half.nii.gz", np.full((6, 9, 8), 0.5, np.float32)),
     }
     for word, labels in wrong.items():
         with pytest.raises(DataError, match=word):
