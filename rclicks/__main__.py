@@ -1,4 +1,4 @@
-"""``python -m rclicks`` is the command line."""
+"""Run the command line as ``python -m rclicks``."""
 
 from rclicks.cli.main import main
 

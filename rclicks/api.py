@@ -1,4 +1,4 @@
-"""The Python API: five lines in a notebook.
+"""The Python API: load models and data sets, run a benchmark, train a model.
 
 >>> import rclicks
 >>> model = rclicks.load_model("geodesic")
@@ -47,20 +47,34 @@ def load_model(
     Parameters
     ----------
     name : str
-        As `rclicks ls models` lists it, with or without ``:key=value`` options.
+        Name of the model as listed by `rclicks ls models`, with or without ``:key=value`` options.
     checkpoint : path, "synthetic" or None
-        None searches the configured checkpoint folder for the published file.
+        File of the weights. None searches the configured checkpoint folder for the published file. "synthetic" fills
+        the network with weights computed from the names of its parameters, for tests only.
     device : str
-        "cpu", "cuda", "cuda:1" or "mps".
+        Device of the network: "cpu", "cuda", "cuda:1" or "mps".
     protocol : Protocol or str
+        Evaluation rules, or their name: "default" or "compat".
     plugins : sequence of paths
-        Extra plug-in folders.
+        Additional plug-in folders.
     **options
-        Options of the adapter.
+        Options of the model. They replace options of the same name in `name`.
+
+    Returns
+    -------
+    Model
+        Model that is ready to predict.
 
     Raises
     ------
-    UnknownNameError, PluginError, WeightsError, ProtocolError
+    UnknownNameError
+        If no model has this name.
+    PluginError
+        If the adapter cannot be imported.
+    WeightsError
+        If the weights are missing, unsafe to load or do not fit the network.
+    ProtocolError
+        If an option or the protocol is unknown or has a value that is not allowed.
     """
     from dataclasses import replace
 
@@ -86,17 +100,27 @@ def load_dataset(
     Parameters
     ----------
     name : str
-        As `rclicks ls datasets` lists it.
+        Name of the data set as listed by `rclicks ls datasets`, with or without ``:key=value`` options.
     root : path or None
-        Folder of the set itself; None looks in the environment and the configuration file.
+        Folder of the data set itself. None takes the folder from the environment or the configuration file.
     plugins : sequence of paths
+        Additional plug-in folders.
     **options
-        Options of the data set.
+        Options of the data set. They replace options of the same name in `name`.
+
+    Returns
+    -------
+    Dataset
+        Data set whose files were found.
 
     Raises
     ------
+    UnknownNameError
+        If no data set has this name.
     DataError
-        If the files are missing; says what was looked for, where, and how to get it.
+        If files are missing or damaged. The message names the files, the folders searched and the source of the data.
+    ProtocolError
+        If an option is unknown or has a value that is not allowed.
     """
     from dataclasses import replace
 
@@ -132,23 +156,62 @@ def evaluate(
     save_masks: bool = False,
     on_report: Callable[[Report], None] = lambda report: None,
 ) -> pd.DataFrame:
-    """Run a benchmark and return its records, one row a round.
+    """Run a benchmark and return its records, one row for each round.
 
-    Every argument that is None keeps what the benchmark file says. Models, data sets and users that are named here are
-    never left out, unless `skip_missing` is True. With `out` the run folder is kept and a second
-    call goes on where the first was stopped; without, it is temporary. `save_masks` keeps the last mask of each
-    trajectory in the run folder: NIfTI in the image's own space for volumes, PNG for images.
+    Parameters
+    ----------
+    benchmark : str, path or Benchmark
+        Name of a registered benchmark, path of a YAML file, or a benchmark object.
+    models, datasets, users : sequence of str or mapping, or None
+        Names with options, as in a benchmark file. None keeps those of the benchmark, here and for the arguments below
+        up to `seed`.
+    reference : sequence of str or None
+        Reference masks where several raters drew: "raters" (each of them), or rules of consensus such as "majority".
+    metrics : sequence of str or None
+        Metrics to store after each round; "iou" must be one of them.
+    protocol : str, Protocol or None
+        Evaluation rules, or their name: "default" or "compat".
+    clicks : int or None
+        Budget: the largest number of interactions in a trajectory.
+    limit : int or None
+        Number of samples taken from the start of each data set.
+    seed : int or None
+        Seed of all random numbers.
+    workers : int
+        Number of processes. Records do not depend on it.
+    devices : sequence of str
+        Devices of the networks, such as ("cuda:0", "cuda:1"). The workers share them.
+    batch_size : int or None
+        Number of trajectories that a network predicts in one call. None means 1 on a CPU and 16 elsewhere.
+    threads : int
+        CPU threads of each worker. Records can depend on it.
+    data_root : path or None
+        Folder that contains the folders of the data sets.
+    plugins : sequence of paths
+        Additional plug-in folders.
+    out : path or None
+        Run folder. A second call with the same folder resumes an interrupted run. None uses a temporary folder.
+    fresh : bool
+        True deletes an earlier run in `out` first.
+    skip_missing : bool or None
+        True leaves out models, data sets and users whose files are missing; False raises an error instead. None follows
+        the benchmark, but never leaves out what `models`, `datasets` or `users` name.
+    save_masks : bool
+        True keeps the last mask of each trajectory in the run folder: PNG for images; NIfTI, aligned with the image,
+        for volumes.
+    on_report : callable
+        Function that is called with a `rclicks.engine.worker.Report` after each unit.
 
     Returns
     -------
     pandas.DataFrame
-        Columns as in `rclicks.records.schema.SCHEMA`, plus `run`. Failures are in ``frame.attrs["failures"]``, notes
-        (missing data, untrained prompts) in ``frame.attrs["notes"]``.
+        Columns as in `rclicks.records.schema.SCHEMA`, plus `run`. ``frame.attrs["failures"]`` lists the failures.
+        ``frame.attrs["notes"]`` lists notes, for example missing data or prompts that a model was not trained on.
 
     Raises
     ------
     RclicksError
-        One of its kinds; see `rclicks.errors`.
+        One of the classes in `rclicks.errors`.
     """
     from rclicks.benchmark import Benchmark as Study
     from rclicks.benchmark import load_benchmark
@@ -216,51 +279,58 @@ def train(
     Parameters
     ----------
     model : str
-        A trainable one, with or without ``:key=value`` options; `rclicks show` lists them.
+        Name of a trainable model, with or without ``:key=value`` options. `rclicks show NAME` lists the options.
     dataset : str or sequence of str
-        One or more registered data sets with their options; all are learned from.
+        One or more registered data sets with their options. The training uses all of them.
     out : path
-        Folder of the training.
+        Folder of the training: checkpoints and log.
     epochs, batch_size : int or None
-        None takes the default of the model's recipe, as for all that follow.
+        Number of epochs, and items in a batch. None takes the default of the recipe, here and for the arguments below.
     lr : float or None
-        Learning rate; of recipes with a schedule the highest one.
+        Learning rate. If the recipe has a schedule, this is its highest rate.
     init_weights : path or None
-        Existing weights to start from; None starts from random ones.
+        File of existing weights to start from. None starts from random weights.
     resume : bool
-        Continue from the last checkpoint in `out`, if there is one.
+        True continues from the last checkpoint in `out`, if there is one.
     val_list : path or None
-        Text file of the samples, persons or scans to validate with, one a line; None takes the published validation
-        part of the data set, or a fixed tenth of its persons or scans.
+        Text file that lists the samples, persons or scans for validation, one per line. None takes the published
+        validation part of the data set, or a fixed tenth of its persons or scans.
     patience : int or None
-        Epochs without a better validation after which the training stops.
+        Number of epochs without a better validation score after which the training stops.
     protocol : {"default", "compat"}
-        ``compat`` is the published recipe, for models that have one.
+        Rules of the training. "compat" is the published recipe, for models that have one.
     seed : int
-        Of all random numbers.
+        Seed of all random numbers.
     device : str
-        "cpu", "cuda" or "cuda:1".
+        Device of the network: "cpu", "cuda" or "cuda:1".
     workers : int or None
-        Threads that prepare batches; results do not depend on it.
+        Number of threads that prepare batches. Results do not depend on it.
     threads : int or None
-        CPU threads of torch; results are the same only for the same number.
+        CPU threads of torch. Only the same number gives the same results.
     data_root : path or None
-        Folder that holds the data sets' folders.
+        Folder that contains the folders of the data sets.
     plugins : sequence of paths
-        Extra plug-in folders.
+        Additional plug-in folders.
     on_progress : callable
-        Takes a `rclicks.training.loop.Progress` after every step and every epoch.
+        Function that is called with a `rclicks.training.loop.Progress` after every step and every epoch.
     **options
-        Training options of the model; they go before those in its name.
+        Training options of the model. They replace options of the same name in `model`.
 
     Returns
     -------
     rclicks.training.loop.Result
-        `best` is the checkpoint for `load_model`; `rows` is the log, one row an epoch.
+        `best` is the path of the checkpoint for `load_model`. `rows` is the log, one row for each epoch.
 
     Raises
     ------
-    UnknownNameError, PluginError, ProtocolError, DataError, WeightsError
+    UnknownNameError
+        If a model or data set is unknown.
+    PluginError
+        If the adapter or data set cannot be imported.
+    ProtocolError
+        If the model cannot be trained, or an option has a value that is not allowed.
+    DataError, WeightsError
+        If data or initial weights are missing or damaged.
     """
     from dataclasses import replace
 

@@ -1,6 +1,6 @@
-"""A benchmark file: which models x data sets x users x metrics, under which protocol.
+"""A benchmark: models, data sets, users, metrics and the protocol of a run, read from a YAML file.
 
-A study is about twelve lines of YAML::
+Example of a file::
 
     summary: two baselines on GrabCut
     protocol: default
@@ -56,22 +56,26 @@ class Benchmark:
     Attributes
     ----------
     name, summary : str
+        Name (the file name without its ending) and one line for listings.
     models, datasets, users : tuple of Spec
+        Names with options. Every model runs on every data set with every user that fits.
     metrics : tuple of str
-        What to store after each round, on the truth followed or on all raters; empty for the usual ones of images or
-        of volumes, which the plan puts in.
+        Names of the metrics to store after each round. Empty means the usual metrics of images or of volumes; the plan
+        adds their names.
     protocol : Protocol
+        Evaluation rules.
     reference : tuple of str
-        What trajectories follow where there are several raters: "raters" (each of them), or rules of
-        `rclicks.metrics.raters.consensus`: "majority", "union", "intersection", "staple", ...
+        Reference masks of the trajectories where several raters drew: "raters" (the mask of each rater), or rules of
+        `rclicks.metrics.raters.consensus` such as "majority", "union", "intersection" or "staple".
     seed : int
+        Seed of all random numbers.
     limit : int or None
-        Samples a data set, the first ones; None for all.
+        Number of samples taken from the start of each data set; None for all samples.
     skip_missing : bool
-        Leave out models, data sets and users whose files are missing, and say so, instead of refusing.
+        True leaves out models, data sets and users whose files are missing, with a note. False raises an error.
     named : tuple of str
-        Those of "models", "datasets" and "users" that the caller chose in place of the file's. `skip_missing` of the
-        file does not hold for them: whoever names a thing wants it played.
+        Those of "models", "datasets" and "users" that the caller gave instead of the file. `skip_missing` of the file
+        does not hold for them: a caller who names a model expects it to run.
     """
 
     name: str
@@ -101,7 +105,13 @@ class Benchmark:
         limit: int | None = None,
         seed: int | None = None,
     ) -> Benchmark:
-        """Return the benchmark with parts replaced, validated again."""
+        """Return a validated copy in which the given parts are replaced; None keeps a part.
+
+        Raises
+        ------
+        ProtocolError
+            As `check`.
+        """
         rules = (
             self.protocol if protocol is None else Protocol.named(protocol) if isinstance(protocol, str) else protocol
         )
@@ -124,12 +134,12 @@ class Benchmark:
         return changed
 
     def check(self, registry: Registry, where: str) -> None:
-        """Check all names and labels.
+        """Check all names, labels and limits.
 
         Raises
         ------
         ProtocolError
-            Naming `where`, the key and the allowed values.
+            If one is wrong. The message names `where` (the file or "the arguments"), the key and the allowed values.
         """
         for key, specs in (("models", self.models), ("datasets", self.datasets), ("users", self.users)):
             for spec in specs:
@@ -139,7 +149,7 @@ class Benchmark:
                     raise ProtocolError(f"{where}: {key}: {error}") from error
             labels = [s.label for s in specs]
             if twice := {x for x in labels if labels.count(x) > 1}:
-                raise ProtocolError(f"{where}: {key}: {', '.join(twice)} stands twice; give each a `label` of its own")
+                raise ProtocolError(f"{where}: {key}: {', '.join(twice)} is listed twice; give each its own `label`")
         known = ("raters", *RULES)
         if (
             not self.reference
@@ -147,26 +157,26 @@ class Benchmark:
             or not set(self.reference) <= set(known)
         ):
             raise ProtocolError(
-                f"{where}: reference is {list(self.reference)}; expected some of {', '.join(known)}, each once"
+                f"{where}: reference is {list(self.reference)}; expected one or more of {', '.join(known)}, each once"
             )
         for name in self.metrics:
             if name not in STORED:
                 raise ProtocolError(f"{where}: metrics: {UnknownNameError('metric', name, STORED)}")
         if self.metrics and "iou" not in self.metrics:
-            raise ProtocolError(f"{where}: metrics: `iou` is needed by every table; add it")
+            raise ProtocolError(f"{where}: metrics: every table needs `iou`; add it")
         if self.limit is not None and self.limit < 1:
             raise ProtocolError(f"{where}: limit is {self.limit}; expected 1 or more")
 
 
 def load_benchmark(name: str | Path, registry: Registry) -> Benchmark:
-    """Return a benchmark by name or from a YAML file.
+    """Return the registered benchmark `name`, or the one in a YAML file if `name` ends in .yaml or .yml.
 
     Raises
     ------
     UnknownNameError
-        If there is neither a benchmark nor a file of that name.
+        If no benchmark has this name.
     ProtocolError
-        If the file is invalid; names file, key and allowed values.
+        If the file does not exist or is invalid. The message names the file, the key and the allowed values.
     """
     file = Path(name)
     if file.suffix not in {".yaml", ".yml"}:

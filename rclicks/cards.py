@@ -1,7 +1,7 @@
-"""Facts about models, data sets and users, written as literals so that they can be listed without importing.
+"""Cards: facts about models, data sets, users and click models, readable without importing their modules.
 
-A plug-in file holds a module-level tuple ``CARDS`` whose elements are calls of one of these classes with
-literal keyword arguments. `rclicks.registry` reads them from the syntax tree.
+A plug-in file has a module-level tuple ``CARDS``. Its elements are calls of one of these classes with literal keyword
+arguments. `rclicks.registry` reads them from the syntax tree.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ __all__ = ["Card", "Checkpoint", "ClickModelCard", "DatasetCard", "ModelCard", "
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What every card says.
+    """Facts that every card states.
 
     Attributes
     ----------
     name : str
-        Unique within its kind; lower-case words joined by hyphens for models and users.
+        Name, unique among the cards of one kind. Names of models and users are lower-case words joined by hyphens.
     summary : str
         One line for listings.
     source, licence, citation : str
-        Where it comes from (repository or paper), its licence, and the paper to cite.
+        Repository or paper of origin, licence, and paper to cite; "" if unknown.
     """
 
     name: str
@@ -34,16 +34,16 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A weight file: its name, where it was published and how to recognise it.
+    """A published file of weights.
 
     Attributes
     ----------
     file : str
         File name as published.
     url : str
-        Where its authors publish it; "" if unknown.
+        Address at which the authors publish it; "" if unknown.
     sha256 : str
-        Hex digest or its first digits; "" if unknown, and then not checked.
+        SHA-256 digest in hexadecimal digits, or its first digits; "" if unknown. An unknown digest is not checked.
     """
 
     file: str
@@ -58,40 +58,41 @@ class ModelCard(Card):
     Attributes
     ----------
     family : str
-        Name of the family (one module of adapters/).
+        Name of the family, which is one module of adapters/.
     variant : str
-        What `build_network` of the module takes.
+        Argument of the hook `build_network`, such as the size of the network.
     dims : int
-        2 for images, 3 for volumes.
+        Number of image axes: 2 for images, 3 for volumes.
     prompts : tuple of str
-        Prompts the model was trained on (or designed for): "click", "box", "scribble", "lasso", "mask".
+        Interactions that the model was trained on or designed for: "click", "box", "scribble", "lasso", "mask".
     accepts : tuple of str
-        Prompts it can technically be given; a superset of `prompts`. Empty means the same as `prompts`.
+        Interactions that the model can process, a superset of `prompts`. Empty means the same as `prompts`.
     threshold : float
-        Probability above which (strictly) a pixel belongs to the mask.
+        Probability threshold: a pixel belongs to the mask if its probability is greater than this.
     probabilities : bool
-        False for models that answer a mask alone.
+        False if the model returns only a mask.
     stateful : bool
-        True for sessions that are quickest if the rounds of a trajectory follow one another; the engine then plays
-        one trajectory after the other.
+        True if the model is a session that runs fastest when the rounds of one trajectory follow each other. The engine
+        then runs one trajectory after the other.
     encodes_once : bool
-        True if the costly encoding depends on the image alone; False for early-fusion networks.
+        True if the expensive encoding depends on the image alone; False for early-fusion networks.
     batched : bool
-        True if `segment` runs its lanes in one network call, so that the engine pads lanes.
+        True if `segment` predicts all its trajectories in one call of the network. The engine then pads every call to
+        the batch size.
     parameters : int
-        Number of weights; 0 for methods without any.
+        Number of weights; 0 for methods without weights.
     checkpoint : Checkpoint or None
-        None for methods without weights.
+        Published file of weights; None for methods without weights.
     trained_on : tuple of str
-        Data sets seen in training, as far as known; tables flag an overlap with the test data.
+        Data sets of the training, as far as known. Tables mark an overlap with the test data.
     trainable : bool
         True if ``rclicks train`` can train it: the module has the hooks of `rclicks.training.contract.TrainableModule`.
     starts_from : str
-        Existing weights that a training can start from, in words; "" if it always starts from random ones.
+        Description of the existing weights that a training can start from; "" if it always starts from random weights.
     extra : str
-        The optional dependency group that the model needs ("" for none).
+        Group of optional dependencies that the model needs; "" for none.
     needs : tuple of str
-        Options without a default, such as the address of a server.
+        Options that have no default and must be given, such as the address of a server.
     """
 
     family: str
@@ -114,7 +115,7 @@ class ModelCard(Card):
 
     @property
     def takes(self) -> tuple[str, ...]:
-        """Prompts the model can be given."""
+        """Interactions that the model can process."""
         return self.accepts or self.prompts
 
 
@@ -125,19 +126,20 @@ class DatasetCard(Card):
     Attributes
     ----------
     folder : str
-        Folder looked for below a common data root; "" if the set needs no files.
+        Name of its folder in the common data root; "" if the data set needs no files.
     layout : str
-        The files expected below the set's root, for messages and docs.
+        Description of the files in its folder, for messages and documentation.
     samples, objects : int
-        Published counts of the whole set (0 = unknown); subsets are legal and recorded as such.
+        Published counts of the complete data set; 0 if unknown. A subset is allowed; records state the true count.
     dims : int
-        2 or 3.
+        Number of image axes: 2 for images, 3 for volumes.
     rater_identity : str
-        "single", "known" (the same person has the same name in every sample) or "within-sample".
+        Meaning of rater names: "single" (one rater), "known" (a name means the same person in every sample) or
+        "within-sample" (a name means a person within one sample only).
     get : str
-        How to obtain it, in a sentence.
+        One sentence that says how to obtain the data.
     prepares : bool
-        True if the module has the hook `prepare`, so that ``rclicks data prepare NAME`` makes the files from raw data.
+        True if the module has the hook `prepare`. ``rclicks data prepare NAME`` then makes the files from raw data.
     """
 
     folder: str = ""
@@ -157,16 +159,16 @@ class UserCard(Card):
     Attributes
     ----------
     dims : tuple of int
-        Axes of the images it can look at: 2 for images, 3 for volumes.
+        Supported numbers of image axes: 2 for images, 3 for volumes.
     prompts : tuple of str
-        Kinds of interaction it makes.
+        Kinds of interaction that the user makes.
     stochastic : bool
-        True if it draws random numbers, so that replicates differ.
-    options : dict
-        Option names and their defaults.
+        True if the user draws random numbers, so that replicates differ.
+    options : dict of str to value
+        Options and their defaults.
     files : tuple of str
-        Names of the options that take the path of a file of data. The engine looks for a relative path in the current
-        folder and then in the data root; with `skip_missing` a user whose file does not exist is left out.
+        Names of the options that take the path of a data file. The engine looks for a relative path first in the
+        current folder and then in the data root. With `skip_missing`, a user whose file does not exist is left out.
     """
 
     dims: tuple[int, ...] = (2,)
@@ -183,25 +185,26 @@ class ClickModelCard(Card):
     Attributes
     ----------
     dims : tuple of int
-        Axes of the images it can look at: 2 for images, 3 for volumes.
+        Supported numbers of image axes: 2 for images, 3 for volumes.
     variant : str
+        Name of a version of the click model, such as the size of its network; "" if there is one version only.
     local : bool
-        True if the map depends on the error alone, not on the image or the rest of the object, so that a volume's map
-        can be asked for within the error's window.
+        True if the map depends on the error alone, not on the image or the rest of the object. The map of a volume is
+        then computed only within the bounding box of the error.
     batched : bool
-        True if a network answers all asks in one call, so that lanes are padded to a canonical count.
+        True if a network answers several queries in one call. The engine then pads every call to the batch size.
     parameters : int
         Number of weights; 0 for rules.
     checkpoint : Checkpoint or None
-        None for rules and for weights that come with the package.
+        Published file of weights; None for rules and for weights that are included in the package.
     trained_on : tuple of str
-        Data sets whose clicks were seen in training; tables flag an overlap with the test data.
+        Data sets whose clicks were used in training. Tables mark an overlap with the test data.
     trainable : bool
         True if ``rclicks train`` can train it: the module has the hooks of `rclicks.training.contract.TrainableModule`.
     starts_from : str
-        Existing weights that a training can start from, in words; "" if it always starts from random ones.
+        Description of the existing weights that a training can start from; "" if it always starts from random weights.
     extra : str
-        The optional dependency group that it needs ("" for none).
+        Group of optional dependencies that the click model needs; "" for none.
     """
 
     dims: tuple[int, ...] = (2,)

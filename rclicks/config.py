@@ -1,8 +1,9 @@
-"""Where data and checkpoints lie on this computer: a YAML file and environment variables.
+"""Folders of data and checkpoints on this computer, from a YAML file and environment variables.
 
-The file is ``rclicks.yaml`` in the current folder, else ``config.yaml`` in the user's configuration folder, else the
-file that ``RCLICKS_CONFIG`` names (which wins). Its keys are ``data_root``, ``roots`` (data set -> folder) and
-``checkpoints`` (a folder). ``RCLICKS_DATA_ROOT``, ``RCLICKS_ROOT_<NAME>`` and ``RCLICKS_CHECKPOINTS`` override it.
+The file is the one that ``RCLICKS_CONFIG`` names. If this variable is not set, it is ``rclicks.yaml`` in the current
+folder, or else ``config.yaml`` in the configuration folder of the user. Its keys are ``data_root`` (a folder),
+``roots`` (data set -> folder) and ``checkpoints`` (a folder). The environment variables ``RCLICKS_DATA_ROOT``,
+``RCLICKS_ROOT_<NAME>`` and ``RCLICKS_CHECKPOINTS`` override the file.
 """
 
 from __future__ import annotations
@@ -20,7 +21,19 @@ __all__ = ["Config", "load_config"]
 
 
 class Config(BaseModel):
-    """Folders of this computer."""
+    """Folders of this computer.
+
+    Attributes
+    ----------
+    data_root : Path or None
+        Folder that contains the folders of the data sets.
+    roots : dict of str to Path
+        Data set -> its own folder.
+    checkpoints : Path or None
+        Folder in which checkpoints are searched.
+    file : Path or None
+        Configuration file that was read; None if there was none.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,7 +43,10 @@ class Config(BaseModel):
     file: Path | None = None
 
     def root_candidates(self, name: str, folder: str, data_root: Path | None = None) -> list[Path]:
-        """Return the folders where data set `name` may lie, the most specific first."""
+        """Return the folders that may contain data set `name`, in the order of the search.
+
+        `folder` is its folder name in a data root. `data_root` is the data root of the caller and comes first.
+        """
         found: list[Path] = []
         if data_root is not None:
             found.append(data_root / folder)
@@ -45,18 +61,18 @@ class Config(BaseModel):
         return [p.expanduser() for p in found]
 
     def data_roots(self, data_root: Path | None = None) -> list[Path]:
-        """Return the folders that hold data sets' folders and files of clicks, the most specific first."""
+        """Return the data roots in the order of the search: `data_root`, the environment, the configuration file."""
         named = (data_root, os.environ.get("RCLICKS_DATA_ROOT"), self.data_root)
         return [Path(p).expanduser() for p in named if p]
 
     def checkpoint_folder(self) -> Path | None:
-        """Return the folder that checkpoints are searched in, if one is set."""
+        """Return the folder in which checkpoints are searched; None if it is not set."""
         value = os.environ.get("RCLICKS_CHECKPOINTS")
         return Path(value).expanduser() if value else self.checkpoints
 
 
 def config_files() -> list[Path]:
-    """Return the places a configuration is looked for, the strongest first."""
+    """Return the paths at which a configuration file is looked for; the first existing file is read."""
     import platformdirs
 
     named = os.environ.get("RCLICKS_CONFIG")
@@ -65,12 +81,12 @@ def config_files() -> list[Path]:
 
 
 def load_config() -> Config:
-    """Read the first configuration file that exists; defaults if there is none.
+    """Read the first configuration file that exists; return defaults if there is none.
 
     Raises
     ------
     ProtocolError
-        If the file is not YAML or has unknown keys; names file, key and allowed keys.
+        If the file is not valid YAML or has unknown keys. The message names the file, the key and the allowed keys.
     """
     for path in config_files():
         if not path.is_file():

@@ -1,6 +1,6 @@
-"""Typed exceptions: each message says what was wrong, where, what was expected and what to do.
+"""Exceptions. Each message says what is wrong, where, what was expected and what to do.
 
-The command line maps every class to an exit code, so that scripts can tell them apart.
+Every class has its own exit code of the command line, so that scripts can tell errors apart.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterable
 
 __all__ = [
+    "LISTED",
     "DataError",
     "InvalidPrediction",
     "MissingDataError",
@@ -23,6 +24,9 @@ __all__ = [
     "WeightsError",
 ]
 
+# What ``rclicks ls`` lists.
+LISTED = ("models", "datasets", "users", "click-models", "metrics", "benchmarks")
+
 
 class RclicksError(Exception):
     """Base of all errors that rclicks raises on purpose."""
@@ -31,7 +35,7 @@ class RclicksError(Exception):
 
 
 class PluginError(RclicksError):
-    """A plug-in file cannot be read or does not keep its contract."""
+    """A plug-in cannot be read or violates its contract."""
 
     exit_code = 3
 
@@ -41,31 +45,42 @@ class MissingPackageError(PluginError):
 
 
 class UnknownNameError(PluginError):
-    """A model, data set, user, metric or benchmark of that name does not exist."""
+    """A name is unknown. The message names similar and known names.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of thing that was looked for, such as "model".
+    name : str
+        Unknown name.
+    known : iterable of str
+        All names of this kind.
+    note : str
+        Sentence to add to the message, or "".
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], note: str = "") -> None:
-        names = sorted(known)
+        names = sorted(set(known))
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        shown = ", ".join(names[:20]) + (" ..." if len(names) > 20 else "")
-        super().__init__(
-            f"unknown {kind} {name!r}.{hint} Known: {shown or 'none'}. See `rclicks ls {kind.replace(' ', '')}s`."
-            + (f" {note}" if note else "")
-        )
+        shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        listing = kind.replace("data set", "dataset").replace(" ", "-") + "s"
+        more = f" See `rclicks ls {listing}`." if listing in LISTED else ""
+        super().__init__(f"unknown {kind} {name!r}.{hint} Known: {shown or 'none'}.{more}{f' {note}' if note else ''}")
 
 
 class DataError(RclicksError):
-    """Data is missing, damaged or contradicts itself."""
+    """Data are missing, damaged or inconsistent."""
 
     exit_code = 4
 
 
 class MissingDataError(DataError):
-    """A file of data does not exist; a file that exists and cannot be used is a plain `DataError`."""
+    """A data file does not exist. A file that exists but cannot be used raises `DataError` itself."""
 
 
-class InvalidPrediction(RclicksError, ValueError):  # noqa: N818 - it names a fact that the failure table records
-    """A model's prediction is not what its contract says: shape, dtype, range, or a value that is not finite."""
+class InvalidPrediction(RclicksError, ValueError):  # noqa: N818 - the table of failures stores this name
+    """A prediction violates the contract of models: wrong shape or dtype, out of range, or not finite."""
 
 
 class WeightsError(RclicksError):
@@ -75,22 +90,22 @@ class WeightsError(RclicksError):
 
 
 class MissingWeightsError(WeightsError):
-    """A checkpoint does not exist; one that exists and cannot be used is a plain `WeightsError`."""
+    """A checkpoint does not exist. A checkpoint that exists but cannot be used raises `WeightsError` itself."""
 
 
 class ProtocolError(RclicksError):
-    """A benchmark, protocol or option is invalid, or results of unequal protocols would be mixed."""
+    """A benchmark, protocol or option is invalid, or results of different protocols would be mixed."""
 
     exit_code = 6
 
 
 class RunError(RclicksError):
-    """A run folder cannot be written or belongs to another plan."""
+    """A run folder cannot be read or written, or it belongs to another plan."""
 
     exit_code = 7
 
 
-class OutOfMemory(RclicksError):  # noqa: N818 - the name the design gives it
-    """The device or the machine ran out of memory; the engine halves its lanes and retries."""
+class OutOfMemory(RclicksError):  # noqa: N818 - the usual name of this error
+    """The device or the machine ran out of memory. The engine halves the batch size and tries again."""
 
     exit_code = 8

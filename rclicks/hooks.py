@@ -1,18 +1,17 @@
-"""How a contract states what the engine calls in a plug-in module, and how a call is made from it.
+"""Hooks: the functions that the engine calls in a plug-in module, and the arguments that it passes to them.
 
-The modules of each kind of plug-in have one `typing.Protocol` class: `rclicks.models.contract.ModelModule`,
+One `typing.Protocol` class documents the modules of each kind of plug-in: `rclicks.models.contract.ModelModule`,
 `rclicks.data.contract.DatasetModule`, `rclicks.users.contract.UserModule` and
-`rclicks.clickability.contract.ClickModelModule`. Their methods are the hooks, which are module-level functions in a
-plug-in. The engine calls no other name in a module. A hook with the decorator `optional` may be absent;
-`rclicks.registry.hook` is the only way in which the rest of the package asks for one.
+`rclicks.clickability.contract.ClickModelModule`. Each method of the class describes a hook, which is a module-level
+function of the plug-in. The engine calls nothing else in a module. A hook with the decorator `optional` may be missing;
+the rest of the package looks it up with `rclicks.registry.hook` only.
 
-The signature in the Protocol class states the arguments of the engine:
+The signature in the Protocol class states the arguments that the engine passes:
 
-* Positional arguments and keyword arguments without a default are always passed; the function must take them.
+* Positional arguments and keyword arguments without a default are always passed. The function must accept them.
 * Keyword arguments with a default are passed only to a function that names them as a parameter.
-* ``**options`` are the options that the user gave in the spec. A function that names its options is protected
-  against unknown ones by the engine; a function with ``**options`` refuses unknown ones itself, with
-  `rclicks.options.read_options`.
+* ``**options`` are the options in the spec. If a function names its options as parameters, the engine rejects unknown
+  options. A function with ``**options`` must reject them itself, with `rclicks.options.read_options`.
 
 >>> class Contract:
 ...     def load(self, card, *, device, models=None, **options): ...
@@ -40,13 +39,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def optional(function: F) -> F:
-    """Mark a method of a contract as a hook that a module may leave out."""
+    """Mark a method of a contract as an optional hook."""
     setattr(function, _MARK, True)
     return function
 
 
 def hooks_of(contract: type) -> dict[str, bool]:
-    """Return the hooks of a contract class: name -> whether a module must have it, in the order of the class."""
+    """Return the hooks of a contract class in its order: name -> True if a module must have the hook."""
     return {
         name: not hasattr(function, _MARK)
         for name, function in vars(contract).items()
@@ -55,9 +54,9 @@ def hooks_of(contract: type) -> dict[str, bool]:
 
 
 def engine_arguments(contract: type, name: str) -> dict[str, bool]:
-    """Return the arguments that the engine passes to a hook: name -> whether it is always passed.
+    """Return the arguments that the engine passes to a hook: name -> True if it is always passed.
 
-    ``self`` and ``**options`` are not among them.
+    ``self`` and ``**options`` are not included.
     """
     parameters = list(inspect.signature(vars(contract)[name]).parameters.values())[1:]
     return {p.name: p.default is p.empty for p in parameters if p.kind is not p.VAR_KEYWORD}
@@ -66,14 +65,14 @@ def engine_arguments(contract: type, name: str) -> dict[str, bool]:
 def select_arguments(
     function: Callable[..., Any], contract: type, name: str, offered: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return those keyword arguments of `offered` that the engine passes to `function`, a module's hook `name`."""
+    """Return the keyword arguments in `offered` that the engine passes to `function`, the hook `name` of a module."""
     always = engine_arguments(contract, name)
     asked = inspect.signature(function).parameters
     return {key: value for key, value in offered.items() if always[key] or key in asked}
 
 
 def option_names(function: Callable[..., Any], contract: type, name: str) -> tuple[str, ...] | None:
-    """Return the options that a hook names as parameters, sorted; None if it takes any and checks them itself."""
+    """Return the sorted options that a hook names as parameters; None if it has ``**options`` instead."""
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
@@ -81,7 +80,7 @@ def option_names(function: Callable[..., Any], contract: type, name: str) -> tup
 
 
 def mismatch(function: Callable[..., Any], contract: type, name: str) -> str:
-    """Return what is wrong with the signature of a module's hook; "" if the engine can call it."""
+    """Return a description of what is wrong with the signature of a hook; "" if the engine can call it."""
     parameters = list(inspect.signature(vars(contract)[name]).parameters.values())[1:]
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     keywords = {p.name: None for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty}

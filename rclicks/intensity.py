@@ -1,4 +1,4 @@
-"""Turn grey values of any range into the 8-bit RGB images that 2-D models take."""
+"""Conversion of grey values of any range to the 8-bit RGB images that 2-D models take."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["gray_to_rgb", "percentile_window", "to_uint8"]
 
 
 def to_uint8(values: NDArray[np.generic], low: float, high: float) -> NDArray[np.uint8]:
-    """Return `values` clipped to [low, high] and stretched linearly to 0..255, rounded to the nearest (ties to even).
+    """Return `values` clipped to [low, high] and scaled linearly to 0..255.
 
-    A window without width gives zeros.
+    Values are rounded to the nearest integer, ties to even. The result is 0 everywhere if `high` is not above `low`.
 
     >>> to_uint8(np.array([-200.0, 40.0, 999.0]), -160, 240)
     array([  0, 128, 255], dtype=uint8)
@@ -23,9 +23,10 @@ def to_uint8(values: NDArray[np.generic], low: float, high: float) -> NDArray[np
 
 
 def percentile_window(values: NDArray[np.generic], low: float = 0.5, high: float = 99.5) -> tuple[float, float]:
-    """Return two percentiles of the values above 0, the window MedSAM trains on for all but CT.
+    """Return two percentiles (in %) of the values above 0: the window of MedSAM for all modalities but CT.
 
-    Without a value above 0 all values are taken. Source: Ma et al., Segment anything in medical images, 2024.
+    If no value is above 0, the percentiles of all values are returned. Source: Ma et al., Segment anything in medical
+    images, 2024.
 
     >>> percentile_window(np.arange(-5, 201))
     (1.995, 199.005)
@@ -37,7 +38,7 @@ def percentile_window(values: NDArray[np.generic], low: float = 0.5, high: float
 
 
 def gray_to_rgb(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return an (H, W) image as (H, W, 3) with equal channels.
+    """Return an (H, W) image as an (H, W, 3) image with three equal channels.
 
     >>> gray_to_rgb(np.zeros((2, 5), np.uint8)).shape
     (2, 5, 3)

@@ -1,4 +1,4 @@
-"""What a user does: clicks, boxes, scribbles and lassos, in array order.
+"""Interactions of a user: clicks, boxes, scribbles and lassos. Coordinates are in array order.
 
 >>> Click((12, 40), positive=True).point
 (12, 40)
@@ -24,14 +24,14 @@ __all__ = ["KINDS", "Box", "Click", "Interaction", "Lasso", "Scribble", "check_i
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """One click at a pixel (or voxel).
+    """One click on a pixel or voxel.
 
     Attributes
     ----------
     point : tuple of int
-        Array order: (row, column) or (z, row, column), in pixels.
+        Index of the pixel (row, column) or of the voxel (z, row, column).
     positive : bool
-        True adds to the object, False removes from it.
+        True if the pixel belongs to the object, False if it does not.
     """
 
     point: tuple[int, ...]
@@ -46,9 +46,10 @@ class Box:
     Attributes
     ----------
     low, high : tuple of int
-        First and last pixel inside the box, both inclusive, in array order; equal along the axis of a slice's box.
+        Indices of the first and the last pixel inside the box, in array order. The box of a slice of a volume has equal
+        values on one axis.
     positive : bool
-        Always True for the users of this package; kept so that every interaction has a sign.
+        True for all users of this package. The attribute exists so that every interaction has a sign.
     """
 
     low: tuple[int, ...]
@@ -59,16 +60,16 @@ class Box:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """A set of pixels that somebody drew, stored as a crop.
+    """A set of drawn pixels, stored as a crop.
 
     Attributes
     ----------
     low : tuple of int
-        First pixel of the crop, in array order.
+        Index of the first pixel of the crop, in array order.
     mask : bool array
-        The crop, one axis for each of `low`; True where drawn. It touches all of its own sides.
+        Crop with one axis for each number in `low`; True where drawn. It is as small as possible.
     positive : bool
-        True adds to the object, False removes from it.
+        True if the pixels belong to the object, False if they do not.
     """
 
     low: tuple[int, ...]
@@ -78,17 +79,17 @@ class Drawing:
 
     @property
     def high(self) -> tuple[int, ...]:
-        """Last pixel of the crop, inclusive."""
+        """Index of the last pixel of the crop (inclusive)."""
         return tuple(first + length - 1 for first, length in zip(self.low, self.mask.shape, strict=True))
 
     @property
     def window(self) -> tuple[slice, ...]:
-        """The crop's place in the whole array."""
+        """Slices that select the crop in the complete array."""
         return tuple(slice(first, first + length) for first, length in zip(self.low, self.mask.shape, strict=True))
 
     @property
     def points(self) -> NDArray[np.int64]:
-        """(n, axes) indices of the drawn pixels in the whole array."""
+        """(n, axes) indices of the drawn pixels in the complete array."""
         return np.argwhere(self.mask) + np.asarray(self.low)
 
     def _key(self) -> tuple[object, ...]:
@@ -103,14 +104,14 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scribble(Drawing):
-    """A freehand line; all of it lies in the object (or, if negative, in the background)."""
+    """A freehand line that lies completely in the object, or in the background if it is negative."""
 
     kind: ClassVar[str] = "scribble"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lasso(Drawing):
-    """The filled inside of a closed outline in one slice; it may reach a little beyond the object."""
+    """The filled interior of a closed outline in one slice. It may extend slightly beyond the object."""
 
     kind: ClassVar[str] = "lasso"
 
@@ -120,24 +121,24 @@ KINDS = ("click", "box", "scribble", "lasso")
 
 
 def clicks_of(interactions: Sequence[Interaction]) -> list[Click]:
-    """Return the clicks among `interactions`, in the order they were placed."""
+    """Return the clicks among `interactions` in the given order."""
     return [i for i in interactions if isinstance(i, Click)]
 
 
 def corners_of(interaction: Interaction) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the first and last pixel (inclusive) of what an interaction covers; equal for a click."""
+    """Return the indices of the first and last pixel (inclusive) that an interaction covers; equal for a click."""
     if isinstance(interaction, Click):
         return interaction.point, interaction.point
     return interaction.low, interaction.high
 
 
 def check_inside(interaction: Interaction, shape: Sequence[int]) -> None:
-    """Refuse an interaction that does not lie in an image or volume, or covers nothing.
+    """Check that an interaction lies within an image or volume of the given shape.
 
     Raises
     ------
     ProtocolError
-        If it has another number of axes, reaches outside, is reversed or empty.
+        If its number of axes differs, a part lies outside, its last pixel comes before its first, or it has no pixel.
     """
     low, high = corners_of(interaction)
     if not len(low) == len(high) == len(shape) or not all(
@@ -146,7 +147,7 @@ def check_inside(interaction: Interaction, shape: Sequence[int]) -> None:
         axes = "(row, column)" if len(shape) == 2 else "(z, row, column)"
         raise ProtocolError(
             f"the {interaction.kind} from {low} to {high} does not lie in an image of shape {tuple(shape)}; "
-            f"coordinates are {axes} from 0, the first not above the last"
+            f"coordinates are {axes} and start at 0, and the first pixel must not come after the last"
         )
     if isinstance(interaction, Drawing) and not interaction.mask.any():
         raise ProtocolError(f"the {interaction.kind} from {low} to {high} has no pixel")

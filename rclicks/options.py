@@ -1,4 +1,4 @@
-"""Options of a plug-in as data: the default, the allowed values, and a message for everything else.
+"""Options of plug-ins: their defaults, their allowed values, and the messages about values that are not allowed.
 
 >>> read_options("m", {"radius": Number(5, 0, 50)}, {"radius": 7})
 {'radius': 7}
@@ -24,12 +24,12 @@ _WHOLE_NUMBER = re.compile(r"[+-]?\d+")
 
 
 class Option(ABC):
-    """One option. A value of None is allowed if the default is None.
+    """One option. The value None is allowed only if the default is None.
 
     Attributes
     ----------
-    default
-        Value of an option that is not given; None where the plug-in finds the value itself.
+    default : any
+        Value of an option that is not given; None if the plug-in chooses the value itself.
     help : str
         Meaning and unit, for listings.
     """
@@ -38,27 +38,32 @@ class Option(ABC):
     help: str
 
     @property
+    def metavar(self) -> str:
+        """Word that stands for the value in listings, such as "N" for an integer."""
+        return "VALUE"
+
+    @property
     @abstractmethod
     def expected(self) -> str:
-        """Allowed values in words, such as "an integer from 1 to 8"."""
+        """Description of the allowed values, such as "an integer from 1 to 8"."""
 
     @abstractmethod
     def accepts(self, value: object) -> bool:
-        """Tell whether a value that is not None is allowed."""
+        """Return whether a value other than None is allowed."""
 
     def convert(self, value: Any) -> Any:
-        """Return an accepted value as the plug-in gets it."""
+        """Return an allowed value in the form that the plug-in receives."""
         return value
 
     def check(self, value: object) -> str:
-        """Return the allowed values in words if `value` is not allowed, else an empty string."""
+        """Return "" if `value` is allowed, else a description of the allowed values."""
         good = self.default is None if value is None else self.accepts(value)
         return "" if good else self.expected
 
 
 @dataclass(frozen=True)
 class Number(Option):
-    """A number within bounds (both allowed); `whole` asks for an integer."""
+    """A number from `low` to `high`, both included; an integer if `whole` is True."""
 
     default: float | None
     low: float
@@ -67,14 +72,19 @@ class Number(Option):
     help: str = ""
 
     @property
+    def metavar(self) -> str:
+        """N for an integer, X for another number."""
+        return "N" if self.whole else "X"
+
+    @property
     def expected(self) -> str:
-        """Kind and bounds."""
+        """Description of the kind of number and its bounds."""
         if self.whole:
             return f"an integer from {int(self.low)} to {int(self.high)}"
         return f"a number from {self.low:g} to {self.high:g}"
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is a number within the bounds; booleans are not numbers."""
+        """Return whether the value is a number within the bounds. A boolean is not a number."""
         if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
             return False
         return self.low <= value <= self.high
@@ -82,25 +92,33 @@ class Number(Option):
 
 @dataclass(frozen=True)
 class Choice(Option):
-    """One of a few values."""
+    """One value of a fixed list."""
 
     default: str | bool
     allowed: tuple[str | bool, ...]
     help: str = ""
 
     @property
+    def metavar(self) -> str:
+        """All values, separated by bars."""
+        return "|".join(str(a).lower() for a in self.allowed)
+
+    @property
     def expected(self) -> str:
-        """All values."""
+        """Description that lists all values."""
         return "one of " + ", ".join(str(a).lower() for a in self.allowed)
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is one of the allowed ones."""
+        """Return whether the value is in the list."""
         return any(value is a if isinstance(a, bool) else value == a for a in self.allowed)
 
 
 @dataclass(frozen=True)
 class Numbers(Option):
-    """Integers within bounds (both allowed) in brackets, ``[8 16 32]`` or ``[8, 16, 32]``; the plug-in gets a tuple."""
+    """A list of integers in brackets, ``[8 16 32]`` or ``[8, 16, 32]``. The plug-in receives a tuple.
+
+    Each integer lies between `low` and `high`, and their number between `fewest` and `most`, all bounds included.
+    """
 
     default: tuple[int, ...]
     low: int
@@ -110,56 +128,72 @@ class Numbers(Option):
     help: str = ""
 
     @property
+    def metavar(self) -> str:
+        """[N ...]."""
+        return "[N ...]"
+
+    @property
     def expected(self) -> str:
-        """Count, bounds and form."""
+        """Description of the number of integers, their bounds and the notation."""
         example = " ".join(map(str, self.default))
-        return f"{self.fewest} to {self.most} integers from {self.low} to {self.high} in brackets, such as [{example}]"
+        count = str(self.most) if self.fewest == self.most else f"{self.fewest} to {self.most}"
+        return f"{count} integers from {self.low} to {self.high} in brackets, such as [{example}]"
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is a list of such integers."""
+        """Return whether the value is a list of such integers."""
         found = self.convert(value)
         good = all(isinstance(v, int) and not isinstance(v, bool) and self.low <= v <= self.high for v in found)
         return good and self.fewest <= len(found) <= self.most
 
     def convert(self, value: object) -> tuple[Any, ...]:
-        """Return the parts of a list as a tuple; YAML reads ``[8 16]`` as a list of one text."""
+        """Return the items of a list as a tuple. YAML reads ``[8 16]`` as a list with the single text "8 16"."""
         if not isinstance(value, (list, tuple)):
-            return (None,)  # not a list, which is never allowed
+            return (None,)  # no list; a tuple with None is never allowed
         parts = value[0].split() if len(value) == 1 and isinstance(value[0], str) else value
         return tuple(int(p) if isinstance(p, str) and _WHOLE_NUMBER.fullmatch(p) else p for p in parts)
 
 
 @dataclass(frozen=True)
 class Text(Option):
-    """Any text."""
+    """A text."""
 
     default: str | None = ""
     help: str = ""
 
     @property
+    def metavar(self) -> str:
+        """TEXT."""
+        return "TEXT"
+
+    @property
     def expected(self) -> str:
-        """Kind."""
+        """Description of the kind of value."""
         return "a text"
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is a text."""
+        """Return whether the value is a text."""
         return isinstance(value, str)
 
 
 @dataclass(frozen=True)
 class PathOption(Option):
-    """A file or folder; the plug-in gets a `pathlib.Path` and checks that it exists."""
+    """The path of a file or folder. The plug-in receives a `pathlib.Path` and must check that it exists."""
 
     default: Path | None = None
     help: str = ""
 
     @property
+    def metavar(self) -> str:
+        """PATH."""
+        return "PATH"
+
+    @property
     def expected(self) -> str:
-        """Kind."""
+        """Description of the kind of value."""
         return "the path of a file or folder"
 
     def accepts(self, value: object) -> bool:
-        """Tell whether the value is a path or a text that is not empty."""
+        """Return whether the value is a path or a text that is not empty."""
         return isinstance(value, Path) or (isinstance(value, str) and bool(value.strip()))
 
     def convert(self, value: Any) -> Path:
@@ -170,22 +204,29 @@ class PathOption(Option):
 def read_options(
     name: str, known: Mapping[str, Option], given: Mapping[str, object], *, kind: str = "model"
 ) -> dict[str, Any]:
-    """Fill up the options given by a benchmark or caller with the defaults, and refuse what is not allowed.
+    """Check the options that a benchmark or caller gave, and add the defaults of the others.
 
     Parameters
     ----------
     name : str
-        The plug-in, for messages.
-    known : mapping of str -> Option
-    given : mapping of str -> value
+        Name of the plug-in, for messages.
+    known : mapping of str to Option
+        All options of the plug-in.
+    given : mapping of str to value
+        Options that were given.
     kind : str
-        What the plug-in is, for messages.
+        Kind of plug-in, for messages.
+
+    Returns
+    -------
+    dict of str to value
+        Value of every known option, in the order of `known`.
 
     Raises
     ------
     ProtocolError
-        If an option's name is unknown or its value is not allowed; the message names plug-in, option, value and
-        what is allowed.
+        If the name of an option is unknown or its value is not allowed. The message names the plug-in, the option, the
+        value and what is allowed.
     """
     for option, value in given.items():
         if option not in known:

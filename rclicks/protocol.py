@@ -1,7 +1,7 @@
-"""The rules of play that change numbers: a named, hashed, printed object.
+"""The protocol: all evaluation rules that change numbers. It has a name and a hash.
 
-``default`` corrects the known flaws of the published evaluation; ``compat`` reproduces them. Every difference is
-one field here and one line of docs/differences.md.
+``default`` corrects the known flaws of published evaluation code; ``compat`` reproduces them. Every difference is one
+field of the class and one line of docs/differences.md.
 
 >>> Protocol.named("compat").perfect_mask
 'click-origin'
@@ -24,46 +24,51 @@ __all__ = ["Protocol"]
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a trajectory is played and scored.
+    """Rules for running and scoring a trajectory.
 
     Attributes
     ----------
     name : {"default", "compat"}
+        Name of the protocol.
     clicks : int
-        Budget of interactions a trajectory.
+        Budget: the largest number of interactions in a trajectory.
     stop_iou : float or None
-        Stop as soon as IoU >= this after at least `min_clicks`; None plays the whole budget.
+        IoU at which a trajectory stops, after at least `min_clicks` interactions. None uses the complete budget.
     min_clicks : int
+        Smallest number of interactions before `stop_iou` can stop a trajectory.
     boundary_ratio : float
-        Width of the boundary band of boundary IoU, as a fraction of the image diagonal.
+        Width of the band of boundary IoU, as a fraction of the image diagonal.
     perfect_mask : {"stop", "click-origin"}
-        What the base rule does if no error pixel is left to click. Published: a negative click at (0, 0).
+        Behaviour of the base rule if no error pixel is left: the trajectory stops, or (published) the user makes a
+        negative click at (0, 0).
     empty_union : {"one", "nan"}
-        IoU if neither mask nor target has a pixel. Published: 0/0.
+        IoU if neither the prediction nor the reference mask has a pixel: 1, or (published) 0/0.
     nof : {"never-reached", "equals-budget"}
-        Which objects count as failures. Published: every NoC equal to the budget, even if reached by the last click.
+        Trajectories that count as failures: those that never reach the IoU, or (published) all whose NoC equals the
+        budget, even if the last click reached the IoU.
     mask_prompt : {"keep", "published"}
-        SAM family: published code drops the previous logits whenever there is at most one click of each sign.
+        SAM family: the previous logits are always passed on. Published code drops them as long as there is at most one
+        click of each sign.
     zoom_after_empty : {"whole", "published"}
-        RITM's zoom-in: if a prediction vanishes, the next one is made on the whole image. Published code squeezes that
-        prediction into the old region of interest.
+        Zoom-in of RITM: after an empty prediction, the next prediction is made on the whole image. Published code
+        resizes this prediction to the previous region of interest.
     mass_slices : {"half-open", "published"}
-        Click groups: slices of the click map's mass that share no mass, or the published slices, which share their
-        threshold pixels and come from sums in single precision.
+        Click groups: slices of the probability mass that share no mass. Published slices share the pixels at their
+        limits and are computed from sums in single precision.
     draws : {"keyed", "published"}
-        Sampled clicks: random numbers keyed by names, or the published ones: the same sequence for each image, group
-        and model.
+        Sampled clicks: random numbers depend on the names of the trajectory. Published code uses the same sequence for
+        each image, group and model.
     map_border : {"outside", "inside"}
-        Distance-transform click model: what lies beyond the image counts as outside of the error, as in the base rule,
-        or (published) does not count.
+        Distance-transform click model: the area beyond the image counts as outside of the error, as in the base rule,
+        or (published) it is ignored.
     distances : {"mm", "voxels"}
-        Users of volumes: how far a voxel lies from the outside of the error. Published challenge code (MedSegFM) leaves
-        the spacing out.
+        Users of volumes: unit of the distance from a voxel to the outside of the error. Published challenge code
+        (MedSegFM) ignores the spacing.
     nsd_tolerance : float
-        Tolerance of the normalised surface distance in mm.
+        Tolerance of the normalised surface distance, in mm.
     nsd_gate : float
-        Tables of volumes count a normalised surface distance as 0 where the Dice coefficient does not exceed this.
-        Published challenge code (MedSegFM): 0.2.
+        Dice coefficient up to which tables of volumes count a normalised surface distance as 0. Published challenge
+        code (MedSegFM): 0.2.
     """
 
     name: Literal["default", "compat"] = "default"
@@ -84,7 +89,13 @@ class Protocol:
     nsd_gate: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse values that no trajectory could be played with."""
+        """Check the values.
+
+        Raises
+        ------
+        ProtocolError
+            If a value is not allowed.
+        """
         for key, hint in get_type_hints(type(self)).items():
             value, allowed = getattr(self, key), get_args(hint)
             if get_origin(hint) is Literal and value not in allowed:
@@ -108,12 +119,12 @@ class Protocol:
 
     @classmethod
     def named(cls, name: str, **changes: Any) -> Protocol:
-        """Return the protocol `name`, with single rules changed.
+        """Return the protocol `name`, with the rules in `changes` replaced.
 
         Raises
         ------
         ProtocolError
-            If the name or a rule is unknown.
+            If the name or a rule is unknown, or a value is not allowed.
         """
         if name not in _NAMED:
             raise ProtocolError(f"unknown protocol {name!r}; allowed: {', '.join(_NAMED)}")
@@ -125,7 +136,7 @@ class Protocol:
 
     @property
     def hash(self) -> str:
-        """First 12 hex digits of the SHA-256 of the rules."""
+        """First 12 hexadecimal digits of the SHA-256 of the rules."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -1,13 +1,14 @@
-"""Names -> things, found by reading plug-in files without importing them.
+"""The registry: all models, data sets, users, click models and benchmarks by name.
 
-A plug-in folder has the sub-folders ``adapters``, ``datasets``, ``users``, ``clickability`` (click models) and
-``benchmarks``. The package's own catalogue is one; others come from installed packages (entry points of the group
-``rclicks.plugins`` whose value is a package) and from ``--plugins DIR``. A family is one Python file, or one folder
-whose ``__init__.py`` has the cards; that file holds a literal ``CARDS`` tuple. Benchmarks are YAML files.
+Plug-in files are read without importing them. A plug-in folder has the sub-folders ``adapters``, ``datasets``,
+``users``, ``clickability`` (click models) and ``benchmarks``. The folders of rclicks itself are found first, then those
+of installed packages (entry points of the group ``rclicks.plugins`` whose value is a package), then those given by
+``--plugins DIR``. A family is one Python file, or one folder with an ``__init__.py``; this file has a literal tuple
+``CARDS``. Benchmarks are YAML files.
 
-A folder given by ``--plugins`` is imported as a package whose name depends on its path alone. A family's modules can
-import each other (``from .network import Net``), and worker processes give them the same names. An ``__init__.py`` of
-the plug-in folder itself is not run.
+A folder given by ``--plugins`` is imported as a package whose name depends only on its path, so that all worker
+processes use the same module names. The modules of a family can import each other (``from .network import Net``). An
+``__init__.py`` of the plug-in folder itself is not run.
 
 >>> "robot" in Registry.discover().users
 True
@@ -53,16 +54,20 @@ _KINDS: dict[str, tuple[str, type[Card]]] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered thing.
+    """One registered model, data set, user, click model or benchmark.
 
     Attributes
     ----------
     kind : {"model", "dataset", "user", "click-model", "benchmark"}
-    card : Card or None
-        None for benchmarks, which are described by their file.
+        Kind of the entry.
+    name : str
+        Registered name.
     file : Path
+        Python file with the card, or YAML file of the benchmark.
     module : str
-        Importable name of the module; "" for benchmarks.
+        Name under which Python imports the module; "" for benchmarks.
+    card : Card or None
+        Facts about the entry; None for benchmarks, whose facts stand in their file.
     """
 
     kind: str
@@ -74,7 +79,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Broken:
-    """A plug-in file that could not be used, and why; it breaks nothing else."""
+    """A plug-in file that cannot be used, and the reason. All other plug-ins remain usable."""
 
     file: Path
     reason: str
@@ -82,14 +87,16 @@ class Broken:
 
 @dataclass
 class Registry:
-    """All plug-ins found at one moment.
+    """All plug-ins that were found.
 
     Attributes
     ----------
-    models, datasets, users, click_models, benchmarks : dict of str -> Entry
-    broken : list of Broken
     plugins : tuple of Path
-        The extra folders it was built with, so that worker processes can build the same.
+        Folders given by the caller. Worker processes build the same registry from them.
+    models, datasets, users, click_models, benchmarks : dict of str to Entry
+        Entries of each kind by name.
+    broken : list of Broken
+        Files that cannot be used.
     """
 
     plugins: tuple[Path, ...] = ()
@@ -104,12 +111,12 @@ class Registry:
 
     @classmethod
     def discover(cls, plugins: Sequence[Path | str] = ()) -> Registry:
-        """Scan the built-in catalogue, installed plug-in packages and the folders `plugins`.
+        """Read the folders of rclicks, of installed plug-in packages, and those in `plugins`.
 
         Raises
         ------
         PluginError
-            If a folder of `plugins` does not exist, or is no plug-in folder.
+            If a folder in `plugins` does not exist or is not a plug-in folder.
         """
         folders = tuple(dict.fromkeys(Path(p).expanduser().resolve() for p in plugins))
         registry = cls(plugins=folders)
@@ -123,7 +130,9 @@ class Registry:
                 continue
             locations = list(spec.submodule_search_locations or []) if spec else []
             if not locations:
-                registry.broken.append(Broken(Path(point.value), "entry point names no importable package"))
+                registry.broken.append(
+                    Broken(Path(point.value), "entry point does not name a package that can be imported")
+                )
             for location in locations:
                 registry._scan(Path(location), point.value)
         for folder in folders:
@@ -137,7 +146,9 @@ class Registry:
         Raises
         ------
         UnknownNameError
-            With the nearest names.
+            If there is no such entry. The message names similar ones.
+        PluginError
+            If a broken plug-in file seems to contain this entry. The message says what is wrong with the file.
         """
         table = self.table(kind)
         if name not in table:
@@ -148,7 +159,7 @@ class Registry:
         return table[name]
 
     def table(self, kind: str) -> dict[str, Entry]:
-        """Return the names of one kind."""
+        """Return the entries of one kind by name."""
         return {
             "model": self.models,
             "dataset": self.datasets,
@@ -174,24 +185,27 @@ class Registry:
                     if isinstance(card, card_type):
                         self._add(Entry(kind, card.name, file, module, card))
                     else:
-                        self.broken.append(Broken(file, f"{type(card).__name__} {card.name!r} does not belong here"))
+                        self.broken.append(
+                            Broken(file, f"{type(card).__name__} {card.name!r} does not belong in the folder {folder}/")
+                        )
         if (base / "benchmarks").is_dir():
             for file in sorted((base / "benchmarks").glob("*.yaml")):
                 self._add(Entry("benchmark", file.stem, file))
 
     def _add(self, entry: Entry) -> None:
         other = self.table(entry.kind).setdefault(entry.name, entry)
-        twice = other.module == entry.module  # a card of that name stands twice in one file
+        twice = other.module == entry.module  # one file has two cards with this name
         if other is not entry and (other.file.resolve() != entry.file.resolve() or (twice and entry.module)):
             self.broken.append(Broken(entry.file, f"{entry.kind} {entry.name!r} is already taken by {other.file}"))
 
 
 def _check_plugin_folder(folder: Path) -> None:
-    """Refuse what is no plug-in folder, so that nothing is silently not found.
+    """Check that `folder` is a plug-in folder; otherwise its plug-ins would be missing without a message.
 
     Raises
     ------
     PluginError
+        If it does not exist or has none of the sub-folders.
     """
     if not folder.is_dir():
         raise PluginError(f"plug-in folder {folder} does not exist")
@@ -201,7 +215,7 @@ def _check_plugin_folder(folder: Path) -> None:
     expected = f"expected at least one of the sub-folders {', '.join(names)}"
     parents = [p.parent for p in (folder, *folder.parents) if p.name in names]
     hint = f"; did you mean {parents[0]}?" if parents else ""
-    raise PluginError(f"{folder} is no plug-in folder: {expected}{hint}")
+    raise PluginError(f"{folder} is not a plug-in folder: {expected}{hint}")
 
 
 def _family_name(file: Path) -> str:
@@ -209,9 +223,9 @@ def _family_name(file: Path) -> str:
 
 
 def _family_files(folder: Path) -> tuple[list[Path], list[Broken]]:
-    """Return the files that may hold cards, ``NAME.py`` or ``NAME/__init__.py``, and those that cannot be used.
+    """Return the files that may contain cards, ``NAME.py`` or ``NAME/__init__.py``, and those that cannot be used.
 
-    Names that begin with an underscore or a dot are left out: they are helpers of the families.
+    Names that begin with an underscore (helpers of the families) or a dot are left out.
     """
     found: dict[str, Path] = {}
     broken: list[Broken] = []
@@ -222,13 +236,15 @@ def _family_files(folder: Path) -> tuple[list[Path], list[Broken]]:
     for file in filter(None, map(_family_file, entries)):
         name = _family_name(file)
         if file.name == "__init__.py" and not file.is_file():
-            reason = "a family folder needs an __init__.py, which holds its CARDS; folders of helpers begin with _"
+            reason = "a family folder needs an __init__.py with its CARDS; the names of folders of helpers begin with _"
             broken.append(Broken(file.parent, reason))
         elif "." in name:
-            broken.append(Broken(file, f"the name {name!r} has a dot, so that it cannot be imported; rename it"))
+            broken.append(Broken(file, f"the name {name!r} contains a dot, so Python cannot import it; rename it"))
         elif name in found:
             other = found.pop(name)
-            reason = f"family {name!r} is both {file} and {other}, of which Python imports the folder only; keep one"
+            reason = (
+                f"family {name!r} is both {file} and {other}; Python would import only the folder; keep one of them"
+            )
             broken.append(Broken(file, reason))
         else:
             found[name] = file
@@ -236,33 +252,33 @@ def _family_files(folder: Path) -> tuple[list[Path], list[Broken]]:
 
 
 def _family_file(entry: Path) -> Path | None:
-    """Return the file of the family that an entry of a folder stands for, there or not; None if it is no family."""
+    """Return the file with the cards of a family, which may not exist; None if the path is not a family."""
     if entry.is_dir():
         return entry / "__init__.py" if (entry / "__init__.py").is_file() or any(entry.glob("*.py")) else None
     return entry if entry.suffix == ".py" and entry.is_file() else None
 
 
 def _package_of(base: Path) -> str:
-    """Return the name of the package that stands for a plug-in folder, made importable in this process.
+    """Make a plug-in folder importable as a package in this process, and return the name of the package.
 
-    The name depends on the folder alone, so that worker processes give its modules the same names.
+    The name depends only on the path of the folder, so that all worker processes use the same module names.
     """
     name = f"rclicks_plugin_{hashlib.sha256(str(base).encode()).hexdigest()[:8]}"
     if name not in sys.modules:
         spec = ModuleSpec(name, None, is_package=True)
         spec.submodule_search_locations = [str(base)]
-        importlib.invalidate_caches()  # the folder may have been written a moment ago
+        importlib.invalidate_caches()  # the folder may have just been written
         sys.modules[name] = importlib.util.module_from_spec(spec)
     return name
 
 
 def read_cards(file: Path) -> list[Card]:
-    """Return the cards of a plug-in file, read from its syntax tree.
+    """Return the cards of a plug-in file, read from its syntax tree; an empty list if it has no ``CARDS``.
 
     Raises
     ------
     PluginError
-        If the file is no Python, a card has other fields than its class, or a value is not a literal.
+        If the file is not valid Python, a card has unknown or missing fields, or a value is not a literal.
     """
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
@@ -286,7 +302,7 @@ def _card(node: ast.expr) -> Any:
     facts: dict[str, Any] = {}
     for keyword in node.keywords:
         if keyword.arg is None or node.args:
-            raise PluginError(f"line {node.lineno}: cards take named, literal arguments only")
+            raise PluginError(f"line {node.lineno}: cards take only keyword arguments with literal values")
         if isinstance(keyword.value, ast.Call):
             facts[keyword.arg] = _card(keyword.value)
             continue
@@ -306,10 +322,10 @@ def load_module(entry: Entry) -> ModuleType:
     Raises
     ------
     MissingPackageError
-        If it needs a package that is not installed; names the extra.
+        If it needs a package that is not installed. The message names the group of optional dependencies.
     PluginError
-        If it or one of its own modules fails to import (names file and line), is not the file of the entry, has no
-        `load`, or has one that the engine cannot call.
+        If the module or one that it imports fails to import (the message names file and line), comes from another file
+        than the entry, has no function `load`, or has one that the engine cannot call.
     """
     what = f"{entry.kind} {entry.name!r}"
     try:
@@ -338,19 +354,21 @@ def load_module(entry: Entry) -> ModuleType:
 
 
 def hook(entry: Entry, name: str) -> Callable[..., Any] | None:
-    """Return the optional hook `name` of an entry's module, or None if it has none; imports the module.
+    """Import the module of an entry and return its optional hook `name`; None if the module does not have it.
 
     Raises
     ------
     UnknownNameError
         If the contract of the entry's kind has no such optional hook.
     PluginError
-        If the module cannot be imported, or has something of that name that the engine cannot call.
+        If the module cannot be imported, or the engine cannot call what has this name.
     """
     contract = contract_of(entry.kind)
     known = [h for h, required in hooks_of(contract).items() if not required]
     if name not in known:
-        raise UnknownNameError("hook", name, known, f"They stand in {contract.__module__}.{contract.__name__}.")
+        raise UnknownNameError(
+            "hook", name, known, f"They are documented in {contract.__module__}.{contract.__name__}."
+        )
     found: Callable[..., Any] | None = vars(load_module(entry)).get(name)
     if found is None:
         return None
@@ -361,7 +379,7 @@ def hook(entry: Entry, name: str) -> Callable[..., Any] | None:
 
 
 def contract_of(kind: str) -> type:
-    """Return the Protocol class that documents the hooks of the modules of a kind of plug-in."""
+    """Return the Protocol class that documents the hooks of a kind of plug-in."""
     from rclicks.clickability.contract import ClickModelModule
     from rclicks.data.contract import DatasetModule
     from rclicks.models.contract import ModelModule
@@ -377,13 +395,13 @@ def contract_of(kind: str) -> type:
 
 
 def is_missing_package(error: ImportError, entry: Entry) -> bool:
-    """Return whether an import failed for want of an installed package, and not for a fault of the plug-in itself."""
+    """Return whether an import failed because a package is not installed, not because of an error in the plug-in."""
     top = (error.name or "").partition(".")[0]
     return top not in {entry.module.partition(".")[0], "rclicks"}
 
 
 def _where(error: Exception, entry: Entry) -> str:
-    """Return the file of the plug-in, and the line, in which an import failed: the innermost of its own modules."""
+    """Return file and line at which an import failed, in the innermost module of the plug-in itself."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno},"
     own = f"{entry.module.partition('.')[0]}."
@@ -396,5 +414,5 @@ def _where(error: Exception, entry: Entry) -> str:
 
 
 def _plain(error: ImportError, entry: Entry) -> str:
-    """Return the message of an import error with names of modules as the plug-in's author knows them."""
+    """Return the message of an import error with the module names that the author of the plug-in uses."""
     return str(error).replace(f"{entry.module.rpartition('.')[0]}.", "")

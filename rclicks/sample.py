@@ -1,6 +1,6 @@
-"""The nouns of the data side: a sample (one image or volume) and its targets (objects).
+"""A sample (one image or volume) and its targets (objects), as frozen dataclasses of NumPy arrays.
 
-Plain frozen dataclasses over NumPy arrays; nothing here reads files.
+This module reads no files.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Target:
     Attributes
     ----------
     id : str
-        Name of the object within its sample, as the data set gives it.
+        Name of the object within its sample, defined by the data set.
     masks : sequence of (H, W) or (Z, H, W) bool arrays
-        One mask a rater, in the order of `raters`; all of one shape. Large ones may be made at each access.
-    ignore : bool array of the same shape or None
-        Pixels that count neither for nor against; they are never part of a mask.
+        Masks of the raters, in the order of `raters`, all of the same shape. Large masks may be created at each access.
+    ignore : bool array of the same shape, or None
+        Pixels that are ignored in all scores. They are never part of a mask.
     raters : tuple of str
-        Names of the raters; a data set with a single truth has ``("gt",)``.
+        Names of the raters; ``("gt",)`` in a data set with one reference mask for each object.
     """
 
     id: str
@@ -39,7 +39,13 @@ class Target:
     raters: tuple[str, ...] = ("gt",)
 
     def mask(self, rater: str) -> Mask:
-        """Return the mask that `rater` drew."""
+        """Return the mask that `rater` drew.
+
+        Raises
+        ------
+        ValueError
+            If the target has no such rater.
+        """
         return self.masks[self.raters.index(rater)]
 
 
@@ -50,15 +56,17 @@ class Sample:
     Attributes
     ----------
     dataset, id : str
-        Name of the data set and of the sample within it; together unique.
-    image : (H, W, 3) uint8 array, RGB, or (Z, H, W) array of a volume
-        A volume has the file's own grey values and type, and may be memory-mapped: nobody may write into it.
+        Name of the data set, and name of the sample within it. Together they are unique.
+    image : (H, W, 3) uint8 array, or (Z, H, W) array
+        RGB image, or volume with the grey values and the data type of its file. The array may be memory-mapped and must
+        not be changed.
     targets : tuple of Target
-        In the data set's own order.
+        Objects, in the order of the data set.
     spacing : tuple of float
-        Size of a pixel or voxel along each array axis, in mm; 1.0 where unknown.
+        Size of a pixel or voxel along each array axis, in mm; 1.0 if unknown.
     affine : (4, 4) nested tuple of float, or None
-        Volumes only: takes (x, y, z, 1), the reversed array index, to mm in RAS+ space. None where unknown.
+        Matrix that maps (x, y, z, 1), the reversed array index of a voxel, to mm in RAS+ space. None for images, and
+        for volumes if it is unknown.
     """
 
     dataset: str
@@ -70,9 +78,9 @@ class Sample:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the masks: the image's without its colour channels."""
+        """Shape of the masks: the shape of the image without its colour channels."""
         return tuple(self.image.shape[: len(self.spacing)])
 
     def blind(self) -> Sample:
-        """Return the sample without its targets: all that a model may see."""
+        """Return the sample without its targets. A model may see nothing else."""
         return replace(self, targets=())

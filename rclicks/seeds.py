@@ -1,4 +1,4 @@
-"""Random numbers keyed by names, so that they depend on nothing else.
+"""Random numbers that depend only on a seed and on names, not on the order of the work.
 
 >>> keyed_rng(42, "GrabCut", "llama", 0).integers(1000) == keyed_rng(42, "GrabCut", "llama", 0).integers(1000)
 np.True_
@@ -14,7 +14,7 @@ __all__ = ["keyed_rng"]
 
 
 def keyed_rng(seed: int, *names: object) -> np.random.Generator:
-    """Return a counter-based generator (Philox, Salmon et al. 2011) whose key is the SHA-256 of seed and names."""
+    """Return a counter-based generator (Philox, Salmon et al. 2011). Its key is the SHA-256 of seed and names."""
     text = "\x1f".join(str(n) for n in (seed, *names))
     return np.random.Generator(
         np.random.Philox(key=int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little"))

@@ -1,4 +1,4 @@
-"""How people name a thing with options: ``name``, or ``name:key=value,key=value`` on the command line.
+"""Specs: a name with options, written ``name`` or ``name:key=value,key=value`` on the command line.
 
 >>> parse("ritm-h18s:brs=f-brs-b,checkpoint=synthetic")
 Spec(name='ritm-h18s', options={'brs': 'f-brs-b'}, checkpoint='synthetic', root=None, label='ritm-h18s:brs=f-brs-b')
@@ -25,15 +25,15 @@ class Spec:
     Attributes
     ----------
     name : str
-        The registered name.
-    options : dict
-        Keyword arguments of the plug-in's `load`.
+        Registered name.
+    options : dict of str to value
+        Options: keyword arguments of the function `load` of the plug-in.
     checkpoint : str or None
-        Models only: a path, "synthetic", or None for the published file.
+        Weights of a model: a path, "synthetic", or None for the published file.
     root : str or None
-        Data sets only: the set's own folder; None looks where the configuration says.
+        Folder of a data set; None takes it from the configuration.
     label : str
-        How records and tables call it; unique within a benchmark.
+        Name in records and tables, unique within a benchmark. An empty label is replaced by the name with its options.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Spec:
     label: str = ""
 
     def __post_init__(self) -> None:
-        """Derive the label from name and options where none was given."""
+        """Derive the label from the name and options if none was given."""
         if not self.label:
             shown = ",".join(f"{k}={_plain(v)}" for k, v in sorted(self.options.items()))
             object.__setattr__(self, "label", f"{self.name}:{shown}" if shown else self.name)
@@ -52,11 +52,11 @@ class Spec:
 def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + " ".join(map(_plain, value)) + "]"
-    return re.sub(r"[^\s=:,\[\]]*/", "", str(value))  # of a path, the file's name is enough
+    return re.sub(r"[^\s=:,\[\]]*/", "", str(value))  # a label shows only the file name of a path
 
 
 def split_commas(text: str) -> list[str]:
-    """Split a text at commas, but not at those inside a [list], which may hold lists.
+    """Split a text at commas, except at commas inside brackets, which may be nested.
 
     >>> split_commas("a=1,b=[[1,2],[3,4]],c=[5]")
     ['a=1', 'b=[[1,2],[3,4]]', 'c=[5]']
@@ -72,12 +72,12 @@ def split_commas(text: str) -> list[str]:
 
 
 def parse(value: str | Mapping[str, Any] | Spec) -> Spec:
-    """Return the Spec that a string or a YAML mapping (name, options, checkpoint, root, label) describes.
+    """Return the Spec for a string, or for a YAML mapping with the keys name, options, checkpoint, root and label.
 
     Raises
     ------
     ProtocolError
-        If an option is not of the form key=value or a mapping has other keys.
+        If an option is not of the form key=value, or a mapping has no name or other keys.
     """
     if isinstance(value, Spec):
         return value
@@ -96,6 +96,8 @@ def parse(value: str | Mapping[str, Any] | Spec) -> Spec:
         value |= {"name": name.strip(), "options": options}
     allowed = {"name", "options", "checkpoint", "root", "label"}
     if "name" not in value or not set(value) <= allowed:
-        raise ProtocolError(f"{dict(value)!r} needs `name` and may have {', '.join(sorted(allowed - {'name'}))} only")
+        raise ProtocolError(
+            f"{dict(value)!r} must have `name`; the other allowed keys are {', '.join(sorted(allowed - {'name'}))}"
+        )
     checkpoint, root = (None if value.get(k) is None else str(value[k]) for k in ("checkpoint", "root"))
     return Spec(str(value["name"]), dict(value.get("options") or {}), checkpoint, root, str(value.get("label") or ""))

@@ -82,7 +82,7 @@ def test_the_suite_checks_a_family_folder_and_finds_its_faults(plugins: Path, tm
     assert "toy_folder/network.py, line 5, fails to import: cannot import name 'disk'" in text
     network.write_text(good)
     text = rclicks("test", plugins / "adapters", cwd=tmp_path, code=3)
-    assert "is no plug-in folder" in text
+    assert "is not a plug-in folder" in text
     assert f"did you mean {plugins}?" in text
     (tmp_path / "other" / "adapters").mkdir(parents=True)
     assert "has nothing to test" in rclicks("test", "other", cwd=tmp_path, code=3)

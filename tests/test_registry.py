@@ -45,7 +45,7 @@ def test_cards_are_read_without_running_the_file(tmp_path: Path) -> None:
         ("CARDS = (ModelCard(name=some_name, family='x', summary='s'),)", "name is not a literal"),
         ("CARDS = (ModelCard(name='x', family='x', summary='s', colour='red'),)", "colour"),
         ("CARDS = [c for c in ()]", "must be a tuple"),
-        ("CARDS = (DatasetCard(name='x', summary='s'),)", "does not belong here"),
+        ("CARDS = (DatasetCard(name='x', summary='s'),)", "does not belong in the folder adapters"),
     ],
 )
 def test_broken_files_are_listed_and_break_nothing(tmp_path: Path, text: str, reason: str) -> None:
@@ -178,7 +178,7 @@ def test_a_file_and_a_folder_of_one_name_are_refused(tmp_path: Path) -> None:
     assert not {"file", "folder", "dotted"} & set(registry.models)
     reasons = sorted(b.reason for b in registry.broken)
     assert "family 'mine' is both" in reasons[0]
-    assert "'my.model' has a dot" in reasons[1]
+    assert "'my.model' contains a dot" in reasons[1]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_missing_package_of_an_inner_module_names_the_line(tmp_path: Path) -> 
 def test_a_folder_that_is_no_plugin_folder_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "adapters/mine", "__init__.py", card("mine"))
     for folder in (tmp_path / "adapters", tmp_path / "adapters" / "mine"):
-        with pytest.raises(PluginError, match=rf"is no plug-in folder: .*; did you mean {tmp_path}\?"):
+        with pytest.raises(PluginError, match=rf"is not a plug-in folder: .*; did you mean {tmp_path}\?"):
             Registry.discover([folder])
     (tmp_path / "empty").mkdir()
     with pytest.raises(PluginError, match="expected at least one of the sub-folders adapters, datasets, users"):

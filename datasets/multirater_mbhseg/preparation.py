@@ -44,18 +44,29 @@ _ANNOTATOR = re.compile(r".*?(\d+)")
 
 
 @dataclass(frozen=True)
-class Windows:
-    """An option that is [LOW, HIGH] in HU, or three such pairs."""
+class Windows(Option):
+    """One window [LOW, HIGH] of grey values in HU, or a list of three windows."""
 
     default: tuple[float, float]
+    help: str = ""
 
-    def check(self, value: object) -> str:
-        """Return what is allowed if `value` is not, else an empty string."""
+    @property
+    def metavar(self) -> str:
+        """[LOW,HIGH]."""
+        return "[LOW,HIGH]"
+
+    @property
+    def expected(self) -> str:
+        """Description of the notation."""
+        return "[LOW,HIGH] in HU with LOW below HIGH, such as [0,80], or a list of three such pairs"
+
+    def accepts(self, value: object) -> bool:
+        """Return whether the value is one window or a list of three windows."""
         try:
             read_windows(value)
         except (TypeError, ValueError, LookupError):
-            return "[LOW,HIGH] in HU with LOW below HIGH, such as [0,80], or a list of three such pairs"
-        return ""
+            return False
+        return True
 
 
 OPTIONS: dict[str, Option] = {

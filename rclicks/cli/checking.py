@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -28,28 +29,35 @@ __all__ = ["examine", "run_conformance"]
 
 
 def run_conformance(folder: Path | None) -> int:
-    """Run the suite of `rclicks.conformance` and return pytest's exit code.
+    """Run the suite of `rclicks.conformance` and return the exit code of pytest.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Plug-in folder to test; None tests everything that is registered.
 
     Raises
     ------
     PluginError
-        If pytest is not installed, or the folder does not exist, is no plug-in folder, or holds nothing to test.
+        If pytest is not installed, or the folder does not exist, is not a plug-in folder, or has nothing to test.
     """
     if importlib.util.find_spec("pytest") is None:
-        raise PluginError("the conformance suite needs pytest: pip install 'rclicks[test]', or pytest alone")
+        raise PluginError("the conformance suite needs pytest; install it with `pip install 'rclicks[test]'`")
     environment = dict(os.environ)
     if folder is not None:
         found = Registry.discover([folder])
         files = [e.file for kind in found.KINDS for e in found.table(kind).values()] + [b.file for b in found.broken]
         if not any(folder.resolve() in file.resolve().parents for file in files):
-            raise PluginError(f"plug-in folder {folder} has nothing to test: no file in it has CARDS, and no benchmark")
+            raise PluginError(
+                f"plug-in folder {folder} has nothing to test: it has no benchmark and no file with CARDS"
+            )
         environment["RCLICKS_PLUGINS"] = str(folder.resolve())
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "rclicks.conformance"]
     return subprocess.run(command, env=environment, check=False).returncode  # noqa: S603 - fixed words
 
 
 def examine(as_json: bool) -> None:
-    """Print what works here and what is missing; trouble with one thing does not hide the others."""
+    """Print what is installed and what is missing. An error in one part does not hide the others."""
     config, trouble = _configuration()
     registry = Registry.discover()
     facts: dict[str, Any] = {
@@ -71,7 +79,9 @@ def examine(as_json: bool) -> None:
     console.print(f"rclicks {facts['rclicks']}, Python {facts['python']}, devices: {', '.join(facts['devices'])}")
     found = ", ".join(facts["configuration"]) or f"none (looked for {', '.join(map(str, config_files()))})"
     console.print(f"configuration: {found}", soft_wrap=True, markup=False)
-    words = "can be written" if facts["writable"] else "CANNOT be written; give `rclicks run` an --out elsewhere"
+    words = (
+        "can be written" if facts["writable"] else "CANNOT be written; give `rclicks run` an --out in another folder"
+    )
     console.print(f"current folder {words}")
     for line in (*trouble, *(f"broken plug-in {b}" for b in facts["broken_plugins"])):
         console.print(Text(line, style="red"), soft_wrap=True)
@@ -97,7 +107,7 @@ def _shorter(reason: str, name: str) -> str:
 
 
 def _configuration() -> tuple[Config, list[str]]:
-    """Return the configuration, or an empty one and what is wrong with the file."""
+    """Return the configuration and no errors, or an empty configuration and the error in its file."""
     try:
         return load_config(), []
     except ProtocolError as error:
@@ -109,7 +119,7 @@ def _extras() -> dict[str, tuple[bool, str]]:
     for line in requires("rclicks") or []:
         name, _, marker = line.partition(";")
         extra = marker.partition("extra ==")[2].strip().strip("\"'")
-        package = name.split(">")[0].split("=")[0].split("[")[0].strip()
+        package = re.split(r"[^\w.-]", name.strip(), maxsplit=1)[0]  # "name" of "name[extra]<2,>=1"
         if not extra or package == "rclicks" or extra == "test":
             continue
         try:
@@ -126,7 +136,7 @@ def _devices() -> list[str]:
     try:
         import torch
     except (ImportError, OSError, RuntimeError) as error:
-        return ["cpu", f"no other, because torch does not load: {error}"]
+        return ["cpu", f"no others, because torch cannot be imported: {error}"]
     found = ["cpu", *(f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count()))]
     return [*found, "mps"] if torch.backends.mps.is_available() else found
 
@@ -134,7 +144,7 @@ def _devices() -> list[str]:
 def _datasets(registry: Registry, config: Config) -> dict[str, tuple[bool, str]]:
     found: dict[str, tuple[bool, str]] = {}
     for name, entry in registry.datasets.items():
-        assert isinstance(entry.card, DatasetCard)  # noqa: S101 - the registry's own promise
+        assert isinstance(entry.card, DatasetCard)  # noqa: S101 - guaranteed by the registry
         try:
             root = resolve(entry.card, None, None, config)
             data = load_dataset(registry, Spec(name), root)
@@ -152,7 +162,7 @@ def _weights(registry: Registry, config: Config) -> dict[str, tuple[bool, str]]:
     folder = config.checkpoint_folder()
     where = f"below {folder}" if folder else "no checkpoint folder is set (RCLICKS_CHECKPOINTS, or rclicks.yaml)"
     for name, entry in (*registry.models.items(), *registry.click_models.items()):
-        assert isinstance(entry.card, (ModelCard, ClickModelCard))  # noqa: S101 - the registry's own promise
+        assert isinstance(entry.card, (ModelCard, ClickModelCard))  # noqa: S101 - guaranteed by the registry
         if entry.card.checkpoint is None:
             continue
         try:

@@ -1,4 +1,4 @@
-"""``rclicks data``: bring raw data into the form that data sets read, and say who drew what."""
+"""``rclicks data``: prepare data sets from raw data, and compare their raters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["agreement_table", "prepare", "rater_presence"]
 def prepare(
     name: str, raw: Path | None, out: Path, *, plugins: Sequence[Path], report: Callable[[str], None]
 ) -> Prepared:
-    """Prepare a data set and say what happens.
+    """Prepare a data set and report the progress, the failures and the result as lines of text.
 
     Raises
     ------
@@ -42,12 +42,12 @@ def prepare(
 
 
 def rater_presence(name: str, *, data_root: Path | None, plugins: Sequence[Path]) -> Table:
-    """Count for each rater of a data set in how many samples they drew, drew nothing, or have no file.
+    """Return a table with the numbers of samples in which each rater drew, drew nothing, or has no file.
 
     Raises
     ------
     RclicksError
-        If the data set is unknown, not there or damaged.
+        If the data set is unknown, missing or damaged.
     """
     data = _open(name, data_root, plugins)
     drew: Counter[str] = Counter()
@@ -67,9 +67,12 @@ def rater_presence(name: str, *, data_root: Path | None, plugins: Sequence[Path]
         {"rater": r, "drew": drew[r], "drew nothing": empty[r], "no file": absent[r], "samples": len(data)}
         for r in names
     ]
-    identity = {"known": "a name is one person", "within-sample": "a name is a slot, not a person"}
+    identity = {
+        "known": "a name means the same person in all samples",
+        "within-sample": "a name means a person within one sample only",
+    }
     notes = (
-        f"raters: {identity.get(data.card.rater_identity, 'a single truth')}",
+        f"raters: {identity.get(data.card.rater_identity, 'one reference mask for each object')}",
         *data.notes,
     )
     return Table(f"Raters of {data.card.name}", pd.DataFrame(rows), notes=notes)
@@ -78,30 +81,44 @@ def rater_presence(name: str, *, data_root: Path | None, plugins: Sequence[Path]
 def agreement_table(
     names: Sequence[str], *, policy: str, staple: bool, data_root: Path | None, plugins: Sequence[Path]
 ) -> Table:
-    """Measure how well the raters of data sets agree with each other and with their consensus.
+    """Return a table of the agreement of raters with each other and with their consensus, one row for each data set.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Data sets with their options.
+    policy : {"present", "nonempty", "all"}
+        Raters to count: those with a mask, even an empty one; those who drew something; or all, where a rater without
+        a mask counts as an empty mask.
+    staple : bool
+        True adds the agreement with the STAPLE consensus.
+    data_root : Path or None
+        Folder that contains the folders of the data sets.
+    plugins : sequence of Path
+        Additional plug-in folders.
 
     Raises
     ------
     RclicksError
-        If a data set is unknown, not there or damaged, or has no object of several raters.
+        If a data set is unknown, missing or damaged, or has no object with several raters.
     """
     if policy not in RATER_POLICIES:
-        raise ProtocolError(f"raters to count are {policy!r}; allowed: {', '.join(RATER_POLICIES)}")
+        raise ProtocolError(f"--raters is {policy!r}; allowed: {', '.join(RATER_POLICIES)}")
     rows = []
     for name in names:
         found = human_ceiling(_open(name, data_root, plugins), policy=policy, staple=staple)
         if not found.rows:
-            raise ProtocolError(f"{name} has no object that two raters drew")
+            raise ProtocolError(f"{name} has no object with at least two raters")
         row: dict[str, Any] = {"dataset": parse(name).label, "n": len(found.rows), "left out": found.skipped}
         rows.append(row | {m.replace("_", " "): v for m, v in found.summary().items() if staple or "staple" not in m})
     frame = pd.DataFrame(rows)
     digits = {c: 4 for c in frame.columns if c not in ("dataset", "n", "left out")}
     notes = (
-        "means over objects; majority: more than half of all raters, the rater's own vote among them; others: more "
-        "than half of the other raters",
-        f"raters: {policy}; objects of fewer than two are left out; two empty masks agree",
+        "means over objects; majority: mask of more than half of all raters, including the rater compared with it; "
+        "others: mask of more than half of the other raters",
+        f"raters: {policy}; objects with fewer than two are left out; two empty masks agree completely",
     )
-    return Table("How well raters agree", frame, digits, notes=notes)
+    return Table("Agreement of raters", frame, digits, notes=notes)
 
 
 def _open(name: str, data_root: Path | None, plugins: Sequence[Path]) -> Dataset:

@@ -1,4 +1,4 @@
-"""``rclicks demo``: its options; the work is in `rclicks.demo`."""
+"""``rclicks demo``: its options. The code is in `rclicks.demo`."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ from typing import Annotated
 
 import typer
 
-from rclicks.cli.options import DataRoot, Plugins
+from rclicks.cli.options import NAME, DataRoot, Device, Plugins
 
-__all__ = ["demo"]
+__all__ = ["EXAMPLE", "demo"]
+
+EXAMPLE = "rclicks demo --model geodesic --port 7860"
 
 
 def demo(
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="Offered first, such as spa:checkpoint=FILE; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar=NAME,
+            help="Model at the top of the list, such as spa:checkpoint=FILE. May be repeated.",
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Where to listen; others can connect if it is not this machine.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(help="TCP port.")] = 7860,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on. 127.0.0.1 excludes other computers.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", help="TCP port.")] = 7860,
     data_root: DataRoot = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    device: Device = "cpu",
     plugins: Plugins = None,
 ) -> None:
-    """Click on images in the browser and watch what a model answers (needs the extra demo)."""
+    """Click on images in a web browser and see the masks of a model (needs the extra demo)."""
     from rclicks.demo.app import serve
 
     serve(

@@ -1,4 +1,4 @@
-"""``rclicks ls`` and ``rclicks show``."""
+"""``rclicks ls`` and ``rclicks show``: listings, and the facts about one model, data set, run, ..."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from rclicks.cards import Card
-from rclicks.errors import PluginError, UnknownNameError
+from rclicks.errors import LISTED, PluginError, UnknownNameError
 from rclicks.registry import Registry
 
 __all__ = ["list_kind", "show_name"]
 
-KINDS = ("models", "datasets", "users", "click-models", "metrics", "benchmarks")
+WIDE = 120  # columns of a terminal in which a listing has room for everything
+
 _COLUMNS = {
     "models": ("name", "dims", "prompts", "parameters", "extra", "summary"),
     "datasets": ("name", "dims", "samples", "objects", "summary"),
@@ -30,15 +31,15 @@ _COLUMNS = {
 
 
 def list_kind(kind: str, as_json: bool, plugins: Sequence[Path]) -> None:
-    """Print all things of a kind, and plug-ins that could not be read.
+    """Print all entries of a kind, then the plug-in files that cannot be used.
 
     Raises
     ------
     UnknownNameError
-        If the kind is not one of KINDS.
+        If the kind is not in `rclicks.errors.LISTED`.
     """
-    if kind not in KINDS:
-        raise UnknownNameError("kind", kind, KINDS)
+    if kind not in LISTED:
+        raise UnknownNameError("kind", kind, LISTED)
     registry = Registry.discover(plugins)
     rows = _facts(kind, registry)
     if as_json:
@@ -48,9 +49,16 @@ def list_kind(kind: str, as_json: bool, plugins: Sequence[Path]) -> None:
     console = Console()
     table = Table(box=None, header_style="bold", pad_edge=False)
     columns = [c for c in _COLUMNS[kind] if any(row.get(c) for row in rows)]
+    if console.width < WIDE and "extra" in columns:
+        columns.remove("extra")  # more room for the summary; `rclicks show` prints it
     for column in columns:
         right = column in {"parameters", "samples", "objects"}
-        table.add_column(column.replace("_", " "), justify="right" if right else "left", no_wrap=column != "summary")
+        table.add_column(
+            column.replace("_", " "),
+            justify="right" if right else "left",
+            no_wrap=column not in {"prompts", "summary"},
+            max_width=14 if column == "prompts" and console.width < WIDE else None,
+        )
     for row in rows:
         table.add_row(*(Text(_cell(row.get(c))) for c in columns))
     console.print(table)
@@ -59,12 +67,12 @@ def list_kind(kind: str, as_json: bool, plugins: Sequence[Path]) -> None:
 
 
 def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
-    """Print one card, benchmark file or run.
+    """Print the facts about a run folder, or about everything that has this name.
 
     Raises
     ------
     UnknownNameError
-        If nothing has that name.
+        If nothing has this name.
     """
     console = Console()
     if (Path(name) / "run.json").is_file():
@@ -73,7 +81,7 @@ def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
     registry = Registry.discover(plugins)
     known: list[str] = []
     found: list[dict[str, Any]] = []
-    for kind in KINDS:
+    for kind in LISTED:
         rows = {row["name"]: row for row in _facts(kind, registry)}
         known += rows
         if name not in rows:
@@ -92,28 +100,50 @@ def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for key, value in facts.items():
-            if key == "training_options" and isinstance(value, dict):
-                for option, fact in value.items():
-                    told = f"{fact['help']}; default {_shown(fact['default'])}, allowed {fact['allowed']}"
-                    table.add_row(f"training option {option}", Text(told))
-            elif value not in (None, "", 0, [], {}, ()):
-                table.add_row(key, Text(_cell(value)))
+            if key == "options":
+                value = ", ".join(f"{option}={_shown(default)}" for option, default in value.items())
+            if key != "training_options" and value not in (None, "", 0, [], {}, ()):
+                table.add_row(key.replace("_", " "), Text(_cell(value)))
         console.print(table)
+        if facts.get("trainable"):
+            _print_training_options(facts, console)
+
+
+def _print_training_options(facts: Mapping[str, Any], console: Console) -> None:
+    options = facts["training_options"]
+    if isinstance(options, str):
+        console.print(Text.assemble(("training options ", "bold"), options))
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for option, fact in options.items():
+        default = _shown(fact["default"])
+        allowed = "" if "|" in fact["metavar"] else fact["allowed"]  # the bars separate all allowed values
+        parts = [fact["help"], allowed, "" if default == "none" else f"default {default}"]
+        table.add_row(Text(f"  {option}={fact['metavar']}"), Text("; ".join(filter(None, parts))))
+    console.print(
+        Text.assemble(("training options", "bold"), f", as in `rclicks train {facts['name']}:OPTION=VALUE ...`")
+    )
+    console.print(table)
 
 
 def _training_options(registry: Registry, facts: Mapping[str, Any]) -> dict[str, Any] | str:
-    """Return default, allowed values and meaning of each training option, or why they cannot be listed."""
+    """Return default, allowed values and meaning of each training option, or a text that says why there is no list."""
     from rclicks.engine.training import training_options
 
     try:
         options = training_options(registry.find(facts["kind"], facts["name"]))
     except PluginError as error:
         return f"cannot be listed: {error}"
-    return {k: {"default": o.default, "allowed": o.expected, "help": o.help} for k, o in options.items()}
+    return {
+        k: {"default": o.default, "metavar": o.metavar, "allowed": o.expected, "help": o.help}
+        for k, o in options.items()
+    }
 
 
 def _shown(default: Any) -> str:
-    """Return a default as it would be written in a spec."""
+    """Return a default as it is written in a spec."""
     if isinstance(default, tuple):
         return "[" + " ".join(map(str, default)) + "]"
     if default in (None, ""):
@@ -136,7 +166,7 @@ def _facts(kind: str, registry: Registry) -> list[dict[str, Any]]:
                 raw = yaml.safe_load(entry.file.read_text(encoding="utf-8"))
             except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
                 raw = {"summary": f"cannot be read: {' '.join(str(error).split())}"}
-            content = raw if isinstance(raw, dict) else {"summary": "is no mapping"}
+            content = raw if isinstance(raw, dict) else {"summary": "cannot be read: it is not a mapping"}
             found.append({"name": entry.name, "summary": content.get("summary", ""), "file": str(entry.file)} | content)
         return found
     rows = []
@@ -178,7 +208,9 @@ def _show_run(path: Path, as_json: bool, console: Console) -> None:
     for note in [*header["notes"], *(f"left out: {m['kind']} {m['name']}: {m['reason']}" for m in header["missing"])]:
         console.print(Text.assemble(("note: ", "yellow"), note))
     if empty:
-        console.print(f"{empty} truths could not be followed: a rater drew nothing, or raters agree on nothing")
+        console.print(
+            f"{empty} reference masks were not used because they are empty: a rater drew nothing, or raters disagree"
+        )
     console.print(f"{len(failed)} failures" if len(failed) else "no failures")
     for row in failed.astype(object).where(failed.notna(), "").to_dict("records"):
         where = "/".join(str(row[c]) for c in ("model", "dataset", "sample", "object", "user") if row[c] != "")
@@ -186,7 +218,7 @@ def _show_run(path: Path, as_json: bool, console: Console) -> None:
 
 
 def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return what a run is and where its numbers come from, a line each."""
+    """Return (title, text) rows that describe a run and the origin of its numbers."""
     effective, last = header["effective"], header["sessions"][-1]
     source = last["source"]
     dirty = " with local changes" if source.get("dirty") else ""
@@ -197,7 +229,7 @@ def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("protocol", f"{effective['protocol']['name']}, hash {header['protocol_hash']}"),
         ("rules", ", ".join(f"{k} {v}" for k, v in effective["protocol"].items() if k != "name")),
-        ("played", f"{header['sessions'][0]['started']} to {header.get('finished', '(not finished)')}"),
+        ("time", f"{header['sessions'][0]['started']} to {header.get('finished', '(not finished)')}"),
         ("sessions", str(len(header["sessions"]))),
     ]
     facts += [

@@ -1,4 +1,4 @@
-"""The ``rclicks`` command: verbs, options and exit codes; everything heavy is imported by the verb that needs it."""
+"""The ``rclicks`` command: verbs, options and exit codes. Each verb imports heavy packages only when it runs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from rclicks.cli.demo import EXAMPLE as DEMO_EXAMPLE
 from rclicks.cli.demo import demo
+from rclicks.cli.help import HelpGroup, verb
 from rclicks.cli.options import (
-    Names,
+    NAME,
+    DataRoot,
+    Json,
+    MixedProtocols,
     OnlyDatasets,
     OnlyModels,
     OnlyUsers,
@@ -23,8 +28,17 @@ from rclicks.cli.options import (
     emit_table,
 )
 from rclicks.cli.specs import split_specs
-from rclicks.cli.subcommands import clicks_app, data_app, supervoxels
-from rclicks.cli.train import EPILOG as TRAIN_EPILOG
+from rclicks.cli.subcommands import (
+    IMPORT_EXAMPLE,
+    REPRODUCE_EXAMPLE,
+    SUPERVOXELS_EXAMPLE,
+    clicks_app,
+    data_app,
+    import_published,
+    reproduce,
+    supervoxels,
+)
+from rclicks.cli.train import EXAMPLE as TRAIN_EXAMPLE
 from rclicks.cli.train import train
 from rclicks.errors import RclicksError
 
@@ -33,10 +47,17 @@ __all__ = ["app", "main"]
 EPILOG = (
     "Exit codes: 0 success, 1 unexpected error, 2 wrong usage, 3 unknown name or broken plug-in, 4 data, 5 weights, "
     "6 benchmark or protocol, 7 run folder, 8 out of memory, 9 some samples failed, 130 interrupted."
+    "\n\nExample: rclicks run quickstart --models geodesic,graph-cut --limit 3"
 )
+# Headings of the list of verbs.
+RUNS, LOOK_UP, EXTEND, DATA = "Benchmarks", "Information", "Your own models", "Data, clicks and published results"
+# Headings of the options of `run`.
+WHAT, RULES, COMPUTING, FILES = "What to run", "Rules", "Computation", "Files and output"
 
 app = typer.Typer(
-    help="Benchmark interactive segmentation: how well it works in real hands, and how much it depends on clicks.",
+    cls=HelpGroup,
+    help="Measure interactive segmentation: how many clicks a model needs, and how much it depends on where users "
+    "click.",
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -44,11 +65,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(clicks_app, name="clicks")
-app.add_typer(data_app, name="data")
-app.command("train", epilog=TRAIN_EPILOG)(train)
-app.command("supervoxels")(supervoxels)
-app.command("demo")(demo)
 
 
 def _version(wanted: bool) -> None:
@@ -62,81 +78,118 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Show the traceback of errors; may stand anywhere.")
+        bool, typer.Option("--verbose", help="Print the traceback of errors. May stand anywhere in the command.")
     ] = False,
 ) -> None:
-    """Hold the options of all verbs; `main` itself looks for --verbose."""
+    """Define the options of all verbs. `main` itself looks for --verbose."""
 
 
-@app.command("ls")
-def list_things(
-    kind: Annotated[str, typer.Argument(help="models, datasets, users, click-models, metrics or benchmarks")],
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    plugins: Plugins = None,
-) -> None:
-    """List what is registered."""
-    from rclicks.cli.listing import list_kind
-
-    list_kind(kind, as_json, plugins or [])
-
-
-@app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="A model, data set, user, metric, benchmark or run folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
-    plugins: Plugins = None,
-) -> None:
-    """Show all that is known about one thing."""
-    from rclicks.cli.listing import show_name
-
-    show_name(name, as_json, plugins or [])
-
-
-@app.command()
+@verb(app, "run", "rclicks run quickstart --models geodesic,graph-cut --limit 3", panel=RUNS)
 def run(
-    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark or path of a YAML file.")],
-    models: Names = None,
-    datasets: Names = None,
-    users: Names = None,
+    benchmark: Annotated[str, typer.Argument(metavar="BENCHMARK", help="Name of a benchmark, or path of a YAML file.")],
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar=NAME, help="Models, separated by commas (default: of the benchmark).", rich_help_panel=WHAT
+        ),
+    ] = None,
+    datasets: Annotated[
+        list[str] | None, typer.Option(metavar=NAME, help="Data sets, separated by commas.", rich_help_panel=WHAT)
+    ] = None,
+    users: Annotated[
+        list[str] | None, typer.Option(metavar=NAME, help="Users, separated by commas.", rich_help_panel=WHAT)
+    ] = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(
-            help="Reference masks with several raters: raters (each), majority, union, intersection or staple."
+            metavar="RULE",
+            help="Reference masks if several raters drew: raters (each of them), majority, union, intersection or "
+            "staple.",
+            rich_help_panel=WHAT,
         ),
     ] = None,
-    metrics: Annotated[list[str] | None, typer.Option(help="Round metrics, separated by commas.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="default or compat")] = None,
-    clicks: Annotated[int | None, typer.Option(help="Budget of interactions.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Samples a data set, the first ones.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes; records do not depend on it.")] = 1,
-    devices: Annotated[str, typer.Option(help="Separated by commas, such as cuda:0,cuda:1.")] = "cpu",
-    batch_size: Annotated[
-        int | None, typer.Option(help="Canonical batch of networks (default: 1 on a CPU, 16 otherwise).")
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC", help="Metrics to store after each round, separated by commas.", rich_help_panel=WHAT
+        ),
     ] = None,
-    threads: Annotated[int, typer.Option(help="CPU threads a worker; part of the run's identity.")] = 1,
-    data_root: Annotated[Path | None, typer.Option(help="Folder that holds the data sets' folders.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder (default: runs/BENCHMARK).")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete an earlier run in that folder first.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Use only the first N samples of each data set.", rich_help_panel=WHAT),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="default or compat (published flaws included).", rich_help_panel=RULES),
+    ] = None,
+    clicks: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Budget: largest number of interactions in a trajectory.", rich_help_panel=RULES
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Seed of all random numbers.", rich_help_panel=RULES)
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(metavar="N", help="Number of processes. Records do not depend on it.", rich_help_panel=COMPUTING),
+    ] = 1,
+    devices: Annotated[
+        str,
+        typer.Option(metavar="DEVICE", help="One or more devices, such as cuda:0,cuda:1.", rich_help_panel=COMPUTING),
+    ] = "cpu",
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Trajectories per network call (default: 1 on a CPU, else 16).",
+            rich_help_panel=COMPUTING,
+        ),
+    ] = None,
+    threads: Annotated[
+        int,
+        typer.Option(metavar="N", help="CPU threads per worker. Records can depend on it.", rich_help_panel=COMPUTING),
+    ] = 1,
+    data_root: DataRoot = None,
     skip_missing: Annotated[
         bool | None,
         typer.Option(
             "--skip-missing/--no-skip-missing",
-            help="Leave out what has no data, weights or click file (default: as the benchmark says, but nothing that "
-            "--models, --datasets or --users name).",
+            help="Leave out what has no data, weights or click file (default: as the benchmark says, except for names "
+            "given by --models, --datasets or --users).",
+            rich_help_panel=FILES,
         ),
     ] = None,
-    save_masks: Annotated[
-        bool, typer.Option("--save-masks", help="Keep each last mask: NIfTI in the image's own space, or PNG.")
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", help="Run folder (default: runs/BENCHMARK).", rich_help_panel=FILES
+        ),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Delete an earlier run in this folder first.", rich_help_panel=FILES)
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show plan and cost, and write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary for machines.")] = False,
+    save_masks: Annotated[
+        bool,
+        typer.Option(
+            "--save-masks", help="Keep the last mask of each trajectory as PNG or NIfTI.", rich_help_panel=FILES
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show the plan and its cost. Run and write nothing.", rich_help_panel=FILES),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.", rich_help_panel=FILES)] = False,
     plugins: Plugins = None,
 ) -> None:
-    """Play users against models and write a record for each round; the same command goes on after an interruption."""
+    """Run a benchmark: simulate users, run models and record every round.
+
+    If a run was interrupted, the same command resumes it.
+    """
     from rclicks.cli.running import run_benchmark
 
     changes: dict[str, Any] = {
@@ -169,20 +222,23 @@ def run(
             as_json=as_json,
             plugins=plugins or [],
         )
-    except KeyboardInterrupt:  # caught here, because typer would end without a word
+    except KeyboardInterrupt:  # typer would exit without a message
         again = "the same command" + (" without --fresh" if fresh else "")
-        _complain(f"interrupted; all finished work is kept, and {again} goes on from here")
+        _complain(f"interrupted; all finished work is kept. To resume the run, enter {again}")
         raise typer.Exit(130) from None
     if failed:
         raise typer.Exit(9)
 
 
-@app.command()
+@verb(app, "table", "rclicks table runs/quickstart --preset noc --format latex", panel=RUNS)
 def table(
     runs: RunFolders,
     preset: Annotated[
         str,
-        typer.Option(help="noc, iou, time, robustness, volumes, raters, rater-matrix, rater-robustness or rater-sets."),
+        typer.Option(
+            metavar="NAME",
+            help="noc, iou, time, robustness, volumes, raters, rater-matrix, rater-robustness or rater-sets.",
+        ),
     ] = "noc",
     models: OnlyModels = None,
     datasets: OnlyDatasets = None,
@@ -191,9 +247,9 @@ def table(
     threshold: ThresholdValue = None,
     kind: TableFormat = None,
     out: TableFile = None,
-    mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols in one table.")] = False,
+    mix: MixedProtocols = False,
 ) -> None:
-    """Make a table from the records of one or more runs."""
+    """Make a table from one or more runs."""
     from rclicks.analysis.runs import Threshold, filter_runs, load_runs
     from rclicks.analysis.tables import make_table
 
@@ -206,7 +262,7 @@ def table(
     emit_table(make_table(found, preset, Threshold(metric, threshold)), kind, out)
 
 
-@app.command()
+@verb(app, "compare", "rclicks compare runs/rclicks --threshold 0.9", panel=RUNS)
 def compare(
     runs: RunFolders,
     models: OnlyModels = None,
@@ -216,9 +272,12 @@ def compare(
     threshold: ThresholdValue = None,
     kind: TableFormat = None,
     out: TableFile = None,
-    mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
+    mix: MixedProtocols = False,
 ) -> None:
-    """Test models against each other, object by object, on their clicks in all groups."""
+    """Compare models by paired tests on the same objects.
+
+    The tests compare the number of clicks of each object, averaged over all click groups.
+    """
     from rclicks.analysis.robustness_table import compare_models
     from rclicks.analysis.runs import Threshold, filter_runs, load_runs
 
@@ -231,48 +290,20 @@ def compare(
     emit_table(compare_models(found, Threshold(metric, threshold)), kind, out)
 
 
-@app.command("import")
-def import_published(
-    kind: Annotated[str, typer.Argument(help="rclicks")],
-    path: Annotated[Path, typer.Argument(help="A published result pickle, or a folder with any number of them below.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder to write; must not exist.")],
-) -> None:
-    """Read published results into a run folder; pickles are opened by a reader that runs no code."""
-    from rclicks.cli.reproducing import import_results
-
-    import_results(kind, path, out)
-
-
-@app.command()
-def reproduce(
-    what: Annotated[str, typer.Argument(help="all, click-models, robustness or base")] = "all",
-    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders to compare with published numbers.")] = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of published numbers: a checkout of emb-ai/rclicks (default: what RCLICKS_REFERENCE names)."
-        ),
-    ] = None,
-    kind: TableFormat = None,
-) -> None:
-    """Rebuild published tables and compare them to the printed digit; say what is missing for the others."""
-    from rclicks.cli.reproducing import reproduce as rebuild
-
-    tables, agree = rebuild(what, reference, runs or [])
-    for made in tables:
-        emit_table(made, kind, None)
-    if not agree:
-        raise typer.Exit(9)
-
-
-@app.command()
+@verb(app, "plot", "rclicks plot runs/quickstart -o figures", panel=RUNS)
 def plot(
     runs: RunFolders,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder (default: RUN/figures).")] = None,
-    metric: Annotated[str, typer.Option(help="A stored round metric.")] = "iou",
-    mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the figures (default: RUN/figures)."),
+    ] = None,
+    metric: Annotated[str, typer.Option(metavar="METRIC", help="Metric to draw, stored after each round.")] = "iou",
+    mix: MixedProtocols = False,
 ) -> None:
-    """Draw the mean IoU after each click, one figure a data set, as PNG and SVG; also click groups and raters."""
+    """Draw the mean score after each click as PNG and SVG figures.
+
+    Each data set has its own figure. Further figures show click groups and raters, if the runs have them.
+    """
     from rclicks.analysis.runs import load_runs
     from rclicks.reports.figures import save_curves
     from rclicks.reports.rater_figure import save_rater_figures
@@ -282,13 +313,16 @@ def plot(
         typer.echo(str(file))
 
 
-@app.command()
+@verb(app, "report", "rclicks report runs/quickstart -o site", panel=RUNS)
 def report(
     runs: RunFolders,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the page.")] = Path("site"),
-    mix: Annotated[bool, typer.Option("--mix", help="Allow runs of different protocols.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the page.")] = Path("site"),
+    mix: MixedProtocols = False,
 ) -> None:
-    """Write one static page with tables and curves; it works from disk without a network."""
+    """Write an HTML page with tables and curves.
+
+    The page opens from disk, without a network connection.
+    """
     from rclicks.analysis.runs import load_runs
     from rclicks.records.store import load_run
     from rclicks.reports.site import write_site
@@ -297,26 +331,68 @@ def report(
     typer.echo(str(write_site(load_runs(runs, mix=mix), out, headers)))
 
 
-@app.command("test")
-def check_plugins(
-    folder: Annotated[Path | None, typer.Argument(help="A plug-in folder; without, everything registered.")] = None,
+@verb(app, "ls", "rclicks ls models", panel=LOOK_UP)
+def list_things(
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="models, datasets, users, click-models, metrics or benchmarks.")
+    ],
+    as_json: Json = False,
+    plugins: Plugins = None,
 ) -> None:
-    """Run the conformance suite on plug-ins (needs pytest)."""
-    from rclicks.cli.checking import run_conformance
+    """List models, data sets, users, click models, metrics or benchmarks."""
+    from rclicks.cli.listing import list_kind
 
-    raise typer.Exit(run_conformance(folder))
+    list_kind(kind, as_json, plugins or [])
 
 
-@app.command()
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False) -> None:
-    """Say what is installed, which data and weights are found, and what is missing."""
+@verb(app, "show", "rclicks show ritm-h18s", panel=LOOK_UP)
+def show(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Name of anything that `rclicks ls` lists, or a run folder."),
+    ],
+    as_json: Json = False,
+    plugins: Plugins = None,
+) -> None:
+    """Show the facts about one model, data set, user, metric, benchmark or run."""
+    from rclicks.cli.listing import show_name
+
+    show_name(name, as_json, plugins or [])
+
+
+@verb(app, "doctor", "rclicks doctor", panel=LOOK_UP)
+def doctor(as_json: Json = False) -> None:
+    """Check the installation: packages, devices, data and weights."""
     from rclicks.cli.checking import examine
 
     examine(as_json)
 
 
+verb(app, "train", TRAIN_EXAMPLE, panel=EXTEND)(train)
+
+
+@verb(app, "test", "rclicks test MY_PLUGINS", panel=EXTEND)
+def check_plugins(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="Plug-in folder (default: all registered plug-ins).")
+    ] = None,
+) -> None:
+    """Check plug-ins with the conformance suite (needs pytest)."""
+    from rclicks.cli.checking import run_conformance
+
+    raise typer.Exit(run_conformance(folder))
+
+
+verb(app, "demo", DEMO_EXAMPLE, panel=LOOK_UP)(demo)
+app.add_typer(data_app, name="data", rich_help_panel=DATA)
+app.add_typer(clicks_app, name="clicks", rich_help_panel=DATA)
+verb(app, "supervoxels", SUPERVOXELS_EXAMPLE, panel=DATA)(supervoxels)
+verb(app, "import", IMPORT_EXAMPLE, panel=DATA)(import_published)
+verb(app, "reproduce", REPRODUCE_EXAMPLE, panel=DATA)(reproduce)
+
+
 def main() -> None:
-    """Run the command line; rclicks' own errors become one line and an exit code, others keep their traceback."""
+    """Run the command line. An `RclicksError` becomes one line and an exit code; other errors keep their traceback."""
     words = [w for w in sys.argv[1:] if w != "--verbose"]
     verbose = len(words) < len(sys.argv) - 1
     try:

@@ -20,15 +20,17 @@ WHAT = ("all", "click-models", "robustness", "base")
 
 
 def import_results(kind: str, path: Path, out: Path) -> None:
-    """Import published results into a run folder and say what was read.
+    """Convert published results to the run folder `out` and print what was read.
 
     Raises
     ------
     UnknownNameError
-        If there is no reader for `kind`.
+        If the format `kind` is not "rclicks".
+    RclicksError
+        If files are missing or damaged, or `out` exists.
     """
     if kind != "rclicks":
-        raise UnknownNameError("kind of results", kind, ["rclicks"])
+        raise UnknownNameError("format of results", kind, ["rclicks"])
     console = Console()
     done = import_published(path, out, lambda file, rows: console.print(f"{rows:8,} rows  {file}", highlight=False))
     console.print(f"{done.files} files, {done.rows:,} rows, {len(done.models)} models in {done.path}")
@@ -36,22 +38,31 @@ def import_results(kind: str, path: Path, out: Path) -> None:
 
 
 def reproduce(what: str, reference: Path | None, runs: Sequence[Path]) -> tuple[list[Table], bool]:
-    """Return tables that compare published numbers with rebuilt ones, and whether all that could be compared agree.
+    """Return tables that compare published with rebuilt numbers, and True if all compared numbers agree.
+
+    Parameters
+    ----------
+    what : str
+        Tables to rebuild, one of WHAT.
+    reference : Path or None
+        Checkout of the repository emb-ai/rclicks; None takes the folder in RCLICKS_REFERENCE.
+    runs : sequence of Path
+        Run folders with the records to compare.
 
     Raises
     ------
     UnknownNameError
-        If `what` is none of WHAT.
+        If `what` is not in WHAT.
     DataError
-        If no reference folder is given, or it lacks files.
+        If a folder is not given or has no numbers to compare.
     """
     if what not in WHAT:
         raise UnknownNameError("table", what, WHAT)
     folder = reference or (Path(os.environ["RCLICKS_REFERENCE"]) if "RCLICKS_REFERENCE" in os.environ else None)
     if folder is None:
         raise DataError(
-            "name the folder of published numbers by --reference or RCLICKS_REFERENCE: a checkout of the RClicks "
-            "repository (emb-ai/rclicks), whose experiments/ has them"
+            "no folder of published numbers is given; pass --reference or set RCLICKS_REFERENCE to a checkout of the "
+            "repository emb-ai/rclicks (its folder experiments/ has the numbers)"
         )
     played = load_runs(runs) if runs else None
     if what == "click-models":
@@ -62,12 +73,14 @@ def reproduce(what: str, reference: Path | None, runs: Sequence[Path]) -> tuple[
         return [as_table(cells, "Published click-model tables"), by_kind], bool(cells["equal"].all())
     if what in ("robustness", "base"):
         if played is None:
-            raise DataError(f"name the run folders to compare: rclicks reproduce {what} RUN (see rclicks import)")
+            raise DataError(
+                f"no run folder is given; enter `rclicks reproduce {what} RUN` (see `rclicks import --help`)"
+            )
         compare, title = (robustness, "Published robustness") if what == "robustness" else (base_rule, "Base rule")
         cells = compare(played, folder)
         if cells.empty:
             raise DataError(
-                f"{folder} has no printed number for {', '.join(sorted(set(played.records['model'])))} on "
+                f"{folder} has no published number for {', '.join(sorted(set(played.records['model'])))} on "
                 f"{', '.join(sorted(set(played.records['dataset'])))} with {played.clicks} clicks"
             )
         return [as_table(cells, title)], bool(cells["equal"].all())

@@ -1,4 +1,4 @@
-"""``rclicks run``: plan, progress, and what came of it."""
+"""``rclicks run``: plan, progress display and summary."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rclicks.reports.terminal import print_table
 
 __all__ = ["run_benchmark"]
 
-LINE_EVERY_S = 5.0
+LINE_EVERY_S = 5.0  # seconds between two lines of progress in a file or pipe
 
 
 def run_benchmark(
@@ -45,7 +45,34 @@ def run_benchmark(
     as_json: bool,
     plugins: Sequence[Path],
 ) -> int:
-    """Run a benchmark as the command line asks; return the number of failures."""
+    """Run a benchmark with the options of the command line; return the number of failures.
+
+    Parameters
+    ----------
+    name : str
+        Name of a benchmark, or path of a YAML file.
+    changes : mapping
+        Arguments of `Benchmark.changed`.
+    plan_options : mapping
+        Arguments of `make_plan`.
+    workers : int
+        Number of processes.
+    out : Path or None
+        Run folder; None means ``runs/`` and the name of the benchmark.
+    fresh : bool
+        True deletes an earlier run in the folder first.
+    dry_run : bool
+        True prints the plan and its cost, and writes nothing.
+    as_json : bool
+        True prints JSON on standard output, and everything else on standard error.
+    plugins : sequence of Path
+        Additional plug-in folders.
+
+    Raises
+    ------
+    RclicksError
+        One of the classes in `rclicks.errors`.
+    """
     console = Console(stderr=as_json)
     registry = Registry.discover(plugins)
     benchmark = load_benchmark(name, registry).changed(registry, **changes)
@@ -57,15 +84,15 @@ def run_benchmark(
     for note in _notes(plan):
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
     started = time.monotonic()
-    with _Watch(console) as watch:
+    with _ProgressDisplay(console) as display:
         summary = run_plan(
             plan,
             folder,
             workers=workers,
             fresh=fresh,
             arguments={"argv": sys.argv[1:]},
-            on_start=watch.start,
-            on_report=watch.report,
+            on_start=display.start,
+            on_report=display.report,
         )
     seconds = time.monotonic() - started
     if as_json:
@@ -74,20 +101,20 @@ def run_benchmark(
         return summary.failed
     if not summary.failed and not summary.clicks and summary.played == summary.units:
         raise DataError(
-            f"nothing was played in {summary.units} units: no object was found (look at the options of the data sets, "
-            "such as labels), or no user had anything to do"
+            f"nothing was recorded in {summary.units} units: the data sets have no object (check their options, "
+            "such as labels), or no user made an interaction"
         )
     if plan.keep_masks and summary.played < summary.units:
         count = summary.units - summary.played
-        note = f"{count} units were done before, so masks of theirs were not written now; --fresh plays them again"
+        note = f"the masks of {count} units that were done before are not written; --fresh runs these units again"
         console.print(f"[yellow]note:[/] {note}", highlight=False, soft_wrap=True)
     _show_table(folder, plan, console)
     rate = f", {summary.clicks / seconds:.1f} clicks/s" if summary.clicks else ""
-    console.print(f"{summary.played} of {summary.units} units played now in {seconds:.1f} s{rate}", highlight=False)
+    console.print(f"{summary.played} of {summary.units} units run in {seconds:.1f} s{rate}", highlight=False)
     console.print(f"records  {folder / 'records.parquet'}", highlight=False, soft_wrap=True)
     if summary.failed:
         console.print(
-            f"[red]{summary.failed} failed[/], see `rclicks show {folder}`; the same command tries failed images again",
+            f"[red]{summary.failed} failed[/], see `rclicks show {folder}`; the same command runs failed images again",
             highlight=False,
             soft_wrap=True,
         )
@@ -97,12 +124,12 @@ def run_benchmark(
 def _show_table(folder: Path, plan: Plan, console: Console) -> None:
     try:
         runs = load_runs([folder])
-    except ProtocolError as error:  # nothing was recorded: everything failed, or no user had anything to do
+    except ProtocolError as error:  # no records: everything failed, or no user made an interaction
         console.print(f"[yellow]note:[/] {error}", highlight=False, soft_wrap=True)
         return
     try:
         table = make_table(runs, "volumes" if plan.dims == 3 else "noc")
-    except ProtocolError:  # no user clicks, or no Dice was stored: the overlap table says what there is to say
+    except ProtocolError:  # no user clicks, or Dice was not stored
         table = make_table(runs, "iou")
     print_table(table, console)
 
@@ -156,29 +183,31 @@ def _show_plan(plan: Plan, registry: Registry, folder: Path, as_json: bool, cons
         grid.add_row("data set", f"{dataset}: {n} samples{f' in {root}' if root else ''}")
     about = "" if cost.exact else "about "
     clicks = plan.benchmark.protocol.clicks
-    grid.add_row("units", f"{len(plan.units):,} (one model on one image), of which {facts['done']:,} are done")
+    grid.add_row("units", f"{len(plan.units):,} (one model on one image); {facts['done']:,} of them are done")
     words = f"{len(todo):,} encodings, {about}{cost.trajectories:,} trajectories of at most {clicks} rounds: "
-    grid.add_row("to play", f"{words}at most {about}{cost.predictions:,} predictions")
+    grid.add_row("to run", f"{words}at most {about}{cost.predictions:,} predictions")
     grid.add_row(
-        "compute", f"{', '.join(plan.devices)}; batch size {plan.batch_size}, {plan.threads} CPU thread(s) a worker"
+        "compute", f"{', '.join(plan.devices)}; batch size {plan.batch_size}, {plan.threads} CPU thread(s) per worker"
     )
-    grid.add_row("out", f"{folder} (nothing was written)")
+    grid.add_row("out", f"{folder} (dry run: nothing is written)")
     console.print(grid, highlight=False)
     if header is not None and not mine:
-        console.print(f"[red]{folder} holds a run of another plan[/]; choose another --out, or --fresh to delete it")
+        console.print(
+            f"[red]{folder} contains a run of another plan[/]; choose another --out, or --fresh to delete this run"
+        )
     for note in [*_notes(plan), *(f"cannot be decoded: {words}" for words in cost.unreadable)]:
         console.print(f"[yellow]note:[/] {escape(note)}", highlight=False, soft_wrap=True)
 
 
 def _user_words(plan: Plan, label: str) -> str:
-    """Return the click model that a user asks and the files that it reads; "" for a user without either."""
+    """Return the click model and the files of a user as text; "" for a user without either."""
     model = plan.users[label].get("click_model")
     words = [f"click model {model['name']} (weights: {model['weights']})"] if model else []
     return ", ".join([*words, *(f"{option} {place}" for option, place in plan.files.get(label, {}).items())])
 
 
-class _Watch(AbstractContextManager["_Watch"]):
-    """Shows progress: a bar in a terminal, plain lines elsewhere."""
+class _ProgressDisplay(AbstractContextManager["_ProgressDisplay"]):
+    """Progress of a run: a bar in a terminal, plain lines elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -204,7 +233,7 @@ class _Watch(AbstractContextManager["_Watch"]):
         self.bar.stop()
 
     def start(self, total: int, done: int) -> None:
-        """Note how much there is to do."""
+        """Start the display with the total number of units and the number of those done before."""
         self.total, self.done = total, done
         self.bar.start()
         self.bar.update(self.task, total=total, completed=done)
@@ -212,7 +241,7 @@ class _Watch(AbstractContextManager["_Watch"]):
             print(f"{done} of {total} units are done already", flush=True, file=self.console.file)
 
     def report(self, report: Report) -> None:
-        """Note that a unit has ended."""
+        """Count a unit that has ended, and show its failure."""
         self.played += 1
         self.clicks += report.clicks
         self.failed += report.failures

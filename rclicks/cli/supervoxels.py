@@ -1,4 +1,4 @@
-"""``rclicks supervoxels``: read volumes, cut them up, write label maps and foreground prompts, measure them."""
+"""``rclicks supervoxels``: divide volumes into supervoxels, write label maps and prompts, and measure them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rclicks.supervoxels.quality import measure, sizes_of
 
 __all__ = ["Job", "Made", "make", "plan", "sam_options"]
 
-# What sets an image and its labels apart where both lie in one folder, or are named after what they are.
+# Endings of file names that distinguish an image from its labels.
 _IMAGE = re.compile(r"(_image|_0000)$")
 _LABEL = re.compile(r"[_-](labels?|gt|seg|mask)$")
 
@@ -31,7 +31,19 @@ Maker = Callable[[Volume, str], NDArray[np.int32]]
 
 @dataclass(frozen=True)
 class Job:
-    """One image and where everything of it lies; `labels` and `foreground` are None where none are wanted."""
+    """One image and its files.
+
+    Attributes
+    ----------
+    image : Path
+        Volume to read.
+    out : Path
+        Label map of supervoxels to write.
+    labels : Path or None
+        Label map of objects to measure against; None measures nothing.
+    foreground : Path or None
+        File of foreground prompts to write; None writes none.
+    """
 
     image: Path
     out: Path
@@ -40,38 +52,51 @@ class Job:
 
     @property
     def case(self) -> str:
-        """What the image is of."""
+        """Name of the case: the file name of the image without its ending."""
         return _case(self.image)
 
 
 @dataclass(frozen=True)
 class Made:
-    """The table, and what failed: (image, error) in order."""
+    """Result of a call.
+
+    Attributes
+    ----------
+    table : Table
+        Sizes and measurements, one row for each image.
+    failed : tuple of (Path, RclicksError)
+        Images that failed and their errors, in order.
+    """
 
     table: Table
     failed: tuple[tuple[Path, RclicksError], ...]
 
 
 def plan(images: Sequence[Path], out: Path, labels: Path | None, foreground: Path | None) -> list[Job]:
-    """Find images and labels and name the outputs.
+    """Find the images and their labels, and name the outputs.
 
     Parameters
     ----------
     images : sequence of Path
-        Files, or folders of which all volumes but label maps are taken.
+        Files, or folders. All volumes in a folder are used, except label maps.
     out : Path
-        A file for one image if its ending is that of a volume, else a folder that gets CASE.nii.gz.
+        File for one image if it has the ending of a volume, else folder for CASE.nii.gz.
     labels : Path or None
-        A file for one image, or a folder in which each case has one.
+        File for one image, or folder with one label map for each case.
     foreground : Path or None
-        A .pkl file for one image, or a folder that gets CASE.pkl.
+        File .pkl for one image, or folder for CASE.pkl.
+
+    Returns
+    -------
+    list of Job
+        One job for each image.
 
     Raises
     ------
     DataError
-        If there is no image, two are of one case, or labels are missing.
+        If there is no image, two images have the same case name, or labels are missing.
     ProtocolError
-        If one output is named for several images, or an output is an input.
+        If a single output file is given for several images, or an output is also an input.
     """
     found = [file for given in images for file in (_volumes(given) if given.is_dir() else [given])]
     found = [f for f in found if f in images or not _LABEL.search(case_name(f))]
@@ -80,7 +105,9 @@ def plan(images: Sequence[Path], out: Path, labels: Path | None, foreground: Pat
     cases: dict[str, Path] = {}
     for file in found:
         if (first := cases.setdefault(_case(file), file)) != file:
-            raise DataError(f"{first} and {file} are both called {_case(file)}, and so would be their outputs")
+            raise DataError(
+                f"{first} and {file} have the same case name {_case(file)}, so their outputs would overwrite each other"
+            )
     one = len(found) == 1
     single = out.name.lower().endswith(SUFFIXES)
     if not one and (single or (foreground is not None and foreground.suffix == ".pkl")):
@@ -93,7 +120,7 @@ def plan(images: Sequence[Path], out: Path, labels: Path | None, foreground: Pat
             pickled = foreground if foreground.suffix == ".pkl" else foreground / f"{case}.pkl"
         job = Job(file, target, None if labels is None else _labels_of(case, labels, one), pickled)
         if any(target.resolve() == given.resolve() for given in (file, job.labels) if given is not None):
-            raise ProtocolError(f"{target} is an input; choose another --out")
+            raise ProtocolError(f"{target} is also an input; choose another --out")
         jobs.append(job)
     return jobs
 
@@ -111,22 +138,22 @@ def make(
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Made:
-    """Make what is missing and measure all.
+    """Compute the supervoxels that do not exist yet, and measure all.
 
-    A single image that fails raises; of several, the others go on.
+    If there is one image, its error is raised. If there are several, an error of one does not stop the others.
 
     Parameters
     ----------
     jobs : sequence of Job
     sam : dict or None
-        For the method "sam": keyword arguments of `load_networks`, and ``settings``.
+        Options of the method "sam": keyword arguments of `load_networks`, and ``settings``.
     say : callable
-        Gets a line a finished image.
+        Function that is called with a line of text after each image.
 
     Raises
     ------
     RclicksError
-        One of its kinds.
+        If the options are wrong, or the only image fails.
     """
     maker = _sam_maker(sam or {}, seed) if method == "sam" else _classical_maker(method, segments, compactness)
     rows, failed = [], []
@@ -141,14 +168,14 @@ def make(
             say(f"{job.case} FAILED: {error}")
     made = _table(rows, len(failed), method, segments, tolerance)
     if method == "sam" and SYNTHETIC in ((sam or {}).get("sam"), (sam or {}).get("sam2")):
-        made = replace(made, notes=("SYNTHETIC weights: these supervoxels mean nothing", *made.notes))
+        made = replace(made, notes=("SYNTHETIC WEIGHTS: these supervoxels have no meaning", *made.notes))
     return Made(made, tuple(failed))
 
 
 def sam_options(
     sam: str | None, sam2: str | None, sam_model: str, sam2_model: str, device: str, **settings: int
 ) -> dict[str, Any]:
-    """Return what `make` wants for the method "sam"; `settings` are fields of `Settings`."""
+    """Return the argument `sam` of `make`; `settings` are fields of `rclicks.supervoxels.segment_anything.Settings`."""
     from rclicks.supervoxels.segment_anything import Settings
 
     names = {"sam_model": sam_model, "sam2_model": sam2_model, "device": device}
@@ -162,17 +189,17 @@ def _do(job: Job, maker: Maker, channel: int | None, tolerance: float, force: bo
     truth = None if job.labels is None else read_volume(job.labels)
     if truth is not None and job.labels is not None:
         check_alike(volume, truth, job.image, job.labels)
-        _whole(truth, job.labels)  # before the work, not after it
+        _integers(truth, job.labels)  # before the expensive part, so that an error appears early
     kept = job.out.exists() and not force
     if kept:
         old = read_volume(job.out)
         check_alike(volume, old, job.image, job.out)
-        labels = _whole(old, job.out).astype(np.int32)
+        labels = _integers(old, job.out).astype(np.int32)
     else:
         labels = maker(volume, job.case)
     if job.foreground is not None and (force or not kept or not job.foreground.exists()):
         write_foreground(job.foreground, locations_of_labels(labels))
-    if not kept:  # last, because it is what tells that a case is finished
+    if not kept:  # last, because this file marks a case as finished
         write_labels(job.out, labels, volume)
     sizes = sizes_of(labels, volume.spacing)
     row = {
@@ -185,7 +212,7 @@ def _do(job: Job, maker: Maker, channel: int | None, tolerance: float, force: bo
         "covered": sizes.covered,
     }
     if truth is not None and job.labels is not None:
-        found = asdict(measure(labels, _whole(truth, job.labels), volume.spacing, tolerance=tolerance))
+        found = asdict(measure(labels, _integers(truth, job.labels), volume.spacing, tolerance=tolerance))
         row |= {shown: found[name] for name, shown in _SHOWN.items()}
     return row
 
@@ -209,12 +236,12 @@ def _table(rows: list[dict[str, Any]], failed: int, method: str, segments: int, 
     if measured:
         notes.append(f"boundary recall within {tolerance:g} mm; the definitions are in docs/supervoxels.md")
     if "kept" in set(frame.get("state", ())):
-        notes.append("kept: a file that was there, whatever made it; --force makes it anew")
+        notes.append("kept: the file existed and was not changed; --force computes it again")
     if any(row["supervoxels"] == 0 for row in rows):
-        notes.append("0 supervoxels: SAM found no mask on the slice it was shown; try another --seed or more --slices")
+        notes.append("0 supervoxels: SAM found no mask on the chosen slices; try another --seed or more --slices")
     if failed:
         notes.append(f"{failed} failed and are left out")
-    wanted = f", {segments} wanted" if method in METHODS else ""
+    wanted = f", {segments} requested" if method in METHODS else ""
     digits = dict.fromkeys(("smallest mm³", "median mm³", "largest mm³"), 1) | dict.fromkeys(_SHOWN.values(), 4)
     digits |= {"supervoxels": 0, "covered": 3}
     return Table(
@@ -233,7 +260,7 @@ def _classical_maker(method: str, segments: int, compactness: float | None) -> M
 
 
 def _sam_maker(options: dict[str, Any], seed: int) -> Maker:
-    """Return a maker that loads the networks when the first image needs them."""
+    """Return a function that computes the supervoxels of a volume. It loads the networks at the first call."""
     from rclicks.supervoxels.merging import merge
     from rclicks.supervoxels.segment_anything import Settings, load_networks, propagated_masks
 
@@ -260,22 +287,28 @@ def _volumes(folder: Path) -> list[Path]:
 def _labels_of(case: str, labels: Path, one: bool) -> Path:
     if not labels.is_dir():
         if not one:
-            raise ProtocolError(f"several images need a folder of labels, but {labels} is a file")
+            raise ProtocolError(f"{labels} is a file; several images need a folder of labels")
         return labels
     fitting = [f for f in _volumes(labels) if _LABEL.sub("", case_name(f)) == case]
     exact = [f for f in fitting if _LABEL.search(case_name(f))] if len(fitting) > 1 else fitting
     if len(exact) != 1:
         raise DataError(
-            f"{labels} has {len(exact)} label maps of {case}, expected one: {case}.nii.gz or {case}_label..."
+            f"{labels} has {len(exact)} label maps of {case}; expected one: {case}.nii.gz or {case}_label.nii.gz"
         )
     return exact[0]
 
 
-def _whole(volume: Volume, path: Path) -> NDArray[Any]:
-    """Return label values as whole numbers from 0; label maps are often stored as floats."""
+def _integers(volume: Volume, path: Path) -> NDArray[Any]:
+    """Return label values as integers. Label maps are often stored as floats.
+
+    Raises
+    ------
+    DataError
+        If a value is negative or not an integer.
+    """
     values = volume.values
-    whole = values if values.dtype.kind in "biu" else values.astype(np.int64)
+    integers = values if values.dtype.kind in "biu" else values.astype(np.int64)
     low, high = values.min(), values.max()
-    if low < 0 or not np.array_equal(whole, values):
-        raise DataError(f"{path} is no label map: it needs whole numbers from 0, and has {low} to {high}")
-    return whole
+    if low < 0 or not np.array_equal(integers, values):
+        raise DataError(f"{path} is not a label map: expected integers of 0 or more, found values from {low} to {high}")
+    return integers

@@ -1,4 +1,4 @@
-"""``rclicks train``: its options, the progress shown meanwhile, and the summary at the end."""
+"""``rclicks train``: options, progress display and summary."""
 
 from __future__ import annotations
 
@@ -22,79 +22,118 @@ if TYPE_CHECKING:
     from rclicks.training.contract import TrainingData
     from rclicks.training.loop import Progress, Result
 
-__all__ = ["EPILOG", "ProgressDisplay", "print_summary", "train"]
+__all__ = ["EXAMPLE", "ProgressDisplay", "print_summary", "train"]
 
-EPILOG = (
-    "Example: rclicks train toy-model:size=64 my-set:root=IMAGES -o runs/toy --epochs 20 --seed 1. "
-    "Options of the model stand in its name, as MODEL:key=value,key=value; `rclicks show MODEL` lists them."
-)
+EXAMPLE = "rclicks train probunet:size=64 LIDC -o runs/probunet --epochs 20 --seed 1"
+_RECIPE = "Training"
+_DATA = "Data and computation"
 
 
 def train(
     model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL[:key=value,...]",
-            help="A trainable model or click model with its options; another name lists all that are trainable.",
-        ),
+        str, typer.Argument(metavar="MODEL[:OPTION=VALUE]", help="Trainable model or click model with its options.")
     ],
     datasets: Annotated[
-        list[str], typer.Argument(metavar="DATASET...", help="One or more data sets to learn from, with their options.")
+        list[str],
+        typer.Argument(metavar="DATASET[:OPTION=VALUE]", help="One or more data sets with their options."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the training.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder of the training: checkpoints and log.")
+    ],
     epochs: Annotated[
-        int | None, typer.Option("--epochs", metavar="N", help="Number of epochs (default: of the recipe).")
+        int | None,
+        typer.Option(
+            "--epochs", metavar="N", help="Number of epochs (default: of the recipe).", rich_help_panel=_RECIPE
+        ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", metavar="N", help="Items in a batch (default: of the recipe).")
+        int | None,
+        typer.Option(
+            "--batch-size", metavar="N", help="Items in a batch (default: of the recipe).", rich_help_panel=_RECIPE
+        ),
     ] = None,
     lr: Annotated[
         float | None,
         typer.Option(
-            "--lr", metavar="RATE", help="Learning rate, the highest one of a schedule (default: of the recipe)."
+            "--lr",
+            metavar="RATE",
+            help="Learning rate, the highest of a schedule (default: of the recipe).",
+            rich_help_panel=_RECIPE,
         ),
     ] = None,
     init_weights: Annotated[
         Path | None,
-        typer.Option("--init-weights", metavar="FILE", help="Existing weights to start from (default: random ones)."),
+        typer.Option(
+            "--init-weights",
+            metavar="FILE",
+            help="Existing weights to start from (default: random weights).",
+            rich_help_panel=_RECIPE,
+        ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in the folder.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue from the last checkpoint in the folder.", rich_help_panel=_RECIPE),
+    ] = False,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience",
+            metavar="N",
+            help="Stop after N epochs without a better validation score (default: of the recipe).",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            "--protocol",
+            metavar="NAME",
+            help="default or compat (published recipe).",
+            show_default=False,
+            rich_help_panel=_RECIPE,
+        ),
+    ] = "default",
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed of all random numbers.", rich_help_panel=_RECIPE)
+    ] = 0,
     val_list: Annotated[
         Path | None,
         typer.Option(
             "--val-list",
             metavar="FILE",
-            help="Text file of the samples, persons or scans to validate with, one a line (default: the published "
+            help="Text file with the samples, persons or scans for validation, one per line (default: the published "
             "validation part of the data set, or a fixed tenth).",
+            rich_help_panel=_DATA,
         ),
     ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            "--patience", metavar="N", help="Stop after N epochs without a better validation (default: of the recipe)."
-        ),
-    ] = None,
-    protocol: Annotated[
-        str, typer.Option("--protocol", metavar="NAME", help="default, or compat for the published recipe.")
-    ] = "default",
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of all random numbers.")] = 0,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu, cuda or cuda:1.")] = "cpu",
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="cpu, cuda or cuda:1.", rich_help_panel=_DATA)
+    ] = "cpu",
     workers: Annotated[
         int | None,
-        typer.Option("--workers", metavar="N", help="Threads that prepare batches; results do not depend on it."),
+        typer.Option(
+            "--workers",
+            metavar="N",
+            help="Threads that prepare batches. Results do not depend on it.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", metavar="N", help="CPU threads of torch; results depend on it (default: of the recipe)."
+            "--threads",
+            metavar="N",
+            help="CPU threads of torch. Results depend on it (default: of the recipe).",
+            rich_help_panel=_DATA,
         ),
     ] = None,
     data_root: DataRoot = None,
     plugins: Plugins = None,
 ) -> None:
-    """Train a model on a data set; a training that was stopped can be resumed with the same result.
+    """Train a model or click model on data sets.
 
-    The file or folder that is printed at the end is the checkpoint of the trained model.
+    A stopped training can be resumed with the same result. `rclicks show MODEL` lists the options of a training. The
+    last line of the output is the path of the trained checkpoint.
     """
     from rclicks.engine.training import train as train_model
     from rclicks.registry import Registry
@@ -127,8 +166,8 @@ def train(
                 on_data=lambda card, data: _print_start(console, card, data, init_weights),
                 on_progress=display.update,
             )
-    except KeyboardInterrupt:  # caught here, because typer would end without a word
-        _print(console, "interrupted; finished epochs are kept, and the same command with --resume continues")
+    except KeyboardInterrupt:  # typer would exit without a message
+        _print(console, "interrupted; finished epochs are kept. The same command with --resume continues the training")
         raise typer.Exit(130) from None
     print_summary(result, console)
     typer.echo(str(result.best))
@@ -141,9 +180,12 @@ def _print(console: Console, line: str) -> None:
 def _print_start(
     console: Console, card: ModelCard | ClickModelCard, data: TrainingData, init_weights: Path | None
 ) -> None:
-    """Print how many samples there are, and whether the training starts from random weights though it need not."""
+    """Print the numbers of samples, and a note if existing weights were not given although the model has some."""
     if data.overlaps:
-        _print(console, f"{data.train_count} samples for both training and validation: too few to hold any out")
+        _print(
+            console,
+            f"{data.train_count} samples for both training and validation, because there are too few to separate",
+        )
     else:
         _print(console, f"{data.train_count} samples for training, {data.validation_count} for validation")
     if card.starts_from and init_weights is None:
@@ -151,7 +193,7 @@ def _print_start(
 
 
 def print_summary(result: Result, console: Console) -> None:
-    """Print how a training ended."""
+    """Print the best epoch and its scores."""
     row = next(r for r in result.rows if r["epoch"] == result.best_epoch)
     early = " (stopped early)" if result.stopped_early else ""
     _print(console, f"best epoch {result.best_epoch + 1} of {result.epochs}{early}: {_values(row)}")
@@ -162,7 +204,7 @@ def _values(row: Mapping[str, float]) -> str:
 
 
 class ProgressDisplay:
-    """Shows a bar for each epoch and prints its log row; on a file or pipe only the rows."""
+    """Progress of a training: a bar for each epoch and one line after it; in a file or pipe only the lines."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -180,7 +222,7 @@ class ProgressDisplay:
         self._bars.stop()
 
     def update(self, progress: Progress) -> None:
-        """Show the progress that the training loop reports."""
+        """Show a report of the training loop."""
         if self._task is None:
             self._task = self._bars.add_task("", total=progress.steps)
         epoch = f"epoch {progress.epoch + 1}/{progress.epochs}"

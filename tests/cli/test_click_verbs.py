@@ -58,7 +58,7 @@ def test_scores_and_figures_on_real_clicks(tmp_path: Path) -> None:
     out = rclicks("clicks", "draw", "distance", "2009_002382/15", "--clicks", VOC, "-o", tmp_path / "map.png")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["map.png", "map.svg"]
     assert "map.svg" in out
-    assert "similar ones: 2009_002382/15" in rclicks(
+    assert "similar keys: 2009_002382/15" in rclicks(
         "clicks", "draw", "distance", "2009_002382/1", "--clicks", VOC, "-o", tmp_path / "x.png", code=4
     )
 
@@ -67,7 +67,7 @@ def test_click_files_that_are_wrong_are_one_line(tmp_path: Path) -> None:
     file = tmp_path / "clicks.csv"
     assert "does not exist" in rclicks("clicks", "score", "uniform", "--clicks", file, code=4)
     file.write_text("dataset,sample,object,user,round,y,x,positive\nmoon,s,0,p,1,1,1,1\n")
-    assert "no clicks on a registered data set; it has moon" in rclicks(
+    assert "no clicks on a registered data set; its data sets are moon" in rclicks(
         "clicks", "score", "uniform", "--clicks", file, code=4
     )
 
@@ -77,7 +77,7 @@ def test_reproduction_and_import() -> None:
     reference = SHARED / "reference" / "rclicks"
     assert "205 cells, 205 equal" in rclicks("reproduce", "click-models", "--reference", reference)
     assert "| missing" in rclicks("reproduce", RCLICKS_REFERENCE=str(reference))
-    assert "name the folder of published numbers" in rclicks("reproduce", code=4)
+    assert "no folder of published numbers is given" in rclicks("reproduce", code=4)
     assert "unknown table" in rclicks("reproduce", "moon", code=3)
     assert "contains no published results" in rclicks("import", "rclicks", SHARED / "golden", "-o", "nowhere", code=4)
-    assert "unknown kind of results" in rclicks("import", "moon", SHARED, "-o", "nowhere", code=3)
+    assert "unknown format of results" in rclicks("import", "moon", SHARED, "-o", "nowhere", code=3)

@@ -43,7 +43,7 @@ def test_equal_to_the_reference() -> None:
 def test_what_cannot_be_measured() -> None:
     done = command("quickstart")
     assert done.returncode == 6
-    assert "no object that two raters drew" in done.stderr
+    assert "no object with at least two raters" in done.stderr
     done = command("quickstart", "--raters", "some")
     assert done.returncode == 6
     assert "present, nonempty, all" in done.stderr.replace("'", "")

@@ -285,5 +285,5 @@ def test_raters_of_a_folder_are_counted(tmp_path: Path) -> None:
     text = run("raters", f"multirater-folder:root={tmp_path}", "--format", "csv")
     assert text.splitlines()[1:3] == ["r1,2,1,0,3", "r2,0,2,1,3"]
     text = run("raters", f"multirater-folder:root={tmp_path}", "--format", "md")
-    assert "a name is one person" in text
+    assert "a name means the same person in all samples" in text
     assert "1 of 3 samples lack a rater's file: b (b.png)" in text

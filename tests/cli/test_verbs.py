@@ -89,7 +89,7 @@ def test_dry_run_writes_nothing(study: Path, tmp_path: Path) -> None:
 def test_run_again_plays_nothing(study: Path, run: Path) -> None:
     text = rclicks("run", study, "--plugins", PLUGINS, "--out", run)
     assert "6 of 6 units are done already" in text
-    assert "0 of 6 units played now" in text
+    assert "0 of 6 units run in" in text
 
 
 def test_table_plot_report(run: Path, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_options_stand_in_the_spec_or_are_arguments_and_arguments_go_first(tmp_p
         ("toy", {}, ProtocolError, "toy cannot be trained"),
         ("toy-trained:stp=3", {}, ProtocolError, "training of toy-trained: unknown option 'stp'. Did you mean step"),
         ("toy-trained", {"step": 2.5}, ProtocolError, "'step' is 2.5; allowed is an integer from 1 to 255"),
-        ("toy-trained:ends=[1 2 3]", {}, ProtocolError, "2 to 2 integers from 0 to 255"),
+        ("toy-trained:ends=[1 2 3]", {}, ProtocolError, "2 integers from 0 to 255"),
         ("toy-trained:ends=7", {}, ProtocolError, "in brackets"),
         ("toy-trained:note=3", {}, ProtocolError, "allowed is a text"),
         ("toy-trained", {"extra": 1}, ProtocolError, "the path of a file or folder"),
@@ -145,11 +145,14 @@ def test_what_is_trainable_is_known_from_cards_and_options_from_modules() -> Non
 def test_show_lists_training_options_with_defaults_and_allowed_values() -> None:
     words = ["show", "toy-trained", "--plugins", str(PLUGINS)]
     text = " ".join(CliRunner().invoke(app, words).output.split())
-    assert "training option step distance of the thresholds that are tried; default 50" in text
-    assert "default [0 250], allowed 2 to 2 integers from 0 to 255 in brackets" in text
+    assert "step=N distance of the thresholds that are tried; an integer from 1 to 255; default 50" in text
+    assert "ends=[N ...] first and last threshold; 2 integers from 0 to 255 in brackets, such as [0 250]" in text
+    assert "measure=dice|iou what is maximised; default dice" in text
+    assert "extra=PATH a file that must exist if it is given; the path of a file or folder" in text
     told = json.loads(CliRunner().invoke(app, [*words, "--json"]).output)
     assert told["training_options"]["measure"] == {
         "default": "dice",
+        "metavar": "dice|iou",
         "allowed": "one of dice, iou",
         "help": "what is maximised",
     }

@@ -168,7 +168,7 @@ def test_labels_must_fit(tmp_path: Path) -> None:
     source, out = save(tmp_path / "a.nii.gz", image()), tmp_path / "out.nii.gz"
     wrong = {
         "shape": save(tmp_path / "shape.nii.gz", np.zeros((6, 9, 7), np.uint8)),
-        "no label map": save(tmp_path / "half.nii.gz", np.full((6, 9, 8), 0.5, np.float32)),
+        "not a label map": save(tmp_path / "half.nii.gz", np.full((6, 9, 8), 0.5, np.float32)),
     }
     for word, labels in wrong.items():
         with pytest.raises(DataError, match=word):
@@ -182,7 +182,7 @@ def test_labels_must_fit(tmp_path: Path) -> None:
 def test_plans_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     a, b = (save(tmp_path / name / "a.nii.gz", image()) for name in ("x", "y"))
     c = save(tmp_path / "c.nii.gz", image())
-    with pytest.raises(DataError, match="both called a"):
+    with pytest.raises(DataError, match="the same case name a"):
         plan([a, b], tmp_path / "out", None, None)
     with pytest.raises(ProtocolError, match="folders"):
         plan([a, c], tmp_path / "out.nii.gz", None, None)
@@ -190,7 +190,7 @@ def test_plans_that_make_no_sense_are_refused(tmp_path: Path) -> None:
         plan([a, c], tmp_path / "out", None, tmp_path / "p.pkl")
     with pytest.raises(ProtocolError, match="folder of labels"):
         plan([a, c], tmp_path / "out", b, None)
-    with pytest.raises(ProtocolError, match="is an input"):
+    with pytest.raises(ProtocolError, match="is also an input"):
         plan([a], a.parent, None, None)
     with pytest.raises(DataError, match="0 label maps of c"):
         plan([c], tmp_path / "out", a.parent, None)
