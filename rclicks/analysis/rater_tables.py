@@ -1,7 +1,7 @@
-"""Tables of several raters: whom a user follows, and how far a model is from what people agree on.
+"""Tables of several raters: scores on the followed rater and on the others, and the inter-rater agreement.
 
-All scores are Dice after the last interaction. A trajectory that follows rater i is scored on every rater; the human
-ceiling is the same score between the raters' own masks. Objects with a single rater are left out.
+All scores are Dice after the last interaction. A trajectory that follows rater i is scored on every rater. The
+inter-rater agreement is the same score between the masks of the raters. Objects with a single rater are left out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PLAYER = ["run", "model", "user", "sample"]
 
 
 def rater_summary(runs: Runs) -> Table:
-    """Return for each model and user the scores on the truth followed and on the other raters, beside people's own.
+    """Return for each model and user the scores on the followed mask and on the other raters, and the agreement.
 
     Raises
     ------
@@ -53,25 +53,25 @@ def rater_summary(runs: Runs) -> Table:
     digits = dict.fromkeys(
         ("followed rater", "other raters", "gap", "identified", "inter-rater", "reached", "followed / inter-rater"), 3
     )
-    digits["clicks to it"] = 2
+    digits["clicks to inter-rater"] = 2
     notes = [
-        "own: Dice on the truth followed; others: on the other raters who drew something (of a consensus: on all of "
-        "them); gap: own - others",
-        "identified: share of trajectories whose mask is nearest to the rater followed; by chance 1 / number of raters",
-        "ceiling: Dice between these raters (of a consensus: of the consensus with the raters); means over objects; "
-        "CI: 95 % bootstrap over samples",
-        f"clicks to it: until Dice on the rater followed is its ceiling, {runs.clicks} if never; reached: share "
-        "of trajectories in which it ever is",
+        "followed rater: Dice with the followed mask; other raters: with the other raters who drew something (of a "
+        "consensus: with all who drew something); gap: followed rater - other raters",
+        "identified: share of trajectories whose mask is closest to the followed rater; by chance 1 / number of raters",
+        "inter-rater: agreement, the Dice between these raters (of a consensus: of the consensus with the raters); "
+        "means over objects; CI: 95 % bootstrap over samples",
+        "clicks to inter-rater: clicks until Dice with the followed rater is the agreement of the raters of the "
+        f"object, {runs.clicks} if it never is; reached: share of trajectories that reach it",
         *_blanks(runs),
     ]
     better = dict.fromkeys(("followed rater", "gap", "identified", "reached", "followed / inter-rater"), "higher")
     if len({row["reference"] for row in rows}) > 1:
-        better = {}  # the best of unlike truths says nothing
+        better = {}  # scores on different reference masks cannot be ranked
     return build_table(_title("Several raters", runs), rows, digits, better, notes, runs)
 
 
 def rater_matrices(runs: Runs) -> Table:
-    """Return clicks of rater i (rows) scored on rater j (columns), with the human ceiling in the diagonal's place.
+    """Return clicks of rater i (rows) scored on rater j (columns), with the inter-rater agreement in the diagonal.
 
     Data sets that do not know which rater is the same person in every sample are left out, which a note says.
 
@@ -97,12 +97,13 @@ def rater_matrices(runs: Runs) -> Table:
             rows.append(row)
     digits = {c: 3 for row in rows for c in row if c == "followed rater" or c.startswith("on ")}
     notes = [
-        "Dice after the last interaction, mean over objects; row: whose mask the clicks follow; own: scored on it",
-        "in the diagonal's place stands the human ceiling: how well that rater's own mask agrees with the other raters",
+        "Dice after the last interaction, mean over objects; clicks of: the rater whose mask the clicks follow; "
+        "followed rater: score on this mask",
+        "the diagonal shows the inter-rater agreement: the Dice of the mask of this rater with the other raters",
         *left_out,
     ]
     if not rows:
-        raise ProtocolError("no trajectory of these runs followed a rater; play them with `reference: [raters]`")
+        raise ProtocolError("no trajectory of these runs followed a rater; run them with `reference: [raters]`")
     return build_table(
         _title("Clicks of one rater, scored on another", runs), rows, digits, {"followed rater": "higher"}, notes, runs
     )
@@ -185,18 +186,19 @@ def _of_raters(rounds: pd.DataFrame, clicks: int) -> dict[str, Any]:
     row |= {**_spread("followed rater", [s.own for s in single], samples), "other raters": found.other}
     row |= _spread("gap", [s.gap for s in single], samples)
     row |= {"identified": found.identified, "inter-rater": people.other}
-    ceilings = {key[:2]: personalisation([matrix]).other for key, matrix in zip(objects, human, strict=True)}
-    return row | _to_ceiling(rounds, ceilings, clicks)
+    agreement = {key[:2]: personalisation([matrix]).other for key, matrix in zip(objects, human, strict=True)}
+    return row | _to_agreement(rounds, agreement, clicks)
 
 
-def _to_ceiling(rounds: pd.DataFrame, ceilings: Mapping[Any, float], clicks: int) -> dict[str, Any]:
-    """Return the mean clicks until Dice is as high as between an object's raters, and how often that happens."""
+def _to_agreement(rounds: pd.DataFrame, agreement: Mapping[Any, float], clicks: int) -> dict[str, Any]:
+    """Return the mean clicks until Dice is the inter-rater agreement of the object, and the share that reaches it."""
     wide = curves(rounds, clicks)
     dice = dice_of(wide.to_numpy())
-    level = np.array([ceilings[key] for key in wide.index.to_frame()[OBJECT].itertuples(index=False, name=None)])
+    level = np.array([agreement[key] for key in wide.index.to_frame()[OBJECT].itertuples(index=False, name=None)])
     dice, level = dice[~np.isnan(level)], level[~np.isnan(level)]
     reached = (dice >= level[:, None]).any(axis=1)
-    return {"clicks to it": mean_of(clicks_to_reach(dice, level).astype(float)), "reached": mean_of(reached * 1.0)}
+    needed = mean_of(clicks_to_reach(dice, level).astype(float))
+    return {"clicks to inter-rater": needed, "reached": mean_of(reached * 1.0)}
 
 
 def _of_consensus(part: pd.DataFrame) -> dict[str, Any]:
@@ -233,7 +235,7 @@ def _spread(name: str, values: Sequence[float] | Floats, samples: Sequence[str])
 
 
 def by_click(runs: Runs, dataset: str, users: Sequence[str]) -> pd.DataFrame:
-    """Return one row a run, model, user, sample and round: own, others and ceiling as in `rater_summary`.
+    """Return one row a run, model, user, sample and round: the scores and the agreement of `rater_summary`.
 
     Only trajectories that follow raters count; those that stopped keep their last score. Empty if there is nothing to
     compare.
@@ -270,7 +272,7 @@ def _of_known_raters(runs: Runs) -> tuple[Runs, list[str]]:
     unknown = [d for d in several if said.get(d) != KNOWN]
     if len(unknown) == len(several):
         rater_table([], [], str(said.get(unknown[0], "unknown")))  # says why that cannot be
-    note = f"left out, for a name there may be another person in the next sample: {', '.join(unknown)}"
+    note = f"left out, because a name may be another person in another sample: {', '.join(unknown)}"
     return replace(runs, records=runs.records[~runs.records["dataset"].isin(unknown)]), [note] if unknown else []
 
 
@@ -280,7 +282,7 @@ def _blanks(runs: Runs) -> list[str]:
         return []
     by_set = runs.units.groupby(["run", "dataset", "model"])["blank"].sum().groupby("dataset").max()
     told = ", ".join(f"{int(n)} of {dataset}" for dataset, n in by_set.items() if n)
-    return [f"truths without a pixel, which nobody can click at: {told}; n is the objects that two or more can"]
+    return [f"empty reference masks, which cannot be followed: {told}; n counts objects that two or more raters drew"]
 
 
 def _title(words: str, runs: Runs) -> str:

@@ -66,6 +66,8 @@ _DISPENSABLE = (
     r"n|images",
     r"samples",
     r"95 % CI",
+    r"other raters",  # followed rater - gap
+    r"identified",
 )
 _SHORTEST_NAME = 20
 _SAID = {"dataset": "data set", "reference": "reference"}
@@ -74,27 +76,31 @@ _SAID = {"dataset": "data set", "reference": "reference"}
 def print_table(table: Table, console: Console) -> None:
     """Print a table for people.
 
-    Columns that say the same in every row stand in the title, the best value of each data set is bold, and where the
-    terminal is too narrow the least important columns are left out and named. Names may fold, numbers never.
+    Columns that say the same in every row stand in the title, and the best value of each data set is bold. If the
+    terminal is too narrow, headings are set in two lines. If that is not enough, the least important columns are left
+    out and named. Names may fold, numbers never.
     """
     frame = rounded(table)
     same = [c for c in ("run", "dataset", "user", "group", "reference") if c in frame and frame[c].nunique() == 1]
     words = "".join(f", {_SAID.get(c, c)} {frame[c].iloc[0]}" for c in same)
     frame = frame.drop(columns=same)
     gone: list[str] = []
+    fold = False
     for pattern in _DISPENSABLE:
-        if _needed(frame) <= console.width:
+        fold = _needed(frame) > console.width
+        if _needed(frame, fold) <= console.width:
             break
         out = [c for c in frame.columns if re.fullmatch(pattern, c)]
         frame, gone = frame.drop(columns=out), gone + out
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in frame.columns:
+        title, width = Text(_heading(column, fold)), _width(frame, column, fold)
         if _folds(frame, column):
-            grid.add_column(Text(column), overflow="fold")
+            grid.add_column(title, overflow="fold")
         elif column == "metric":
-            grid.add_column(Text(column), no_wrap=True, min_width=_width(frame, column))
+            grid.add_column(title, no_wrap=True, min_width=width)
         else:
-            grid.add_column(Text(column), justify="right", no_wrap=True, min_width=_width(frame, column))
+            grid.add_column(title, justify="right", no_wrap=True, min_width=width)
     best = best_cells(table)
     for i in frame.index:
         grid.add_row(*(Text(frame.loc[i, c], style="bold green" if (i, c) in best else "") for c in frame.columns))
@@ -124,14 +130,26 @@ def _folds(frame: Any, column: str) -> bool:
     return column in _NAMES or (column != "metric" and bool(frame[column].str.contains("[A-Za-z]{3}").any()))
 
 
-def _width(frame: Any, column: str) -> int:
-    return max([len(column), *(len(v) for v in frame[column])])
+def _heading(column: str, fold: bool) -> str:
+    """Return the name of a column, in two lines at the space that makes them shortest if `fold` is set.
+
+    >>> _heading("clicks to inter-rater", True).splitlines()
+    ['clicks to', 'inter-rater']
+    """
+    spaces = [i for i, sign in enumerate(column) if sign == " "] if fold else []
+    if not spaces:
+        return column
+    at = min(spaces, key=lambda i: max(i, len(column) - i - 1))
+    return f"{column[:at]}\n{column[at + 1 :]}"
 
 
-def _needed(frame: Any) -> int:
+def _width(frame: Any, column: str, fold: bool = False) -> int:
+    return max(len(text) for text in (*_heading(column, fold).splitlines(), *frame[column]))
+
+
+def _needed(frame: Any, fold: bool = False) -> int:
     """Return the columns of the terminal that a table needs if long names fold."""
-    folding = [_folds(frame, c) for c in frame.columns]
     widths = [
-        min(_width(frame, c), _SHORTEST_NAME) if f else _width(frame, c) for c, f in zip(frame, folding, strict=True)
+        min(_width(frame, c, fold), _SHORTEST_NAME) if _folds(frame, c) else _width(frame, c, fold) for c in frame
     ]
     return sum(widths) + 3 * len(widths)
