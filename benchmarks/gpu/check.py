@@ -98,7 +98,7 @@ def _run_all(arguments: argparse.Namespace, steps: list[plan.StepPlan], work: Pa
         found = _attempt(step, still, seconds, device, work, arguments, environment)
         done.append({**found, "about": step.about, "seconds": round(time.time() - began, 1), "box_s": round(seconds)})
         facts["seconds"] = round(time.time() - start, 1)
-        report.write(arguments.out, name, facts, done)
+        report.write(arguments.out, name, facts, done, {str(work): "WORK", str(ROOT): ".", sys.prefix: "PYTHON"})
         print(report.line(done[-1]), flush=True)
     print(f"wrote {arguments.out / name}.json and .md after {facts['seconds']} s", flush=True)
     if all(step["status"].startswith("not run") for step in done):

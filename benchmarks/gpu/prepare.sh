@@ -81,8 +81,8 @@ volume() {
     if [ ! -f "$pack/models/volume-demo/plans.json" ]; then
         echo "training the tiny nnInteractive model, $steps steps"
         rm -rf "$pack/models"
-        "$python" -m rclicks train volume-demo hippocampus --data-root "$data" --out "$pack/models/volume-demo" \
-            --steps "$steps" --licence "as its data: CC BY-SA 4.0" >/dev/null
+        "$python" -m rclicks train "nninteractive:steps=$steps,licence=CC BY-SA 4.0 as its data" hippocampus \
+            --data-root "$data" --out "$pack/models/volume-demo" >/dev/null
         rm -rf "$pack/models/volume-demo/training"
     fi
 }

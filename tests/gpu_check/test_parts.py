@@ -168,7 +168,9 @@ def test_the_report_shows_tables_notes_and_errors(tmp_path: Path) -> None:
         "still_missing": [],
         "source": {},
     }
-    report.write(tmp_path, "cpu-2026-01-02", facts, steps)
+    steps[0]["errors"][0]["traceback"] += f"\nin {tmp_path}/file.py"
+    report.write(tmp_path, "cpu-2026-01-02", facts, steps, {str(tmp_path): "HERE"})
+    steps[0]["errors"][0]["traceback"] = "line 1\nline 2\nin HERE/file.py"
     assert sorted(f.name for f in tmp_path.iterdir()) == ["cpu-2026-01-02.json", "cpu-2026-01-02.md"]
     assert json.loads((tmp_path / "cpu-2026-01-02.json").read_text())["steps"] == steps
     text = (tmp_path / "cpu-2026-01-02.md").read_text()

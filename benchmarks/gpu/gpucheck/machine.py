@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 import zipfile
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -155,7 +154,6 @@ def describe() -> dict[str, object]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "python": platform.python_version(),
-        "executable": sys.executable,
         "system": platform.platform(),
         "cores": cores,
         "card": card_name(),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rclicks
-from rclicks.engine.episode import Rules, play
+from rclicks.engine.episode import EpisodeConfig, play
 from rclicks.engine.loading import load_model, load_user
 from rclicks.models.contract import Model, State
 from rclicks.protocol import Protocol
@@ -142,6 +142,6 @@ def play_model(model: Model, case: Case, metrics: Sequence[str] = ("iou",)) -> P
     registry, protocol = Registry.discover(), Protocol.named("default", clicks=case.clicks)
     users = [(name, load_user(registry, parse(name), protocol)) for name in case.users]
     recorder = Recorder(model)
-    rules = Rules(case.spec, protocol, tuple(metrics), SEED, case.batch_size, "check", dataset=case.dataset)
-    episode = play(recorder, case_sample(case), users, rules)
+    config = EpisodeConfig(case.spec, protocol, tuple(metrics), SEED, case.batch_size, "check", dataset=case.dataset)
+    episode = play(recorder, case_sample(case), users, config)
     return Played(episode.rows, episode.failures, recorder.logits, model.checkpoint_id)

@@ -18,10 +18,22 @@ def bad(step: Mapping[str, Any]) -> bool:
     return wrong or bool(step["errors"]) or step["status"].startswith("failed")
 
 
-def write(folder: Path, name: str, facts: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``<name>.json`` and ``<name>.md`` into a folder, each whole or not at all."""
-    content = {**facts, "steps": list(steps), "estimates": estimates(steps), "engine": engine_estimates(steps)}
+def write(
+    folder: Path,
+    name: str,
+    facts: Mapping[str, Any],
+    steps: Sequence[Mapping[str, Any]],
+    places: Mapping[str, str] | None = None,
+) -> None:
+    """Write ``<name>.json`` and ``<name>.md`` into a folder, each whole or not at all.
+
+    `places` says how folders of this machine, which notes and tracebacks may name, are to be called.
+    """
+    measured = steps if facts["device"] != "cpu" else []  # the target is one of a GPU
+    content = {**facts, "steps": list(steps), "estimates": estimates(measured), "engine": engine_estimates(measured)}
     for suffix, text in (("json", json.dumps(content, indent=1) + "\n"), ("md", markdown(content))):
+        for place, word in (places or {}).items():
+            text = text.replace(place, word)
         partial = folder / f"{name}.{suffix}.partial"
         partial.write_text(text, encoding="utf-8")
         partial.replace(folder / f"{name}.{suffix}")

@@ -25,8 +25,8 @@ def probunet(
     samples: Sequence[Sample], pack: Path, settings: Settings, folder: Path, steps: int, report: Report
 ) -> None:
     """Train the probabilistic U-Net."""
-    from rclicks.training.probunet import Recipe, train_probunet
-    from rclicks.training.raters import read_examples
+    from rclicks.adapters.probunet.training import Recipe, train_probunet
+    from rclicks.training.examples import read_examples
 
     examples = read_examples(samples)
     train_probunet(examples, examples[:1], Recipe(), settings, folder, steps=steps, report=report)
@@ -34,8 +34,9 @@ def probunet(
 
 def aespa(samples: Sequence[Sample], pack: Path, settings: Settings, folder: Path, steps: int, report: Report) -> None:
     """Train AESPA at 128 pixels; an epoch passes once over the objects, so they are repeated."""
-    from rclicks.training.aespa import Recipe, train_aespa
-    from rclicks.training.raters import read_examples
+    from rclicks.adapters.aespa.recipe import Recipe
+    from rclicks.adapters.aespa.training import train_aespa
+    from rclicks.training.examples import read_examples
 
     examples = read_examples(samples)
     wanted = [examples[i % len(examples)] for i in range(steps * settings.batch)]
@@ -46,8 +47,8 @@ def clickability(
     samples: Sequence[Sample], pack: Path, settings: Settings, folder: Path, steps: int, report: Report
 ) -> None:
     """Train the small click model on clicks drawn around the middle of each object."""
-    from rclicks.clickability.items import ClickItem, Scene
-    from rclicks.training.clickability import Recipe, train_network
+    from rclicks.clickability.training.network import Recipe, train_network
+    from rclicks.human_clicks.items import ClickItem, Scene
 
     def item(number: int) -> ClickItem:
         sample = samples[number % len(samples)]
@@ -63,7 +64,7 @@ def clickability(
 
 def volume(samples: Sequence[Sample], pack: Path, settings: Settings, folder: Path, steps: int, report: Report) -> None:
     """Train nnInteractive's tiny network on the pack's volume."""
-    from rclicks.training.volume import Recipe, read_objects, train_volume
+    from rclicks.adapters.nninteractive.training import Recipe, read_objects, train_volume
 
     objects = read_objects([rclicks.load_dataset("hippocampus", pack / "data" / "hippocampus")[0]])
     train_volume(objects, objects[:1], Recipe(), settings, folder, steps=steps, report=report)

@@ -140,7 +140,7 @@ def _workers(step: Step, spec: str) -> None:
         "clicks": 2,
         "limit": 4 if step.on_gpu else 3,
         "devices": (step.device,),
-        "lanes": 4 if step.on_gpu else 1,
+        "batch_size": 4 if step.on_gpu else 1,
     }
     killed: list[int] = []
 
