@@ -36,7 +36,7 @@ EPILOG = (
 )
 
 app = typer.Typer(
-    help="Benchmark interactive segmentation: how many clicks models need, and how much this depends on where users click.",
+    help="Benchmark interactive segmentation: how many clicks models need, and how this depends on where people click.",
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
