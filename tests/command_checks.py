@@ -6,7 +6,7 @@ Options come from the command line itself, names from the registry. The rules fo
   a registered name only a general word (MODEL, SET, STUDY, ...) or one that begins with MY_ does;
 - a file is fine if the repository ships it, if an earlier line of the page makes it, if an earlier code span or other
   command of the page names it, or if a card or a help text knows it as a published file;
-- a code span that holds a verb and bare options only, such as ``rclicks run --metrics``, mentions them; both must
+- a code span that holds a verb and at most bare options, such as ``rclicks run --metrics``, mentions them; both must
   exist. So does a code span that stops before the last argument, such as ``rclicks train probunet``; what it names must
   exist;
 - the options of a model that ``rclicks train`` names are those of its training.
@@ -137,8 +137,7 @@ def parse_line(line: Line) -> Parsed:
     if line.span and all(re.fullmatch(r"--?[a-z][\w-]*", word) for word in rest):
         if unknown := [word for word in rest if word not in options_of(command) | {"--help"}]:
             raise WrongLine(f"`{verb}` has no option {', '.join(unknown)}")
-        if hasattr(command, "commands") or rest or any(p.required for p in command.params):
-            return Parsed(verb, command, mention=True)
+        return Parsed(verb, command, mention=True)
     arguments = [p.name for p in command.params if p.param_type_name == "argument" and p.required]
     if line.span and len(rest) < len(arguments) and not any(word.startswith("-") for word in rest):
         return Parsed(verb, command, dict(zip(arguments, rest, strict=False)), mention=True)
