@@ -6,8 +6,10 @@ Options come from the command line itself, names from the registry. The rules fo
   a registered name only a general word (MODEL, SET, STUDY, ...) or one that begins with MY_ does;
 - a file is fine if the repository ships it, if an earlier line of the page makes it, if an earlier code span or other
   command of the page names it, or if a card or a help text knows it as a published file;
-- a code span that holds a verb and bare options only, such as ``rclicks run --metrics``, mentions them; both must
-  exist.
+- a code span that holds a verb and at most bare options, such as ``rclicks run --metrics``, mentions them; both must
+  exist. So does a code span that stops before the last argument, such as ``rclicks train probunet``; what it names must
+  exist;
+- the options of a model that ``rclicks train`` names are those of its training.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ from rclicks.cards import ModelCard
 from rclicks.cli.main import app
 from rclicks.cli.specs import split_specs
 from rclicks.engine.loading import load_model
+from rclicks.engine.training import is_trainable, training_options
 from rclicks.metrics.raters.catalogue import STORED
+from rclicks.options import PathOption, read_options
 from rclicks.registry import Entry, Registry, load_module
 from rclicks.specs import Spec, parse
 from support import REPOSITORY
@@ -98,7 +102,7 @@ class Parsed:
     values : dict of parameter -> value
         As typed; what was left out is not in it.
     mention : bool
-        Whether it is a code span that only names a verb or options.
+        Whether it is a code span that only names a verb, its first arguments or options.
     """
 
     verb: str
@@ -133,8 +137,10 @@ def parse_line(line: Line) -> Parsed:
     if line.span and all(re.fullmatch(r"--?[a-z][\w-]*", word) for word in rest):
         if unknown := [word for word in rest if word not in options_of(command) | {"--help"}]:
             raise WrongLine(f"`{verb}` has no option {', '.join(unknown)}")
-        if hasattr(command, "commands") or rest or any(p.required for p in command.params):
-            return Parsed(verb, command, mention=True)
+        return Parsed(verb, command, mention=True)
+    arguments = [p.name for p in command.params if p.param_type_name == "argument" and p.required]
+    if line.span and len(rest) < len(arguments) and not any(word.startswith("-") for word in rest):
+        return Parsed(verb, command, dict(zip(arguments, rest, strict=False)), mention=True)
     if hasattr(command, "commands"):
         raise WrongLine(f"`{verb}` needs one of {', '.join(command.commands)}")
     try:
@@ -251,8 +257,15 @@ def find_entry(kind: str, name: str, registry: Registry) -> Entry | None:
     raise WrongLine(f"no {' or '.join(KINDS[kind])} {name!r}")
 
 
-def check_spec(kind: str, text: str, registry: Registry) -> list[str]:
+def check_spec(kind: str, text: str, registry: Registry, protocol: str = "") -> list[str]:
     """Check a name with options; return the files that its options name.
+
+    Parameters
+    ----------
+    kind, text : str
+    registry : Registry
+    protocol : str
+        If the name is one of a model to be trained: the protocol of the training. Otherwise empty.
 
     Raises
     ------
@@ -268,6 +281,8 @@ def check_spec(kind: str, text: str, registry: Registry) -> list[str]:
         if spec != Spec(spec.name):
             raise WrongLine(f"benchmark {spec.name} takes no options: {text}")
         return []
+    if protocol and kind == "model":
+        return check_training(spec, entry, protocol)
     taken = inspect.signature(load_module(entry).load).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in taken.values()):
         unknown = [option for option in spec.options if option not in taken]
@@ -281,6 +296,23 @@ def check_spec(kind: str, text: str, registry: Registry) -> list[str]:
         elif option in getattr(entry.card, "files", ()) or _FILE.fullmatch(str(value).partition("@")[0]):
             files.append(str(value))
     return files
+
+
+def check_training(spec: Spec, entry: Entry, protocol: str) -> list[str]:
+    """Check the training options of a model; return the files that they name.
+
+    Raises
+    ------
+    WrongLine, ProtocolError
+        If the model cannot be trained, or its training does not take these options and values.
+    """
+    if not is_trainable(entry):
+        raise WrongLine(f"{spec.name} cannot be trained")
+    if spec.checkpoint or spec.root:
+        raise WrongLine(f"a training takes neither checkpoint nor root: {spec.name}")
+    options = training_options(entry, protocol)
+    read_options(spec.name, options, spec.options, kind="training of")
+    return [str(value) for name, value in spec.options.items() if isinstance(options[name], PathOption)]
 
 
 def check_choice(parsed: Parsed, name: str, texts: Sequence[str]) -> None:
@@ -311,9 +343,10 @@ def check_line(parsed: Parsed, state: PageState, registry: Registry) -> list[str
     """
     files: list[str] = []
     names, words = set(), set()
+    training = str(parsed.values.get("protocol", "default")) if parsed.verb == "train" else ""
     for kind, text in named_things(parsed):
         names.add(text)
-        files += [text] if kind == "benchmark" and _FILE.fullmatch(text) else check_spec(kind, text, registry)
+        files += [text] if kind == "benchmark" and _FILE.fullmatch(text) else check_spec(kind, text, registry, training)
     for name, value in parsed.values.items():
         texts = [str(v) for v in (value if isinstance(value, (list, tuple)) else [value])]
         if parsed.is_path(name) and not parsed.is_output(name):

@@ -13,7 +13,7 @@ from rclicks.registry import Registry
 from support import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "extending.md").read_text()
-MODEL, DATASET = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+MODEL, DATASET, USER = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 (STUDY,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
 
 
@@ -21,15 +21,17 @@ def code_lines(text: str) -> int:
     return sum(bool(line.strip()) for line in text.splitlines())
 
 
-def test_a_model_takes_about_forty_lines_a_data_set_thirty_a_study_twelve() -> None:
+def test_a_model_takes_about_forty_lines_a_data_set_and_a_user_thirty_a_study_twelve() -> None:
     assert code_lines(MODEL) <= 40
     assert code_lines(DATASET) <= 30
+    assert code_lines(USER) <= 30
     assert code_lines(STUDY) <= 12
 
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> Path:
-    for kind, name, text in (("adapters", "threshold", MODEL), ("datasets", "squares", DATASET)):
+    files = (("adapters", "threshold", MODEL), ("datasets", "squares", DATASET), ("users", "anywhere", USER))
+    for kind, name, text in files:
         (tmp_path / kind).mkdir()
         (tmp_path / kind / f"{name}.py").write_text(text)
     return tmp_path
@@ -45,6 +47,20 @@ def test_the_tutorial_plays(plugins: Path, tmp_path: Path) -> None:
     assert frame.attrs["failures"] == []
     assert frame.groupby("user")["sample"].nunique().to_dict() == {"recorded:file=clicks.csv": 1, "robot": 2}
     assert frame.loc[frame["round"] == 1, "iou"].min() > 0.9
+
+
+def test_the_user_of_the_tutorial_clicks_on_errors_and_gives_all_its_clicks_again(plugins: Path) -> None:
+    given = {"models": ["threshold"], "users": ["anywhere"], "datasets": ["squares"], "plugins": [plugins], "clicks": 4}
+    first, again = (rclicks.evaluate("quickstart", **given) for _ in range(2))
+    assert first.attrs["failures"] == []
+    assert first["sample"].nunique() == 8
+    assert first[["y", "x", "positive"]].equals(again[["y", "x", "positive"]])
+    begin = first[first["round"] == 1]
+    assert begin["positive"].all(), "at first the whole object is the error"
+    number = begin["sample"].str.removeprefix("square").astype(int)
+    assert begin["y"].between(20, 49 + number).all()
+    assert begin["x"].between(30, 69 + number).all()
+    assert begin[["y", "x"]].drop_duplicates().shape[0] > 4, "samples have random numbers of their own"
 
 
 def test_every_protocol_rule_that_differs_is_in_the_docs() -> None:

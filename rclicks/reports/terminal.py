@@ -1,4 +1,4 @@
-"""Tables in a terminal. If the terminal is too narrow, the least important columns are left out."""
+"""Tables in a terminal: what matters most fits, and numbers are never cut."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rclicks.reports.formats import rounded
 __all__ = ["best_cells", "print_table"]
 
 _NAMES = ("run", "dataset", "model", "user", "group")
-# Columns that are left out in a narrow terminal, in this order.
+# What a narrow terminal can do without, the first to go first.
 _DISPENSABLE = (
     r"Δ(SB|GR|HH) NoF",
     r"± NoF",
@@ -66,48 +66,54 @@ _DISPENSABLE = (
     r"n|images",
     r"samples",
     r"95 % CI",
+    r"other raters",  # followed rater - gap
+    r"identified",
 )
 _SHORTEST_NAME = 20
-_TITLE_NAMES = {"dataset": "data set"}
+_SAID = {"dataset": "data set", "reference": "reference"}
 
 
 def print_table(table: Table, console: Console) -> None:
-    """Print a table in a terminal.
+    """Print a table for people.
 
-    Columns with one value in all rows are moved to the title. The best value of each data set is bold. If the terminal
-    is too narrow, the least important columns are left out, and a note lists them. Names may be folded, numbers not.
+    Columns that say the same in every row stand in the title, and the best value of each data set is bold. If the
+    terminal is too narrow, headings are set in two lines. If that is not enough, the least important columns are left
+    out and named. Names may fold, numbers never.
     """
     frame = rounded(table)
     same = [c for c in ("run", "dataset", "user", "group", "reference") if c in frame and frame[c].nunique() == 1]
-    words = "".join(f", {_TITLE_NAMES.get(c, c)} {frame[c].iloc[0]}" for c in same)
+    words = "".join(f", {_SAID.get(c, c)} {frame[c].iloc[0]}" for c in same)
     frame = frame.drop(columns=same)
-    hidden: list[str] = []
+    gone: list[str] = []
+    fold = False
     for pattern in _DISPENSABLE:
-        if _needed(frame) <= console.width:
+        fold = _needed(frame) > console.width
+        if _needed(frame, fold) <= console.width:
             break
         out = [c for c in frame.columns if re.fullmatch(pattern, c)]
-        frame, hidden = frame.drop(columns=out), hidden + out
+        frame, gone = frame.drop(columns=out), gone + out
     grid = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in frame.columns:
+        title, width = Text(_heading(column, fold)), _width(frame, column, fold)
         if _folds(frame, column):
-            grid.add_column(Text(column), overflow="fold")
+            grid.add_column(title, overflow="fold")
         elif column == "metric":
-            grid.add_column(Text(column), no_wrap=True, min_width=_width(frame, column))
+            grid.add_column(title, no_wrap=True, min_width=width)
         else:
-            grid.add_column(Text(column), justify="right", no_wrap=True, min_width=_width(frame, column))
+            grid.add_column(title, justify="right", no_wrap=True, min_width=width)
     best = best_cells(table)
     for i in frame.index:
         grid.add_row(*(Text(frame.loc[i, c], style="bold green" if (i, c) in best else "") for c in frame.columns))
     console.print(Text(table.title + words, style="bold"))
     console.print(grid)
-    notes = [f"not shown at a width of {console.width} characters: {', '.join(hidden)}"] if hidden else []
+    notes = [f"not shown in {console.width} columns: {', '.join(gone)}"] if gone else []
     for note in (*table.notes, *notes):
-        warning = any(w in note for w in ("SYNTHETIC", "failed", "not trained on", "overlaps", "has only"))
-        console.print(Padding(Text(f"- {note}", style="yellow" if warning else "dim"), (0, 0)), soft_wrap=False)
+        loud = any(w in note for w in ("SYNTHETIC", "failed", "not trained on", "overlaps", "has only"))
+        console.print(Padding(Text(f"- {note}", style="yellow" if loud else "dim"), (0, 0)), soft_wrap=False)
 
 
 def best_cells(table: Table) -> set[tuple[Any, str]]:
-    """Return (row, column) of the best values of each data set, if rows differ."""
+    """Return (row, column) of the best values of each data set, where rows differ."""
     best: set[tuple[Any, str]] = set()
     frame = table.frame
     parts = [p for _, p in frame.groupby("dataset", sort=False)] if "dataset" in frame else [frame]
@@ -120,18 +126,30 @@ def best_cells(table: Table) -> set[tuple[Any, str]]:
 
 
 def _folds(frame: Any, column: str) -> bool:
-    """Return whether a column may be folded: it contains words, but not names of metrics, which users copy."""
+    """Tell whether a column holds words, which may fold, and not numbers, or names of metrics to be typed again."""
     return column in _NAMES or (column != "metric" and bool(frame[column].str.contains("[A-Za-z]{3}").any()))
 
 
-def _width(frame: Any, column: str) -> int:
-    return max([len(column), *(len(v) for v in frame[column])])
+def _heading(column: str, fold: bool) -> str:
+    """Return the name of a column, in two lines at the space that makes them shortest if `fold` is set.
+
+    >>> _heading("clicks to inter-rater", True).splitlines()
+    ['clicks to', 'inter-rater']
+    """
+    spaces = [i for i, sign in enumerate(column) if sign == " "] if fold else []
+    if not spaces:
+        return column
+    at = min(spaces, key=lambda i: max(i, len(column) - i - 1))
+    return f"{column[:at]}\n{column[at + 1 :]}"
 
 
-def _needed(frame: Any) -> int:
-    """Return the width in characters that a table needs if long names are folded."""
-    folding = [_folds(frame, c) for c in frame.columns]
+def _width(frame: Any, column: str, fold: bool = False) -> int:
+    return max(len(text) for text in (*_heading(column, fold).splitlines(), *frame[column]))
+
+
+def _needed(frame: Any, fold: bool = False) -> int:
+    """Return the columns of the terminal that a table needs if long names fold."""
     widths = [
-        min(_width(frame, c), _SHORTEST_NAME) if f else _width(frame, c) for c, f in zip(frame, folding, strict=True)
+        min(_width(frame, c, fold), _SHORTEST_NAME) if _folds(frame, c) else _width(frame, c, fold) for c in frame
     ]
     return sum(widths) + 3 * len(widths)

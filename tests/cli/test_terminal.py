@@ -69,6 +69,22 @@ def test_a_table_fits_and_its_numbers_are_whole(width: int) -> None:
     assert bool(dropped) == (width < 200)
 
 
+def test_long_headings_are_set_in_two_lines_before_columns_are_left_out() -> None:
+    columns = ["followed rater", "other raters", "gap", "identified", "inter-rater", "clicks to inter-rater"]
+    rows = [{"model": m, "n": 12} | dict.fromkeys(columns, 0.25) for m in ("a-model-of-20-letters", "b")]
+    table = Table("Title", pd.DataFrame(rows), dict.fromkeys(columns, 3), {}, ())
+    wide, narrow = io.StringIO(), io.StringIO()
+    print_table(table, Console(file=wide, width=140, highlight=False))
+    print_table(table, Console(file=narrow, width=80, highlight=False))
+    assert "clicks to inter-rater" in wide.getvalue()
+    lines = narrow.getvalue().splitlines()
+    assert all(len(line.rstrip()) <= 80 for line in lines)
+    assert lines[1].split()[-2:] == ["clicks", "to"]
+    assert lines[2].split()[-2:] == ["inter-rater", "inter-rater"]
+    assert "a-model-of-20-letter" in narrow.getvalue(), "columns of numbers leave room for the names"
+    assert "not shown in 80 columns: n, other raters" in narrow.getvalue()
+
+
 def test_the_best_is_marked_in_each_data_set_that_has_a_choice() -> None:
     assert {i for i, _ in best_cells(noc_like())} == {0}
 

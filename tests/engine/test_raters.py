@@ -207,7 +207,7 @@ def test_ignored_pixels_have_no_say_in_a_consensus() -> None:
         assert not (found[0] & ignore).any()
 
 
-def test_the_ceiling_of_a_consensus_is_with_those_who_drew(tmp_path: Path) -> None:
+def test_the_agreement_of_a_consensus_is_with_those_who_drew(tmp_path: Path) -> None:
     run(tmp_path / "r", datasets=[{"name": "toy-raters", "options": {"silent": True}}], reference=["union"])
     masks = discs()
     row = rater_summary(load_runs([tmp_path / "r"])).frame.iloc[0]
@@ -215,14 +215,14 @@ def test_the_ceiling_of_a_consensus_is_with_those_who_drew(tmp_path: Path) -> No
     assert row["other raters"] == pytest.approx((1 + dice(masks["bob"], masks["cat"])) / 2)
 
 
-def test_clicks_to_the_ceiling(tmp_path: Path) -> None:
+def test_clicks_to_the_inter_rater_agreement(tmp_path: Path) -> None:
     run(tmp_path / "r", clicks=2)
     row = rater_summary(load_runs([tmp_path / "r"])).frame.iloc[0]
     masks = list(discs().values())
-    ceiling = np.mean([dice(masks[i], masks[j]) for i, j in ((0, 1), (0, 2), (1, 2))])
-    reached = [dice(m, masks[1]) >= ceiling for m in masks]
+    agreement = np.mean([dice(masks[i], masks[j]) for i, j in ((0, 1), (0, 2), (1, 2))])
+    reached = [dice(m, masks[1]) >= agreement for m in masks]
     assert row["reached"] == pytest.approx(np.mean(reached))
-    assert row["clicks to it"] == pytest.approx(np.mean([1 if r else 2 for r in reached]))
+    assert row["clicks to inter-rater"] == pytest.approx(np.mean([1 if r else 2 for r in reached]))
 
 
 @needs_shared
