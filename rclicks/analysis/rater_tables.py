@@ -1,6 +1,6 @@
-"""Tables of several raters: scores on the followed rater and on the others, and the inter-rater agreement.
+"""Tables of several raters: how well a prediction agrees with the followed rater and with the other raters.
 
-All scores are Dice after the last interaction. A trajectory that follows rater i is scored on every rater. The
+All scores are Dice after the last interaction. A trajectory that follows rater i is scored with every rater. The
 inter-rater agreement is the same score between the masks of the raters. Objects with a single rater are left out.
 """
 
@@ -32,7 +32,9 @@ PLAYER = ["run", "model", "user", "sample"]
 
 
 def rater_summary(runs: Runs) -> Table:
-    """Return for each model and user the scores on the followed mask and on the other raters, and the agreement.
+    """Return Dice with the followed reference mask and with the other raters, and the inter-rater agreement.
+
+    The table has one row for each data set, model, user, group and kind of reference mask.
 
     Raises
     ------
@@ -55,30 +57,32 @@ def rater_summary(runs: Runs) -> Table:
     )
     digits["clicks to inter-rater"] = 2
     notes = [
-        "followed rater: Dice with the followed mask; other raters: with the other raters who drew something (of a "
-        "consensus: with all who drew something); gap: followed rater - other raters",
-        "identified: share of trajectories whose mask is closest to the followed rater; by chance 1 / number of raters",
-        "inter-rater: agreement, the Dice between these raters (of a consensus: of the consensus with the raters); "
-        "means over objects; CI: 95 % bootstrap over samples",
-        "clicks to inter-rater: clicks until Dice with the followed rater is the agreement of the raters of the "
-        f"object, {runs.clicks} if it never is; reached: share of trajectories that reach it",
-        *_blanks(runs),
+        "followed rater: Dice with the followed reference mask; other raters: Dice with the other raters who drew "
+        "something (for a consensus: with all raters who drew something); gap: followed rater - other raters",
+        "identified: share of trajectories whose mask agrees best with the followed rater; by chance 1 / number of "
+        "raters",
+        "inter-rater: Dice between these raters (for a consensus: between the consensus and the raters); means over "
+        "objects; CI: 95 % bootstrap over samples",
+        "clicks to inter-rater: clicks until Dice with the followed rater reaches inter-rater, "
+        f"{runs.clicks} if never; reached: share of trajectories that reach it",
+        *_empty_reference_notes(runs),
     ]
     better = dict.fromkeys(("followed rater", "gap", "identified", "reached", "followed / inter-rater"), "higher")
     if len({row["reference"] for row in rows}) > 1:
-        better = {}  # scores on different reference masks cannot be ranked
+        better = {}  # scores with different kinds of reference masks cannot be compared
     return build_table(_title("Several raters", runs), rows, digits, better, notes, runs)
 
 
 def rater_matrices(runs: Runs) -> Table:
-    """Return clicks of rater i (rows) scored on rater j (columns), with the inter-rater agreement in the diagonal.
+    """Return Dice with rater j (columns) of predictions that follow rater i (rows).
 
-    Data sets that do not know which rater is the same person in every sample are left out, which a note says.
+    Where i is j, the table shows the inter-rater agreement of this rater. Data sets in which the name of a rater does
+    not mean the same person in every sample are left out; a note lists them.
 
     Raises
     ------
     ProtocolError
-        If no object has several raters, or none of the data sets knows its raters.
+        If no object has several raters, or all data sets are left out.
     """
     rows: list[dict[str, Any]] = []
     runs, left_out = _of_known_raters(runs)
@@ -97,27 +101,31 @@ def rater_matrices(runs: Runs) -> Table:
             rows.append(row)
     digits = {c: 3 for row in rows for c in row if c == "followed rater" or c.startswith("on ")}
     notes = [
-        "Dice after the last interaction, mean over objects; clicks of: the rater whose mask the clicks follow; "
-        "followed rater: score on this mask",
-        "the diagonal shows the inter-rater agreement: the Dice of the mask of this rater with the other raters",
+        "Dice after the last interaction, mean over objects; row: rater whose mask the clicks follow; followed rater: "
+        "Dice with this rater; on NAME: Dice with the rater NAME",
+        "in the column of the rater of the row stands the inter-rater agreement: Dice of this rater's mask with the "
+        "other raters",
         *left_out,
     ]
     if not rows:
-        raise ProtocolError("no trajectory of these runs followed a rater; run them with `reference: [raters]`")
+        raise ProtocolError(
+            "no trajectory of these runs followed a rater; run the benchmark with `reference: [raters]`"
+        )
     return build_table(
         _title("Clicks of one rater, scored on another", runs), rows, digits, {"followed rater": "higher"}, notes, runs
     )
 
 
 def rater_robustness(runs: Runs, threshold: Threshold) -> Table:
-    """Return the robustness table once for each rater followed.
+    """Return the robustness table for each followed rater.
 
-    Data sets that do not know which rater is the same person in every sample are left out, which a note says.
+    Data sets in which the name of a rater does not mean the same person in every sample are left out; a note lists
+    them.
 
     Raises
     ------
     ProtocolError
-        If no object has several raters, none of the data sets knows its raters, or groups were not played.
+        If no object has several raters, all data sets are left out, or the runs contain no click groups.
     """
     runs, notes = _of_known_raters(runs)
     runs = replace(runs, records=_records_of_several(runs))
@@ -158,10 +166,11 @@ def _several(runs: Runs) -> Iterator[tuple[tuple[str, ...], pd.DataFrame]]:
 
 
 def _matrices(part: pd.DataFrame) -> tuple[list[Floats], list[Floats], list[list[str]]]:
-    """Return for each object (and replicate) the scores, people's own agreement, and the names of the raters followed.
+    """Return score matrices, agreement matrices and names of the followed raters, for each object and replicate.
 
-    A rater who drew nothing was not followed, and a mask of an object cannot agree with such a rater however well it
-    follows another: as columns these raters would count as a gain of whomever is followed.
+    Row i, column j of a score matrix is Dice with rater j of the prediction that follows rater i. The agreement matrix
+    contains Dice between the masks of the raters. A rater who drew nothing is left out: such a rater was not followed,
+    and as a column it would lower the score of the other raters and so increase the gap.
     """
     scored, human, names = [], [], []
     for _, rows in part.groupby(["sample", "object", "replicate"], sort=False):
@@ -175,7 +184,7 @@ def _matrices(part: pd.DataFrame) -> tuple[list[Floats], list[Floats], list[list
 
 
 def _of_raters(rounds: pd.DataFrame, clicks: int) -> dict[str, Any]:
-    """Return the scores of trajectories that follow raters, from all their rounds."""
+    """Return the row of the trajectories that follow raters, from all their rounds."""
     part = last_rounds(rounds)
     scored, human, _ = _matrices(part)
     found, people = personalisation(scored), personalisation(human)
@@ -186,15 +195,15 @@ def _of_raters(rounds: pd.DataFrame, clicks: int) -> dict[str, Any]:
     row |= {**_spread("followed rater", [s.own for s in single], samples), "other raters": found.other}
     row |= _spread("gap", [s.gap for s in single], samples)
     row |= {"identified": found.identified, "inter-rater": people.other}
-    agreement = {key[:2]: personalisation([matrix]).other for key, matrix in zip(objects, human, strict=True)}
-    return row | _to_agreement(rounds, agreement, clicks)
+    agreements = {key[:2]: personalisation([matrix]).other for key, matrix in zip(objects, human, strict=True)}
+    return row | _to_agreement(rounds, agreements, clicks)
 
 
-def _to_agreement(rounds: pd.DataFrame, agreement: Mapping[Any, float], clicks: int) -> dict[str, Any]:
-    """Return the mean clicks until Dice is the inter-rater agreement of the object, and the share that reaches it."""
+def _to_agreement(rounds: pd.DataFrame, agreements: Mapping[Any, float], clicks: int) -> dict[str, Any]:
+    """Return the mean number of clicks until Dice reaches the inter-rater agreement of the object, and how often."""
     wide = curves(rounds, clicks)
     dice = dice_of(wide.to_numpy())
-    level = np.array([agreement[key] for key in wide.index.to_frame()[OBJECT].itertuples(index=False, name=None)])
+    level = np.array([agreements[key] for key in wide.index.to_frame()[OBJECT].itertuples(index=False, name=None)])
     dice, level = dice[~np.isnan(level)], level[~np.isnan(level)]
     reached = (dice >= level[:, None]).any(axis=1)
     needed = mean_of(clicks_to_reach(dice, level).astype(float))
@@ -202,7 +211,7 @@ def _to_agreement(rounds: pd.DataFrame, agreement: Mapping[Any, float], clicks: 
 
 
 def _of_consensus(part: pd.DataFrame) -> dict[str, Any]:
-    """Return the scores of trajectories that follow a consensus, beside those of the raters who drew something."""
+    """Return the row of the trajectories that follow a consensus. Raters who drew nothing are left out."""
     own = dice_of(part["iou"].to_numpy())
     others, people = (_of_drawing(part, name) for name in ("rater_dice", "followed_dice"))
     samples = part["sample"].tolist()
@@ -211,7 +220,10 @@ def _of_consensus(part: pd.DataFrame) -> dict[str, Any]:
 
 
 def _of_drawing(part: pd.DataFrame, column: str) -> Floats:
-    """Return the mean of each trajectory's scores over the raters who drew something; all, if that was not stored."""
+    """Return the mean score of each trajectory over the raters who drew something.
+
+    If the records are from a version that did not store areas, the mean is over all raters.
+    """
     means = []
     for scores, areas in zip(part[column], part["rater_area"], strict=True):
         drew = np.ones(len(scores), bool) if areas is None else np.asarray(areas) > 0
@@ -220,7 +232,7 @@ def _of_drawing(part: pd.DataFrame, column: str) -> Floats:
 
 
 def dice_of(iou: Floats) -> Floats:
-    """Return the Dice of masks with such an IoU."""
+    """Return Dice from IoU, element by element."""
     return 2 * iou / (1 + iou)
 
 
@@ -229,16 +241,15 @@ def _objects(part: pd.DataFrame) -> int:
 
 
 def _spread(name: str, values: Sequence[float] | Floats, samples: Sequence[str]) -> dict[str, Any]:
-    """Return the mean of a score and its interval over samples."""
+    """Return the mean of a score and its bootstrap interval over samples, as columns `name` and `name CI`."""
     numbers = np.asarray(values, float)
     return {name: mean_of(numbers), f"{name} CI": mean_interval(numbers, samples).text(3)}
 
 
 def by_click(runs: Runs, dataset: str, users: Sequence[str]) -> pd.DataFrame:
-    """Return one row a run, model, user, sample and round: the scores and the agreement of `rater_summary`.
+    """Return the scores of `rater_summary` after each round.
 
-    Only trajectories that follow raters count; those that stopped keep their last score. Empty if there is nothing to
-    compare.
+    Only trajectories that follow raters are used. A trajectory that ended early keeps its last score.
 
     Parameters
     ----------
@@ -246,7 +257,13 @@ def by_click(runs: Runs, dataset: str, users: Sequence[str]) -> pd.DataFrame:
     dataset : str
         Label of the data set.
     users : sequence of str
-        Their labels.
+        Labels of the users.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each run, model, user, sample and round with the columns "followed rater", "other raters" and
+        "inter-rater". Empty if no object was drawn by two raters.
     """
     records = runs.records[runs.records["raters"].notna() & ~runs.records["rater"].isin(RULES)]
     records = records[(records["dataset"] == dataset) & records["user"].isin(users)]
@@ -263,26 +280,26 @@ def by_click(runs: Runs, dataset: str, users: Sequence[str]) -> pd.DataFrame:
 
 
 def _of_known_raters(runs: Runs) -> tuple[Runs, list[str]]:
-    """Return the part in which a rater's name is one person in every sample, and what a reader must know of the rest.
+    """Return the records of the data sets with known rater identity, and a note on the data sets that are left out.
 
-    Runs made before data sets said so say nothing, and are left out.
+    Runs of old versions do not store the rater identity and are left out.
     """
-    said = runs.header["effective"].get("rater_identity", {})
+    identity = runs.header["effective"].get("rater_identity", {})
     several = [str(d) for d in _records_of_several(runs)["dataset"].unique()]
-    unknown = [d for d in several if said.get(d) != KNOWN]
+    unknown = [d for d in several if identity.get(d) != KNOWN]
     if len(unknown) == len(several):
-        rater_table([], [], str(said.get(unknown[0], "unknown")))  # says why that cannot be
-    note = f"left out, because a name may be another person in another sample: {', '.join(unknown)}"
+        rater_table([], [], str(identity.get(unknown[0], "unknown")))  # raises an error with the reason
+    note = f"left out, because a rater's name may mean different persons in different samples: {', '.join(unknown)}"
     return replace(runs, records=runs.records[~runs.records["dataset"].isin(unknown)]), [note] if unknown else []
 
 
-def _blanks(runs: Runs) -> list[str]:
-    """Return what a reader must know of truths that could not be followed."""
-    if "blank" not in runs.units or not runs.units["blank"].any():
+def _empty_reference_notes(runs: Runs) -> list[str]:
+    """Return a note on empty reference masks, which were not followed."""
+    if "empty_references" not in runs.units or not runs.units["empty_references"].any():
         return []
-    by_set = runs.units.groupby(["run", "dataset", "model"])["blank"].sum().groupby("dataset").max()
-    told = ", ".join(f"{int(n)} of {dataset}" for dataset, n in by_set.items() if n)
-    return [f"empty reference masks, which cannot be followed: {told}; n counts objects that two or more raters drew"]
+    by_set = runs.units.groupby(["run", "dataset", "model"])["empty_references"].sum().groupby("dataset").max()
+    counts = ", ".join(f"{int(n)} of {dataset}" for dataset, n in by_set.items() if n)
+    return [f"empty reference masks, which were not followed: {counts}; n counts objects that two or more raters drew"]
 
 
 def _title(words: str, runs: Runs) -> str:

@@ -108,7 +108,7 @@ def curve_figure(runs: Runs, dataset: str, metric: str = "iou") -> Figure:
             f"metric {metric!r} was not stored by this run; stored: {runs.header['effective']['metrics']}"
         )
     role = roles(runs.header)
-    pooled = [u for u, r in role.items() if r in ("groups", "people")]
+    pooled = [u for u, r in role.items() if r in ("groups", "human")]
     once = {
         u
         for u, r in role.items()
