@@ -192,8 +192,8 @@ def load_benchmark(name: str | Path, registry: Registry) -> Benchmark:
     try:
         parsed = _File(**raw)
     except ValidationError as error:
-        trouble = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
-        raise ProtocolError(f"{file}: {trouble}. Allowed keys: {', '.join(_File.model_fields)}") from error
+        problems = "; ".join(f"{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise ProtocolError(f"{file}: {problems}. Allowed keys: {', '.join(_File.model_fields)}") from error
     except TypeError as error:
         raise ProtocolError(f"{file}: keys must be text: {error}") from error
     rules: dict[str, Any] = {"name": parsed.protocol} if isinstance(parsed.protocol, str) else dict(parsed.protocol)

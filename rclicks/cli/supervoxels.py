@@ -186,10 +186,10 @@ def _do(job: Job, maker: Maker, channel: int | None, tolerance: float, force: bo
     from rclicks.supervoxels.foreground import locations_of_labels, write_foreground
 
     volume = read_volume(job.image, channel=channel)
-    truth = None if job.labels is None else read_volume(job.labels)
-    if truth is not None and job.labels is not None:
-        check_alike(volume, truth, job.image, job.labels)
-        _integers(truth, job.labels)  # before the expensive part, so that an error appears early
+    reference = None if job.labels is None else read_volume(job.labels)
+    if reference is not None and job.labels is not None:
+        check_alike(volume, reference, job.image, job.labels)
+        _integers(reference, job.labels)  # before the expensive part, so that an error appears early
     kept = job.out.exists() and not force
     if kept:
         old = read_volume(job.out)
@@ -211,8 +211,8 @@ def _do(job: Job, maker: Maker, channel: int | None, tolerance: float, force: bo
         "largest mm³": sizes.largest,
         "covered": sizes.covered,
     }
-    if truth is not None and job.labels is not None:
-        found = asdict(measure(labels, _integers(truth, job.labels), volume.spacing, tolerance=tolerance))
+    if reference is not None and job.labels is not None:
+        found = asdict(measure(labels, _integers(reference, job.labels), volume.spacing, tolerance=tolerance))
         row |= {shown: found[name] for name, shown in _SHOWN.items()}
     return row
 

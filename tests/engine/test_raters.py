@@ -145,7 +145,7 @@ def test_one_rater_needs_no_panel(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reference", [["nobody"], [], ["raters", "raters"], ["majority", "median"]])
 def test_rules_that_do_not_exist(tmp_path: Path, reference: list[str]) -> None:
-    with pytest.raises(ProtocolError, match="reference is .*expected some of raters, majority"):
+    with pytest.raises(ProtocolError, match="reference is .*expected one or more of raters, majority"):
         run(tmp_path / "r", reference=reference)
 
 
