@@ -9,11 +9,10 @@ its slice, and the object is tracked forwards and backwards. Options:
 
 * ``window``, ``axis``: see `rclicks.models.slicewise.slices`.
 * ``side``: side of the network's square input in pixels. The published value is 1024; MedSAM2's weights need 512.
-* ``keep``: largest number of slice encodings that are stored.
-* ``strokes``: largest number of clicks that stand for a scribble.
+* ``keep``: largest number of slice encodings that are stored; ``strokes``: most clicks that stand for a scribble.
 
-The hole filling of the package is off. It needs a compiled extension, and the package leaves it out without a message
-if the extension is missing. So results would depend on the machine.
+The hole filling of the package is off. Without its compiled extension the package leaves it out without a message, so
+results would depend on the machine.
 """
 
 from __future__ import annotations
@@ -385,8 +384,7 @@ def build_network(variant: str, side: int | None = None) -> nn.Module:
     variant : str
         Name of the configuration.
     side : int or None
-        Side of the square input in pixels for the video predictor, a multiple of 32; the weights do not depend on it.
-        None builds the network for images.
+        Side of the video predictor's square input in pixels, a multiple of 32. None builds the network for images.
 
     Raises
     ------
