@@ -44,7 +44,7 @@ def load(
     protocol: Protocol | None = None,
     **options: object,
 ) -> ConfidenceConnected:
-    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
+    """Return the model. It always runs on the CPU; `device` and `protocol` have no effect.
 
     Raises
     ------
@@ -58,18 +58,18 @@ def load(
 
 
 class ConfidenceConnected(VolumeModel):
-    """SimpleITK's ConfidenceConnected from the object seeds, minus what it grows from the drawn background seeds.
+    """SimpleITK's ConfidenceConnected from the object seeds, minus the region of the drawn background seeds.
 
-    The filter takes mean and standard deviation of the grey values around the seeds, floods all connected voxels
-    within `multiplier` standard deviations of the mean, and repeats this `iterations` times with the statistics of what
-    it found. A region has no notion of a negative seed, hence this rule: the same is done with the drawn background
-    seeds, and what both regions claim goes to the nearer seeds (in mm). Unless the box of a volume bounds the region
-    already, voxels nearer to the frame than to an object seed are also taken away: without this, leaks fill the volume
-    (mean Dice .38 in place of .64 on training cases). Probabilities are 0 or 1 but for interpolated rims.
-    See `VolumeModel` for the conventions.
+    The filter computes mean and standard deviation of the grey values around the seeds. It selects all connected voxels
+    within `multiplier` standard deviations of the mean, and repeats this `iterations` times with the statistics of the
+    selected region. The filter has no negative seeds. So a second region is grown from the drawn background seeds, and
+    voxels that are in both regions belong to the nearer seeds (in mm). If no 3-D box bounds the region, voxels that are
+    nearer to the frame of the volume than to an object seed are also removed. Without this rule the region often fills
+    the volume (mean Dice .38 instead of .64 on training cases). Probabilities are 0 or 1, except for interpolated
+    borders. See `VolumeModel` for the conventions.
 
-    Options beside the common ones: `multiplier`, `iterations`, `around` (radius of the seeds' neighbourhood, in
-    voxels, for the first statistics).
+    Options in addition to the common ones: `multiplier`, `iterations`, and `around`, the radius in voxels of the
+    neighbourhood of the seeds in which the first statistics are computed.
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
@@ -81,27 +81,27 @@ class ConfidenceConnected(VolumeModel):
     }
 
     def prepare(self, working: WorkingVolume) -> None:
-        """Nothing: SimpleITK's images cannot be pickled portably, and wrapping the canvas costs little."""
+        """Return nothing: SimpleITK images cannot be pickled portably, and wrapping the volume later costs little."""
 
     def solve(self, working: WorkingVolume, seeds: SeedMap, state: State) -> tuple[NDArray[np.float32], None]:
-        """Grow from both kinds of seeds and settle what both claim."""
+        """Grow a region from each kind of seeds, and assign the voxels that are in both regions."""
         from scipy.ndimage import distance_transform_edt
 
-        mine = self._grown(working, seeds == OBJECT)
+        region = self._grown(working, seeds == OBJECT)
         if not (seeds < 0).any():
-            return mine.astype(np.float32), None
+            return region.astype(np.float32), None
         to_object = distance_transform_edt(seeds != OBJECT, sampling=working.spacing)
         frame = self.assumed(working, [i for i in state.interactions if not isinstance(i, Box)]) & (seeds == ASSUMED)
         solid = any(isinstance(i, Box) and flat_axis(i, working.full) is None for i in state.interactions)
         if frame.any() and not solid:
-            mine &= to_object <= distance_transform_edt(~frame, sampling=working.spacing)
+            region &= to_object <= distance_transform_edt(~frame, sampling=working.spacing)
         if (seeds == BACKGROUND).any():
-            theirs = self._grown(working, seeds == BACKGROUND)
-            mine &= ~theirs | (to_object <= distance_transform_edt(seeds != BACKGROUND, sampling=working.spacing))
-        return mine.astype(np.float32), None
+            other = self._grown(working, seeds == BACKGROUND)
+            region &= ~other | (to_object <= distance_transform_edt(seeds != BACKGROUND, sampling=working.spacing))
+        return region.astype(np.float32), None
 
     def _grown(self, working: WorkingVolume, sources: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return what the filter grows from the sources."""
+        """Return the region that the filter grows from the sources."""
         import SimpleITK as sitk  # noqa: N813 - its common name
 
         grow = sitk.ConfidenceConnectedImageFilter()

@@ -44,7 +44,7 @@ def load(
     protocol: Protocol | None = None,
     **options: object,
 ) -> FastMarching:
-    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
+    """Return the model. It always runs on the CPU; `device` and `protocol` have no effect.
 
     Raises
     ------
@@ -64,13 +64,13 @@ class _Arrivals:
     Attributes
     ----------
     interactions : tuple of Interaction
-        What the times are of.
+        Interactions that the times contain.
     drawn : two (z, y, x) float32 arrays
-        Times of arrival from the object and from the background seeds of `interactions`, boxes apart.
+        Times of arrival from the object seeds and from the background seeds of `interactions`, except for boxes.
     packed : bytes
-        Bits of the assumed background.
+        Packed bits of the assumed background.
     assumed : (z, y, x) float32 array
-        Times of arrival from there.
+        Times of arrival from the assumed background.
     """
 
     interactions: tuple[Interaction, ...]
@@ -81,23 +81,28 @@ class _Arrivals:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """The fronts' speed (mm per unit of time), and where every trajectory starts: nothing drawn, the frame assumed."""
+    """Speed of the fronts in mm per unit of time, and the memory of a new trajectory.
+
+    A new trajectory has no drawn seeds; the frame of the volume is assumed to be background.
+    """
 
     speed: NDArray[np.float32]
     start: _Arrivals
 
 
 class FastMarching(VolumeModel):
-    """SimpleITK's FastMarching from the object seeds against that from the background seeds.
+    """Comparison of SimpleITK's FastMarching from the object seeds with that from the background seeds.
 
-    Fronts start at the seeds and travel at ``sigmoid((edge - g) / (spread * edge)) + floor``, where g is the gradient
-    magnitude after smoothing by `sigma` mm and ``edge`` is its `quantile` over the volume: about 1 mm per unit of time
-    where the volume is flat, `floor` across edges. The answer is t_background / (t_object + t_background).
-    The time of arrival from several seeds is the least of those from each, so the rounds' times are kept in the
-    state's memory and only the new interaction is marched; without the memory all are, to the same bits.
-    See `VolumeModel` for the conventions.
+    Fronts start at the seeds. Their speed is ``sigmoid((edge - g) / (spread * edge)) + floor``, where g is the gradient
+    magnitude after smoothing by `sigma` mm, and ``edge`` is its `quantile` over the volume. So the speed is about 1 mm
+    per unit of time where the volume is flat and `floor` across edges. The probability is
+    t_background / (t_object + t_background).
 
-    Options beside the common ones: `sigma`, `quantile`, `spread`, `floor`.
+    The time of arrival from several seeds is the minimum of the times from each seed. So the times are kept in the
+    memory of the state, and only the fronts of new interactions are computed. Without the memory all fronts are
+    computed; the results are equal to the last bit. See `VolumeModel` for the conventions.
+
+    Options in addition to the common ones: `sigma`, `quantile`, `spread`, `floor`.
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
@@ -110,7 +115,7 @@ class FastMarching(VolumeModel):
     }
 
     def prepare(self, working: WorkingVolume) -> _Prepared:
-        """Return the fronts' speed and the times of arrival from the frame."""
+        """Return the speed of the fronts and the times of arrival from the frame."""
         speed = self._speed(working)
         frame = self.assumed(working, ())
         never = np.full(working.shape, np.inf, np.float32)
@@ -118,7 +123,7 @@ class FastMarching(VolumeModel):
         return _Prepared(speed, _Arrivals((), (never, never), np.packbits(frame).tobytes(), times))
 
     def _speed(self, working: WorkingVolume) -> NDArray[np.float32]:
-        """Return the fronts' speed in mm per unit of time."""
+        """Return the speed of the fronts in mm per unit of time."""
         from scipy.ndimage import gaussian_filter
 
         smooth = gaussian_filter(working.values, [self.options["sigma"] / s for s in working.spacing], truncate=3.0)
@@ -138,16 +143,16 @@ class FastMarching(VolumeModel):
         interactions = state.interactions
         arrivals = self._arrivals(working, interactions, state.memory)
         to_object, to_background = arrivals.drawn
-        # A box's core comes and goes with other seeds, so it has no part in the memory.
+        # Other seeds can switch the seeds of a box on and off, so these are not stored in the memory.
         if any(isinstance(i, Box) for i in interactions):
             to_object = np.minimum(to_object, self._times(working, working.extra.speed, seeds == OBJECT))
         to_background = np.minimum(to_background, arrivals.assumed)
-        if not np.isfinite(to_background).all():  # without any background seed all is object
+        if not np.isfinite(to_background).all():  # without background seeds the whole volume is object
             return np.ones(working.shape, np.float32), arrivals
         return to_background / np.maximum(to_object + to_background, np.float32(1e-9)), arrivals
 
     def _arrivals(self, working: WorkingVolume, interactions: tuple[Interaction, ...], memory: object) -> _Arrivals:
-        """March what is not in the memory yet."""
+        """Return the memory with the times of all interactions; compute only those that it does not contain."""
         known: _Arrivals = memory if isinstance(memory, _Arrivals) else working.extra.start
         if interactions[: len(known.interactions)] != known.interactions:
             known = working.extra.start
@@ -168,14 +173,14 @@ class FastMarching(VolumeModel):
 
     @staticmethod
     def _times(working: WorkingVolume, speed: NDArray[np.float32], sources: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return every voxel's time of arrival from the sources; infinity if there are none."""
+        """Return the time of arrival from the sources at every voxel; infinity if there are no sources."""
         import SimpleITK as sitk  # noqa: N813 - its common name
         from scipy.ndimage import binary_erosion
 
         times = np.full(working.shape, np.inf, np.float32)
         if not sources.any():
             return times
-        rim = sources & ~binary_erosion(sources, border_value=1)  # the front starts there; fewer points are quicker
+        rim = sources & ~binary_erosion(sources, border_value=1)  # the front starts here; fewer points are faster
         if not rim.any():
             return np.zeros(working.shape, np.float32)
         image = sitk.GetImageFromArray(speed)

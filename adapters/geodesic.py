@@ -41,7 +41,7 @@ def load(
     protocol: Protocol | None = None,
     **options: object,
 ) -> Geodesic:
-    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
+    """Return the model. It always runs on the CPU; `device` and `protocol` have no effect.
 
     Raises
     ------
@@ -53,7 +53,21 @@ def load(
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """The 8-neighbour graph in compressed rows: pair k joins pixels first[k] and second[k]."""
+    """The 8-neighbour graph in compressed rows.
+
+    Attributes
+    ----------
+    first : (e,) int array
+        Flat index of the first pixel of each edge, sorted.
+    second : (e,) int32 array
+        Flat index of the second pixel of each edge.
+    starts : (h * w + 1,) int32 array
+        Index of the first edge of each pixel.
+    length : (e,) float64 array
+        Length of each edge in pixels.
+    bins : (h, w) int32 array
+        Colour bin of each pixel.
+    """
 
     first: NDArray[np.intp]
     second: NDArray[np.int32]
@@ -65,13 +79,13 @@ class _Grid:
 class Geodesic(SeededModel):
     """Bai and Sapiro's geodesic labelling, with exact distances from Dijkstra's algorithm on 8-neighbours (SciPy).
 
-    Colour densities of the seeds (smoothed histograms) give P, the chance of every pixel's colour under equal priors.
-    A step between neighbours costs the change of P, the original's weight, plus ``length * (step + unlikely * q)``,
-    where q is the chance of the other label, averaged over both ends, as Price et al. (CVPR 2010) weigh the region
-    term. With D the distance to the nearest seed of a label, P(object) = D_background / (D_object + D_background).
-    See `SeededModel` for the conventions.
+    The colour densities of the seeds (smoothed histograms) give P, the probability that a pixel with this colour is
+    object, with equal priors. The cost of an edge between neighbours is the change of P, as in the paper, plus
+    ``length * (step + unlikely * q)``. Here q is the probability of the other label, averaged over both ends; Price et
+    al. (CVPR 2010) weight the region term in this way. D is the distance to the nearest seed of a label, and
+    P(object) = D_background / (D_object + D_background). See `SeededModel` for the conventions.
 
-    Options beside the common ones: `step`, `unlikely`, and those of `ColourModel`.
+    Options in addition to the common ones: `step`, `unlikely`, and those of `ColourModel`.
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
@@ -82,7 +96,7 @@ class Geodesic(SeededModel):
     }
 
     def prepare(self, working: WorkingImage) -> _Grid:
-        """Lay out the graph and bin the colours."""
+        """Build the graph and assign the colours to bins."""
         height, width = working.shape
         index = np.arange(height * width).reshape(height, width)
         pairs = [(*step.ends(index), step.length) for step in neighbours(working.lab)]
@@ -98,7 +112,7 @@ class Geodesic(SeededModel):
     def solve(self, working: WorkingImage, seeds: SeedMap, state: State) -> NDArray[np.float64]:
         """Compare the distances to the seeds of both labels."""
         inside, outside = seeds == OBJECT, seeds == BACKGROUND
-        if not outside.any() or not inside.any():  # a box alone has no object seeds: its inside is the object
+        if not outside.any() or not inside.any():  # a single box gives no object seeds: its inside is the object
             return (~outside).astype(np.float64)
         grid: _Grid = working.extra
         colours = ColourModel.learn(
@@ -115,7 +129,7 @@ class Geodesic(SeededModel):
 
 
 def _distance(grid: _Grid, cost: NDArray[np.float64], sources: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return every pixel's distance to the nearest source, flat."""
+    """Return the distance of every pixel to the nearest source, (h * w,)."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import dijkstra
 

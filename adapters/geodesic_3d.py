@@ -44,7 +44,7 @@ def load(
     protocol: Protocol | None = None,
     **options: object,
 ) -> Geodesic3D:
-    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
+    """Return the model. It always runs on the CPU; `device` and `protocol` have no effect.
 
     Raises
     ------
@@ -56,7 +56,19 @@ def load(
 
 @dataclass(frozen=True, eq=False)
 class _Graph:
-    """The neighbour graph, lengths in units of the shortest link, grey-value differences of links, bins of voxels."""
+    """The neighbour graph of a volume.
+
+    Attributes
+    ----------
+    links : Links
+        Links between neighbouring voxels.
+    length : (e,) float32 array
+        Length of each link in units of the shortest one.
+    contrast : (e,) float32 array
+        Weighted difference of the grey values at the ends of each link.
+    bins : (z, y, x) uint8 array
+        Grey-value bin of each voxel.
+    """
 
     links: Links
     length: NDArray[np.float32]
@@ -67,14 +79,15 @@ class _Graph:
 class Geodesic3D(VolumeModel):
     """Bai and Sapiro's geodesic segmentation in 3-D, with Dijkstra's distances on the `neighbours` graph.
 
-    Grey values are classified by densities learned from the seeds (`IntensityModel`), P = P(object | grey value).
-    A link of two neighbours costs ``|P1 - P2| + contrast * |I1 - I2| + (step + unlikely * (1 - mean P)) * length`` on
-    the way from an object seed, with mean P in place of 1 - mean P from a background seed; I are the canvas's grey
-    values (the links' contrast is not in the paper: late in a session P knows no edges any more), lengths are in units
-    of the shortest link, so that thick slices cost more. The answer is d_background / (d_object + d_background).
-    See `VolumeModel` for the conventions.
+    `IntensityModel` learns densities of the grey values from the seeds; they give P = P(object | grey value). On a path
+    from an object seed, a link of two neighbours costs
+    ``|P1 - P2| + contrast * |I1 - I2| + (step + unlikely * (1 - mean P)) * length``. On a path from a background seed,
+    mean P replaces 1 - mean P. I are the grey values of the working volume. The contrast term is not in the paper; it
+    was added because P shows no edges any more after many interactions. Lengths are in units of the shortest link, so
+    that thick slices cost more. The probability is d_background / (d_object + d_background). See `VolumeModel` for the
+    conventions.
 
-    Options beside the common ones: `contrast`, `step`, `unlikely`, `neighbours` and those of `IntensityModel`.
+    Options in addition to the common ones: `contrast`, `step`, `unlikely`, `neighbours` and those of `IntensityModel`.
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
@@ -88,7 +101,7 @@ class Geodesic3D(VolumeModel):
     }
 
     def prepare(self, working: WorkingVolume) -> _Graph:
-        """Lay out the graph and bin the grey values."""
+        """Build the graph and assign the grey values to bins."""
         links = Links.of(working.shape, working.spacing, int(self.options["neighbours"]))
         shortest = links.length.min() if links.length.size else np.float32(1)
         flat = working.values.ravel()
@@ -98,7 +111,7 @@ class Geodesic3D(VolumeModel):
     def solve(self, working: WorkingVolume, seeds: SeedMap, state: State) -> tuple[NDArray[np.floating[Any]], None]:
         """Compare the distances to the seeds of both labels."""
         graph: _Graph = working.extra
-        if not (seeds < 0).any():  # without any background seed all is object
+        if not (seeds < 0).any():  # without background seeds the whole volume is object
             return np.ones(working.shape, np.float32), None
         intensity = IntensityModel.learn(
             graph.bins, self.options["bins"], seeds, self.options["width"], self.options["floor"]
@@ -114,10 +127,10 @@ class Geodesic3D(VolumeModel):
 
 
 def _distance(links: Links, cost: NDArray[np.float32], sources: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return every voxel's distance to the nearest source, flat."""
+    """Return the distance of every voxel to the nearest source, (z * y * x,)."""
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import dijkstra
 
     graph = csr_matrix((cost, links.second, links.starts), (sources.size, sources.size))
-    # Both directions of every link are stored, and a directed search need not make the transpose.
+    # Both directions of every link are stored; so a directed search is correct and does not compute the transpose.
     return dijkstra(graph, directed=True, indices=np.flatnonzero(sources), min_only=True)

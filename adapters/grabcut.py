@@ -44,7 +44,7 @@ def load(
     protocol: Protocol | None = None,
     **options: object,
 ) -> GrabCut:
-    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
+    """Return the model. It always runs on the CPU; `device` and `protocol` have no effect.
 
     Raises
     ------
@@ -55,16 +55,17 @@ def load(
 
 
 class GrabCut(SeededModel):
-    """`cv2.grabCut`, started anew from all interactions at every call.
+    """`cv2.grabCut`, started from all interactions at every call.
 
-    Seeds (see `SeededModel`) are certain. Of the other pixels, those within `reach` times the shorter image side of
-    a positive click that is nearer than any negative one, and the inside of a box, start as probable object; the
-    rest as probable background. Then `iterations` rounds of mixture fitting and cutting follow. Starting anew was
-    better on held-out images than starting from the previous mask, which tends to freeze early mistakes. OpenCV seeds
-    the mixtures by k-means with random numbers: the generator is set to the same state before each call.
-    Probabilities are 0 or 1 but for the interpolated rim.
+    Seeds (see `SeededModel`) are fixed. Other pixels start as probable object in two cases: inside a box, or within
+    `reach` times the shorter image side of a positive click if no negative click is nearer. The remaining pixels start
+    as probable background. Then `iterations` rounds of mixture fitting and graph cut follow.
 
-    Options beside the common ones: `iterations`, `reach`.
+    Starting from the interactions gave better results on held-out images than starting from the previous mask, which
+    tends to keep early mistakes. OpenCV starts the mixtures with a random k-means; its generator is set to the same
+    state before each call. Probabilities are 0 or 1, except for the interpolated border.
+
+    Options in addition to the common ones: `iterations`, `reach`.
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
@@ -76,7 +77,7 @@ class GrabCut(SeededModel):
     }
 
     def solve(self, working: WorkingImage, seeds: SeedMap, state: State) -> NDArray[np.float64]:
-        """Return 1 where GrabCut says object or probable object."""
+        """Return 1 where GrabCut's result is object or probable object, else 0."""
         boxed = any(isinstance(interaction, Box) for interaction in state.interactions)
         labels = np.full(working.shape, cv2.GC_PR_FGD if boxed else cv2.GC_PR_BGD, np.uint8)
         reach = self.options["reach"] * min(working.shape)

@@ -1,4 +1,4 @@
-"""Interactive graph cut (Boykov and Jolly 2001) driven by clicks and boxes; needs PyMaxflow, the extra ``graphcut``."""
+"""Interactive graph cut (Boykov and Jolly 2001) driven by clicks and boxes; needs PyMaxflow (extra ``graphcut``)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CARDS = (
     ),
 )
 
-_HARD = 1e6  # more than all finite links of a pixel together, whatever the options: a seed is never cut off
+_HARD = 1e6  # larger than the sum of a pixel's other links for all allowed options, so that seeds keep their label
 
 
 def load(
@@ -48,7 +48,7 @@ def load(
     protocol: Protocol | None = None,
     **options: object,
 ) -> GraphCut:
-    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
+    """Return the model. It always runs on the CPU; `device` and `protocol` have no effect.
 
     Raises
     ------
@@ -58,10 +58,10 @@ def load(
         If an option is unknown or out of bounds.
     """
     try:
-        import maxflow  # noqa: F401 - asked for here so that a run fails before it starts
+        import maxflow  # noqa: F401 - imported here so that a run without it fails before it starts
     except ImportError as error:
         raise PluginError(
-            f"model {card.name} needs PyMaxflow, which is not installed (it is GPL, hence optional); "
+            f"model {card.name} needs PyMaxflow, which is not installed (it is optional because of its licence, GPL); "
             "install the extra: pip install 'rclicks[graphcut]'"
         ) from error
     return GraphCut(card, checkpoint, options)
@@ -69,7 +69,15 @@ def load(
 
 @dataclass(frozen=True, eq=False)
 class _Links:
-    """Neighbour links by direction, as PyMaxflow takes them, and every pixel's colour bin."""
+    """Links between neighbours and colour bins.
+
+    Attributes
+    ----------
+    weights : tuple of pairs of arrays
+        For each direction the (h, w) weights of the links and the (3, 3) structure that PyMaxflow needs.
+    bins : (h, w) int32 array
+        Colour bin of each pixel.
+    """
 
     weights: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
     bins: NDArray[np.int32]
@@ -80,10 +88,11 @@ class GraphCut(SeededModel):
 
     The mask minimises the sum of -log p(colour | label) over pixels and, over 8-neighbours of unequal label,
     ``smoothness * exp(-beta * |d|^2 / mean |d|^2) / distance``, where d is the difference in L*a*b*. The colour
-    densities are smoothed histograms of the seed pixels (the frame's and the outside of the box included). Seeds are
-    hard. See `SeededModel` for the conventions. Probabilities are 0 or 1 but for the interpolated rim.
+    densities are smoothed histograms of the seed pixels, including those of the frame and of the outside of a box.
+    Seeds always keep their label. Probabilities are 0 or 1, except for the interpolated border. See `SeededModel` for
+    the conventions.
 
-    Options beside the common ones: `smoothness` (0 = colour alone), `beta`, and those of `ColourModel`.
+    Options in addition to the common ones: `smoothness` (0 = colour only), `beta`, and those of `ColourModel`.
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
@@ -94,7 +103,7 @@ class GraphCut(SeededModel):
     }
 
     def prepare(self, working: WorkingImage) -> _Links:
-        """Weigh the links between neighbours and bin the colours."""
+        """Compute the weights of the links between neighbours and assign the colours to bins."""
         steps = neighbours(working.lab)
         mean = max(float(np.mean([step.contrast.mean() for step in steps if step.contrast.size] or [0])), 1e-9)
         height, width = working.shape
@@ -112,7 +121,7 @@ class GraphCut(SeededModel):
         return _Links(tuple(weights), colour_bins(working.lab, self.options["bins"]))
 
     def solve(self, working: WorkingImage, seeds: SeedMap, state: State) -> NDArray[np.float64]:
-        """Return 1 on the object side of the minimum cut."""
+        """Return 1 on the object side of the minimum cut, else 0."""
         import maxflow
 
         links: _Links = working.extra

@@ -22,7 +22,7 @@ CARDS = (
     ModelCard(
         name="random-walker",
         family="random_walker",
-        summary="Chance that a random walk from a pixel meets an object seed first (Grady 2006)",
+        summary="Probability that a random walk from a pixel reaches an object seed first (Grady 2006)",
         source="https://doi.org/10.1109/TPAMI.2006.233",
         licence="Apache-2.0",
         citation="L. Grady, Random walks for image segmentation, TPAMI 28(11), 2006",
@@ -40,7 +40,7 @@ def load(
     protocol: Protocol | None = None,
     **options: object,
 ) -> RandomWalker:
-    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
+    """Return the model. It always runs on the CPU; `device` and `protocol` have no effect.
 
     Raises
     ------
@@ -53,14 +53,14 @@ def load(
 class RandomWalker(SeededModel):
     """Grady's random walker on 4-neighbours, solved exactly by a sparse factorisation (SuperLU).
 
-    Links weigh ``exp(-beta * |d|^2 / mean |d|^2) + floor``, where d is the difference in L*a*b* of two neighbours and
-    the mean is over the image; `floor` keeps walks from being caught. The linear system is that of
-    `skimage.segmentation.random_walker`. It is solved here because that function builds the image's Laplacian anew for
-    every click and its conjugate gradients stop early (errors above .1 were seen, and last bits that depend on the
-    number of threads). The factorisation grows faster than the image, hence the small `long_side`.
-    See `SeededModel` for the conventions.
+    The weight of a link is ``exp(-beta * |d|^2 / mean |d|^2) + floor``, where d is the difference in L*a*b* of two
+    neighbours and the mean is over the image. `floor` keeps every pixel connected. The linear system is that of
+    `skimage.segmentation.random_walker`. This function is not used for two reasons: it computes the Laplacian of the
+    image again for every click, and its conjugate gradients stop early (errors above .1 were measured, and the last
+    bits depend on the number of threads). The cost of the factorisation grows faster than the number of pixels; so
+    `long_side` is small. See `SeededModel` for the conventions.
 
-    Options beside the common ones: `beta`, `floor`.
+    Options in addition to the common ones: `beta`, `floor`.
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
@@ -72,7 +72,7 @@ class RandomWalker(SeededModel):
     }
 
     def prepare(self, working: WorkingImage) -> Any:
-        """Return the image's Laplacian, a sparse (h * w, h * w) matrix."""
+        """Return the Laplacian of the image, a sparse (h * w, h * w) matrix."""
         from scipy.sparse import coo_matrix, diags
 
         steps = neighbours(working.lab, diagonal=False)
@@ -88,18 +88,18 @@ class RandomWalker(SeededModel):
         return (diags(np.asarray(links.sum(axis=1)).ravel()) - links).tocsr()
 
     def solve(self, working: WorkingImage, seeds: SeedMap, state: State) -> NDArray[np.float64]:
-        """Solve Dirichlet's problem: 1 at object seeds, 0 at background seeds, harmonic elsewhere."""
+        """Solve the Dirichlet problem: 1 at object seeds, 0 at background seeds, harmonic elsewhere."""
         from scipy.sparse.linalg import splu
 
         flat = seeds.ravel()
         free, known = np.flatnonzero(flat == 0), np.flatnonzero(flat)
-        if not (flat == BACKGROUND).any() or not (flat == OBJECT).any():  # a box alone: its inside is the object
+        if not (flat == BACKGROUND).any() or not (flat == OBJECT).any():  # a single box: its inside is the object
             return (seeds != BACKGROUND).astype(np.float64)
         answer = (flat == OBJECT).astype(np.float64)
         if free.size:
             rows = working.extra[free]
             system = rows[:, free].tocsc()
-            # Symmetric and diagonally dominant: no pivoting is needed, and the ordering for symmetric matrices is best.
+            # The matrix is symmetric and diagonally dominant, so no pivoting is needed.
             options = {"SymmetricMode": True}
             factor = splu(system, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
             answer[free] = factor.solve(-(rows[:, known] @ answer[known]))

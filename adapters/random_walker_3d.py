@@ -26,7 +26,7 @@ CARDS = (
     ModelCard(
         name="random-walker-3d",
         family="random_walker_3d",
-        summary="Chance that a random walk in 3-D meets an object seed first, with a grey-value prior (Grady 2006)",
+        summary="Probability that a 3-D random walk reaches an object seed first, with a grey-value prior (Grady 2006)",
         source="https://doi.org/10.1109/TPAMI.2006.233",
         licence="Apache-2.0",
         citation="L. Grady, Random walks for image segmentation, TPAMI 28(11), 2006",
@@ -45,7 +45,7 @@ def load(
     protocol: Protocol | None = None,
     **options: object,
 ) -> RandomWalker3D:
-    """Return the model; it runs on the CPU whatever `device` says and knows no protocol rules.
+    """Return the model. It always runs on the CPU; `device` and `protocol` have no effect.
 
     Raises
     ------
@@ -57,20 +57,22 @@ def load(
 
 @dataclass(frozen=True, eq=False)
 class _Graph:
-    """The links of a volume, ready for conjugate gradients.
+    """The links of a volume, prepared for conjugate gradients.
 
     Attributes
     ----------
-    even, odd : (r,), (b,) int arrays
-        The voxels whose indices have an even and an odd sum, flat: no link joins two of a kind.
+    even : (r,) int array
+        Flat indices of the voxels whose indices have an even sum. No link joins two even voxels.
+    odd : (b,) int array
+        Flat indices of the voxels whose indices have an odd sum. No link joins two odd voxels.
     across : (r, b) sparse float32 matrix
-        Weights of the links divided by the roots of both ends' diagonals, so that the diagonal becomes one.
+        Weights of the links, divided by the square roots of the diagonal at both ends, so that the diagonal is 1.
     back : (b, r) sparse float32 matrix
-        Its transpose.
+        Transpose of `across`.
     root : (n,) float32 array
-        Root of the diagonal: of the sum of a voxel's weights and the prior's.
+        Square root of the diagonal, which is the sum of the link weights of a voxel and the weight of the prior.
     bins : (z, y, x) uint8 array
-        Bin of the grey values.
+        Grey-value bin of each voxel.
     """
 
     even: NDArray[np.intp]
@@ -84,18 +86,19 @@ class _Graph:
 class RandomWalker3D(VolumeModel):
     """Grady's random walker on 6-neighbours with a grey-value prior, solved by conjugate gradients.
 
-    A link weighs ``(exp(-beta * d^2 / mean d^2) + leak) * (h / length)^2``: d is the difference of the grey values,
-    the mean is over all links of the volume, `length` is the distance of the two voxels in mm and h the shortest such
-    distance (the weight of a face of the volume's finite-volume Laplacian, so that a thick slice is as far away as it
-    is in mm). With ``prior=0`` and cubic voxels the linear system is that of `skimage.segmentation.random_walker`.
+    The weight of a link is ``(exp(-beta * d^2 / mean d^2) + leak) * (h / length)^2``. Here d is the difference of the
+    grey values, the mean is over all links of the volume, `length` is the distance of the two voxels in mm, and h is
+    the shortest such distance. (The factor is the face weight of the finite-volume Laplacian; so thick slices have
+    their distance in mm.) With ``prior=0`` and cubic voxels the linear system is that of
+    `skimage.segmentation.random_walker`.
 
-    One seed says little in 3-D: its influence falls like 1/distance. So every voxel is also tied, with the weight
-    `prior`, to the probability that its grey value alone gives it (Grady 2005), learned from the seeds by
-    `IntensityModel`. Conjugate gradients in single precision with Jacobi's preconditioner run until the residual is
-    `tolerance` of the start's, always from the prior alone, so that the answer does not depend on earlier rounds.
-    See `VolumeModel` for the conventions.
+    In 3-D the influence of a seed falls like 1/distance, so a single seed has little effect. For this reason every
+    voxel is also linked, with the weight `prior`, to the probability of its grey value (Grady 2005), which
+    `IntensityModel` learns from the seeds. Conjugate gradients in single precision with Jacobi's preconditioner run
+    until the residual is `tolerance` times the first residual. They always start from the prior, so that the result
+    does not depend on earlier rounds. See `VolumeModel` for the conventions.
 
-    Options beside the common ones: `beta`, `leak`, `prior`, `tolerance` and those of `IntensityModel`.
+    Options in addition to the common ones: `beta`, `leak`, `prior`, `tolerance` and those of `IntensityModel`.
     """
 
     OPTIONS: ClassVar[Mapping[str, Number | Choice]] = {
@@ -109,7 +112,7 @@ class RandomWalker3D(VolumeModel):
     }
 
     def prepare(self, working: WorkingVolume) -> _Graph:
-        """Weigh the links and bin the grey values."""
+        """Compute the weights of the links and assign the grey values to bins."""
         from scipy.sparse import csr_matrix
 
         links = Links.of(working.shape, working.spacing)
@@ -130,8 +133,8 @@ class RandomWalker3D(VolumeModel):
         return _Graph(even, odd, across, across.T.tocsr(), root, bins)
 
     def solve(self, working: WorkingVolume, seeds: SeedMap, state: State) -> tuple[NDArray[np.float32], None]:
-        """Solve Dirichlet's problem with the prior: 1 at object seeds, 0 at background seeds."""
-        if not (seeds < 0).any():  # without any background seed all is object
+        """Solve the Dirichlet problem with the prior: 1 at object seeds, 0 at background seeds."""
+        if not (seeds < 0).any():  # without background seeds the whole volume is object
             return np.ones(working.shape, np.float32), None
         graph: _Graph = working.extra
         intensity = IntensityModel.learn(
@@ -152,24 +155,29 @@ def _relax(
     free: NDArray[np.float32],
     tolerance: float,
 ) -> NDArray[np.float32]:
-    """Solve ``x - links @ x = right`` at the free voxels; the others keep their values of `start`.
+    """Solve ``x - links @ x = right`` at the free voxels; the other voxels keep their values of `start`.
 
-    The odd voxels are eliminated, which is free as none is linked to another, and conjugate gradients run on the even
-    ones: half as many rounds as on all. Sums are taken by NumPy, never by BLAS, whose last bits depend on the number
-    of threads.
+    The odd voxels are eliminated, which is simple because no link joins two of them. Conjugate gradients then run on
+    the even voxels and need half as many iterations. NumPy computes the sums, not BLAS, because the last bits of BLAS
+    depend on the number of threads.
 
     Parameters
     ----------
     graph : _Graph
-    right, start : (n,) float32 arrays
+        Links of the volume.
+    right : (n,) float32 array
+        Right-hand side.
+    start : (n,) float32 array
+        Start values of the free voxels and values of the known voxels.
     free : (n,) float32 array
-        1 where x is looked for, 0 where it is known.
+        1 where x is unknown, 0 where it is known.
     tolerance : float
-        Stop when the residual's norm is this share of its first.
+        Ratio of the norms of the residual and the first residual at which the iteration stops.
 
     Returns
     -------
     (n,) float32 array
+        Solution x.
     """
     across, back = graph.across, graph.back
     inner, outer = free[graph.even], free[graph.odd]
@@ -180,7 +188,7 @@ def _relax(
     work = np.empty_like(x)
     energy = float(np.multiply(residual, residual, out=work).sum())
     goal = max(energy * tolerance**2, 1e-30)
-    for _ in range(10 * math.isqrt(x.size) + 100):  # never reached in practice; a bound for rounding's sake
+    for _ in range(10 * math.isqrt(x.size) + 100):  # a bound for the case of rounding errors; not reached in practice
         if energy <= goal:
             break
         between = back @ direction

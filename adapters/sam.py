@@ -1,9 +1,11 @@
 """Segment Anything (Kirillov et al., ICCV 2023) and MobileSAM (Zhang et al., 2023).
 
-The networks come from the package ``segment-anything``; MobileSAM's encoder is
-`rclicks.models.promptable.tinyvit`. Options of `load`:
-``multimask``: take the best of three masks by predicted IoU (as RClicks does), else the single one. The chosen mask's
-logits are fed back with the next prompt; when they are dropped is the protocol's rule ``mask_prompt``.
+The networks come from the package ``segment-anything``. The encoder of MobileSAM is
+`rclicks.models.promptable.tinyvit`.
+
+Option of `load`: ``multimask`` predicts three masks and takes the one with the best predicted IoU, as the code of the
+RClicks paper does. Without it the network predicts a single mask. The logits of the chosen mask are a prompt of the
+next round; the rule ``mask_prompt`` of the protocol says in which rounds they are dropped.
 """
 
 from __future__ import annotations
@@ -105,7 +107,7 @@ CARDS = (
 
 
 def build_network(variant: str) -> nn.Module:
-    """Return the network of "vit_b", "vit_l", "vit_h" or "vit_t", untrained.
+    """Return the untrained network of the variant "vit_b", "vit_l", "vit_h" or "vit_t".
 
     Raises
     ------
@@ -131,7 +133,13 @@ def load(
     protocol: Protocol | None = None,
     multimask: bool = True,
 ) -> SamModel:
-    """Load a SAM or MobileSAM checkpoint, a plain state_dict."""
+    """Load a SAM or MobileSAM checkpoint, which is a plain state_dict.
+
+    Raises
+    ------
+    WeightsError
+        If the weights are missing or do not fit the network.
+    """
     from rclicks.models.promptable.predictor import SamModel
     from rclicks.models.weights import fill
 

@@ -1,8 +1,8 @@
-"""Any 2-D model as a 3-D one: it segments the prompted slices, and its masks are carried from slice to slice.
+"""Any 2-D model applied to volumes: it segments the prompted slices, and its masks are carried to the other slices.
 
-Options: ``model`` (the 2-D model, such as "graph-cut" or "sam-vit-b:checkpoint=synthetic"; with options that hold
-commas a list of its parts, ``model=[geodesic:radius=2,frame=auto]``), ``window``, ``axis`` and those of `Slicewise`.
-The rules are in docs/slicewise.md.
+Options: ``model``, ``window``, ``axis`` and those of `Slicewise`. ``model`` is the 2-D model, such as "graph-cut" or
+"sam-vit-b:checkpoint=synthetic". If its own options contain commas, it is written in brackets:
+``model=[geodesic:radius=2,frame=auto]``. The rules are in docs/slicewise.md.
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ OPTIONS: dict[str, Number | Choice] = {
 
 
 def inner_model(options: Mapping[str, Any]) -> str | Mapping[str, Any]:
-    """Return the spec of the 2-D model that options of `load` mean.
+    """Return the spec of the 2-D model from the options of `load`.
 
     Raises
     ------
     ProtocolError
-        If it is no spec.
+        If the option `model` is not a spec.
     """
     model = options.get("model", DEFAULT)
-    if isinstance(model, (list, tuple)):  # a spec with commas, which only a list may hold on the command line
+    if isinstance(model, (list, tuple)):  # a spec with commas, which the command line splits into a list
         return ",".join(map(str, model))
     if not isinstance(model, (str, Mapping)):
         raise ProtocolError(f"model slicewise: option 'model' is {model!r}; expected the name of a 2-D model")
@@ -103,8 +103,8 @@ def load(
     """
     if checkpoint is not None:
         raise WeightsError(
-            f"{card.name} has no weights of its own, so checkpoint={checkpoint!r} makes no sense here; give it to the "
-            f"inner model: model=NAME:checkpoint={checkpoint}"
+            f"{card.name} has no weights of its own, so it does not take checkpoint={checkpoint!r}; pass the "
+            f"checkpoint to the inner model: model=NAME:checkpoint={checkpoint}"
         )
     known = read_options(card.name, OPTIONS, options)
     slice_axis(axis, (1.0, 1.0, 1.0))
@@ -112,55 +112,65 @@ def load(
     inner = models(spec)
     if inner.card.dims != 2:
         raise ProtocolError(f"model {card.name}: {inner.card.name} is {inner.card.dims}-D; `model` must be a 2-D model")
-    shown = {"model": spec, "window": read_window(window), "axis": axis}
-    return Slicewise(card, inner, {**shown, **known, "inner": inner.options})
+    basic = {"model": spec, "window": read_window(window), "axis": axis}
+    return Slicewise(card, inner, {**basic, **known, "inner": inner.options})
 
 
 @dataclass(frozen=True)
 class SliceState:
-    """A prompted slice: the conversation with the 2-D model about it.
+    """State of a prompted slice: its prompts and the last result of the 2-D model.
 
     Attributes
     ----------
     index : int
+        Index of the slice along the slice axis.
     carried : tuple of Click
-        The click that stands for the mask that was there before the slice's own first prompt; or none.
-    own : tuple of Click and Box
-        The slice's own prompts, oldest first.
-    asked : bool
-        Whether the present mask is an answer to these.
+        Click that stands for the mask that was carried here before the first prompt of the slice; empty if there was
+        no mask.
+    placed : tuple of Click and Box
+        Prompts that were placed in the slice, oldest first.
+    predicted : bool
+        Whether the present mask is a prediction for these prompts.
     memory : object
-        Of the 2-D model.
+        Memory of the 2-D model.
     probability : (H, W) float32 array or None
-        Of its last answer.
+        Probability of the last prediction.
     extent : tuple of int or None
-        First and last slice that masks are carried to.
+        First and last slice to which masks are carried; None for no limit.
     """
 
     index: int
     carried: tuple[Click, ...] = ()
-    own: tuple[Click | Box, ...] = ()
-    asked: bool = False
+    placed: tuple[Click | Box, ...] = ()
+    predicted: bool = False
     memory: Any = None
     probability: NDArray[np.float32] | None = None
     extent: tuple[int, int] | None = None
 
     @property
     def prompts(self) -> tuple[Interaction, ...]:
-        """All that the 2-D model is told."""
-        return (*self.carried, *self.own)
+        """All prompts that the 2-D model gets for this slice."""
+        return (*self.carried, *self.placed)
 
 
 @dataclass(frozen=True)
 class Memory:
-    """How many interactions are worked in, and the prompted slices by their index."""
+    """Memory of a trajectory.
+
+    Attributes
+    ----------
+    done : int
+        Number of interactions that the mask already contains.
+    prompted : mapping of int to SliceState
+        Prompted slices by their index.
+    """
 
     done: int = 0
-    slices_seen: Mapping[int, SliceState] = field(default_factory=dict)
+    prompted: Mapping[int, SliceState] = field(default_factory=dict)
 
 
 class Slices(Stack):
-    """A stack whose slices are encoded by the 2-D model when they are needed, and remembered for a while."""
+    """Stack of slices. The 2-D model encodes a slice when it is first needed; the last `keep` encodings are stored."""
 
     def __init__(self, sample: Sample, inner: Model, options: Mapping[str, Any]) -> None:
         super().__init__(sample, options["axis"], options["window"])
@@ -168,28 +178,28 @@ class Slices(Stack):
 
 
 class Slicewise(Model):
-    """See docs/slicewise.md for the rules.
+    """Slice-by-slice model; docs/slicewise.md describes the rules.
 
-    The answer is a function of the interactions alone; `State.memory`, with the previous mask, only saves working
-    in the old ones again.
+    The prediction depends only on the interactions. `State.memory` and the previous mask only avoid that old
+    interactions are applied again.
 
     Options
     -------
     propagate : "mask" or "none"
-        Carry masks to neighbouring slices, or change prompted slices only.
+        Whether masks are carried to neighbouring slices ("mask") or only prompted slices change ("none").
     carry : "both", "click" or "box"
-        How a mask prompts the next slice: by its most interior pixel, its bounding box, or both, as far as the 2-D
-        model takes them.
+        Prompt made from a mask for the next slice: a click at its most interior pixel, its bounding box, or both, as
+        far as the 2-D model takes them.
     margin : int
-        Pixels by which that bounding box is widened.
+        Number of pixels by which this bounding box is widened on each side.
     reach : int
-        Most slices that a mask is carried in either direction.
+        Largest number of slices that a mask is carried in each direction.
     overlap : float
-        Stop before a slice whose mask has a smaller IoU with the mask it was carried from.
+        Smallest IoU of the masks of neighbouring slices; carrying stops before a slice with a smaller IoU.
     strokes : int
-        Most clicks that stand for a scribble.
+        Largest number of clicks that stand for a scribble.
     keep : int
-        Most encoded slices that are remembered.
+        Largest number of slice encodings that are stored.
     """
 
     def __init__(self, card: ModelCard, inner: Model, options: dict[str, Any]) -> None:
@@ -199,7 +209,7 @@ class Slicewise(Model):
         self.takes = tuple(kind for kind in ("click", "box") if kind in inner.card.takes)
 
     def embed(self, sample: Sample) -> Slices:
-        """Find axis and grey window; slices are encoded when they are first needed.
+        """Find the slice axis and the grey window; slices are encoded when they are first needed.
 
         Raises
         ------
@@ -209,11 +219,11 @@ class Slicewise(Model):
         return Slices(sample, self.inner, self.options)
 
     def segment(self, embedding: Slices, states: Sequence[State]) -> list[State]:
-        """Answer every state by itself."""
+        """Predict every state separately."""
         return [self._answer(embedding, state) for state in states]
 
     def synchronise(self) -> None:
-        """Wait for the inner model's device."""
+        """Wait for the device of the inner model."""
         self.inner.synchronise()
 
     def _answer(self, slices: Slices, state: State) -> State:
@@ -224,23 +234,23 @@ class Slicewise(Model):
             memory, mask = Memory(), np.zeros(slices.shape, bool)
         else:
             mask = state.mask.copy()
-        board = _Board(self, slices, mask, dict(memory.slices_seen))
+        trajectory = _Trajectory(self, slices, mask, dict(memory.prompted))
         for interaction in state.interactions[memory.done :]:
-            board.work_in(interaction)
-        return State(state.interactions, mask, None, Memory(len(state.interactions), board.slices_seen))
+            trajectory.apply(interaction)
+        return State(state.interactions, mask, None, Memory(len(state.interactions), trajectory.prompted))
 
 
 @dataclass
-class _Board:
-    """One trajectory at work: `mask` and `slices_seen` are its own and change."""
+class _Trajectory:
+    """Working copy of a trajectory: `apply` changes its `mask` and `prompted`."""
 
     model: Slicewise
     slices: Slices
     mask: Mask
-    slices_seen: dict[int, SliceState]
+    prompted: dict[int, SliceState]
 
-    def work_in(self, interaction: Interaction) -> None:
-        """Ask the 2-D model about the slices that an interaction prompts, then fill what is nearest to them."""
+    def apply(self, interaction: Interaction) -> None:
+        """Predict the slices that an interaction prompts, then fill the slices that are nearest to them."""
         options, slices = self.model.options, self.slices
         parts = to_slices(interaction, slices.axis, self.model.takes, slices.spacing, options["strokes"])
         for part in parts:
@@ -250,57 +260,58 @@ class _Board:
                 self._fill(part.index)
 
     def _prompt(self, part: SlicePrompts) -> None:
-        state_of = self._corrected(self.slices_seen.get(part.index) or self._opened(part.index), part)
-        state_of = replace(state_of, own=(*state_of.own, *part.prompts), extent=part.extent or state_of.extent)
-        if any(prompt.positive for prompt in state_of.prompts):
-            before = self._state(state_of) if state_of.asked or state_of.carried else State()
-            answer = self._ask(part.index, replace(before, interactions=state_of.prompts))
-            state_of = replace(state_of, asked=True, memory=answer.memory, probability=answer.probability)
+        slice_state = self._corrected(self.prompted.get(part.index) or self._new_slice(part.index), part)
+        placed, extent = (*slice_state.placed, *part.prompts), part.extent or slice_state.extent
+        slice_state = replace(slice_state, placed=placed, extent=extent)
+        if any(prompt.positive for prompt in slice_state.prompts):
+            before = self._model_state(slice_state) if slice_state.predicted or slice_state.carried else State()
+            answer = self._predict(part.index, replace(before, interactions=slice_state.prompts))
+            slice_state = replace(slice_state, predicted=True, memory=answer.memory, probability=answer.probability)
         else:
             self._write(part.index, None)
-        self.slices_seen[part.index] = state_of
+        self.prompted[part.index] = slice_state
 
-    def _opened(self, index: int) -> SliceState:
-        """Return the lane of a slice that had no prompts of its own; a mask that was carried there becomes a click."""
+    def _new_slice(self, index: int) -> SliceState:
+        """Return the state of a slice before its first prompt; a mask that was carried there becomes a click."""
         mask = self._mask(index)
         if "click" not in self.model.takes or not mask.any():
             return SliceState(index)
         return SliceState(index, (Click(most_interior(mask, self.slices.plane_spacing)),))
 
-    def _corrected(self, state_of: SliceState, part: SlicePrompts) -> SliceState:
-        """Return a lane without its carried click if new prompts contradict that.
+    def _corrected(self, slice_state: SliceState, part: SlicePrompts) -> SliceState:
+        """Return the state of a slice without its carried click if the new prompts contradict this click.
 
-        A box replaces it. A negative click does if the carried one lies in the largest disk around the negative click
-        that is all mask: then not a part of the mask is wrong, but all of it.
+        A box always replaces it. A negative click removes it if the carried click lies in the largest disk around the
+        negative click that is within the mask. In this case the whole mask is wrong, not only a part of it.
         """
         spacing = np.asarray(self.slices.plane_spacing)
-        for prompt in part.prompts if state_of.carried else ():
+        for prompt in part.prompts if slice_state.carried else ():
             revoked = isinstance(prompt, Box)
             if isinstance(prompt, Click) and not prompt.positive:
-                depth = depth_in(self._mask(state_of.index), spacing)[prompt.point]
-                away = np.linalg.norm((np.subtract(prompt.point, state_of.carried[0].point)) * spacing)
+                depth = depth_in(self._mask(slice_state.index), spacing)[prompt.point]
+                away = np.linalg.norm((np.subtract(prompt.point, slice_state.carried[0].point)) * spacing)
                 revoked = bool(away <= depth)
             if revoked:
-                return replace(state_of, carried=(), asked=False, memory=None, probability=None)
-        return state_of
+                return replace(slice_state, carried=(), predicted=False, memory=None, probability=None)
+        return slice_state
 
     def _fill(self, index: int) -> None:
-        """Fill the slices that are nearer to this prompted slice than to any other (of equals the lower one's)."""
-        below = max((i for i in self.slices_seen if i < index), default=None)
-        above = min((i for i in self.slices_seen if i > index), default=None)
+        """Fill the slices whose nearest prompted slice is this one; if two are equally near, the lower one counts."""
+        below = max((i for i in self.prompted if i < index), default=None)
+        above = min((i for i in self.prompted if i > index), default=None)
         first = 0 if below is None else (below + index) // 2 + 1
         last = len(self.slices) - 1 if above is None else (index + above) // 2
         for i in range(first, last + 1):
             if i != index:
                 self._write(i, None)
-        state_of, reach = self.slices_seen[index], self.model.options["reach"]
-        low, high = state_of.extent or (first, last)
-        self._carry(state_of, range(index + 1, min(last, high, index + reach) + 1))
-        self._carry(state_of, range(index - 1, max(first, low, index - reach) - 1, -1))
+        slice_state, reach = self.prompted[index], self.model.options["reach"]
+        low, high = slice_state.extent or (first, last)
+        self._carry(slice_state, range(index + 1, min(last, high, index + reach) + 1))
+        self._carry(slice_state, range(index - 1, max(first, low, index - reach) - 1, -1))
 
-    def _carry(self, state_of: SliceState, path: range) -> None:
-        """Prompt slice after slice with the mask before it, until it vanishes or changes too much."""
-        state = self._state(state_of)
+    def _carry(self, slice_state: SliceState, path: range) -> None:
+        """Prompt each slice of `path` with the mask of the slice before, until a mask is empty or changes too much."""
+        state = self._model_state(slice_state)
         for index in path:
             previous = state.mask
             if previous is None or not previous.any():
@@ -326,16 +337,16 @@ class _Board:
             found.append(Click(most_interior(mask, self.slices.plane_spacing)))
         return tuple(found)
 
-    def _ask(self, index: int, state: State) -> State:
+    def _predict(self, index: int, state: State) -> State:
         (answer,) = self.model.inner.segment(self.slices.encoded[index], [state])
         self._write(index, answer)
         return answer
 
-    def _state(self, state_of: SliceState) -> State:
-        """Return what the 2-D model last said about a prompted slice; of a mask that was carried there, the mask."""
-        mask = self._mask(state_of.index)
-        probability = mask.astype(np.float32) if state_of.probability is None else state_of.probability
-        return State(state_of.prompts, mask, probability, state_of.memory)
+    def _model_state(self, slice_state: SliceState) -> State:
+        """Return the last state of the 2-D model for a prompted slice; before a prediction, the carried mask."""
+        mask = self._mask(slice_state.index)
+        probability = mask.astype(np.float32) if slice_state.probability is None else slice_state.probability
+        return State(slice_state.prompts, mask, probability, slice_state.memory)
 
     def _mask(self, index: int) -> Mask:
         return np.array(take_slice(self.mask, self.slices.axis, index), bool)
@@ -346,7 +357,7 @@ class _Board:
 
 
 def _alike(one: Mask, two: Mask | None, overlap: float) -> bool:
-    """Return whether two masks share a pixel and their IoU is at least `overlap`."""
+    """Return whether two masks have a common pixel and an IoU of at least `overlap`."""
     if two is None:
         return False
     common = np.count_nonzero(one & two)

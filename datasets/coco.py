@@ -1,4 +1,4 @@
-"""Any data set in COCO's annotation format, one sample an image (pycocotools, extra ``coco``)."""
+"""Any data set in COCO's annotation format; every image is one sample (needs pycocotools, extra ``coco``)."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ CARDS = (
         name="coco",
         summary="your own images with a COCO annotation file (polygons or run lengths)",
         folder="coco",
-        layout="an annotation file and an image folder, settable by the options annotations and images",
+        layout="an annotation file and an image folder, set by the options annotations and images",
         source="Lin et al. 2014 (the format)",
         citation="Lin et al.: Microsoft COCO, ECCV 2014",
-        get="Put annotations.json and images/ there, or pass root=YOUR_FOLDER.",
+        get="Put annotations.json and images/ into this folder, or pass root=YOUR_FOLDER.",
     ),
 )
 
 
 class Coco(Dataset):
-    """One sample an image that has objects, one target an annotation; crowds are left out."""
+    """Images with at least one object; every annotation is one target. Annotations of crowds are left out."""
 
     def __init__(
         self, card: DatasetCard, root: Path, annotations: str, images: str, min_area: float, most: int
@@ -49,7 +49,7 @@ class Coco(Dataset):
             raw = json.loads(self._file.read_text(encoding="utf-8"))
             if not isinstance(raw["images"], list) or not isinstance(raw["annotations"], list):
                 raise TypeError("images and annotations must be lists")
-            with contextlib.redirect_stdout(io.StringIO()):  # the library prints its progress
+            with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
                 found = COCO()
                 found.dataset = raw
                 found.createIndex()
@@ -74,7 +74,7 @@ class Coco(Dataset):
         return [str(image["id"]) for image, _ in self._chosen]
 
     def files(self, index: int) -> tuple[Path, Path]:
-        """Return image and annotation file."""
+        """Return the paths of the image and of the annotation file."""
         return self._images / self._chosen[index][0]["file_name"], self._file
 
     def read(self, index: int) -> Sample:
@@ -103,15 +103,17 @@ def load(
     min_area: float = 0,
     max_objects: int = 0,
 ) -> Coco:
-    """Open a COCO-format set.
+    """Open a data set in COCO's format.
 
     Parameters
     ----------
-    annotations, images : str
-        Annotation file and image folder below the root.
+    annotations : str
+        Path of the annotation file below the root.
+    images : str
+        Path of the image folder below the root.
     min_area : float
-        Leave out smaller annotations, in pixels.
+        Smallest area of an annotation in pixels; smaller ones are left out.
     max_objects : int
-        Most annotations an image, the lowest ids first; 0 for all.
+        Largest number of annotations of each image, in the order of their ids; 0 for all.
     """
     return Coco(card, root, annotations, images, min_area, max_objects)

@@ -1,6 +1,6 @@
-"""Your own images: a folder of images and a folder of masks, no conversion script.
+"""Your own images: a folder of images and a folder of masks; no conversion is needed.
 
-Masks are paired with images by the name up to the first dot.
+An image and a mask belong together if their names up to the first dot are equal.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ CARDS = (
         name="folder",
         summary="your own images: a folder of images and a folder of masks of the same names",
         folder="folder",
-        layout="images/<name>.<any> and masks/<name>.<any>, folder names settable by the options images and masks",
+        layout="images/<name>.<any> and masks/<name>.<any>; the options images and masks set the folder names",
         source="your own",
-        get="Put your images and masks there, or pass root=YOUR_FOLDER.",
+        get="Put your images and masks into these folders, or pass root=YOUR_FOLDER.",
     ),
 )
 
@@ -43,14 +43,15 @@ def load(
     Parameters
     ----------
     images, masks : str
-        Folders below the root.
+        Names of the folders below the root.
     objects : {"binary", "ids"}
-        "binary": one object, where any channel is above `threshold`. "ids": every non-zero value of the mask (8 or 16
-        bit, one channel or equal ones; of a palette PNG the index) is an object, ascending.
+        Kind of the masks. "binary": one object, the pixels where any channel is above `threshold`. "ids": every value
+        other than 0 is an object, in ascending order. Such masks have 8 or 16 bit and one channel or equal channels; of
+        a palette PNG the index counts.
     ignore : int or None
-        Mask value of pixels that do not count (first channel).
+        Value of ignored pixels in the first channel of the mask.
     threshold : int
-        For lossy masks, say 127.
+        Largest value of background pixels; 0, or for example 127 for masks with lossy compression.
 
     Raises
     ------

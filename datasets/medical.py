@@ -1,7 +1,7 @@
-"""Medical 2-D images drawn by several raters: CHASE_DB1, STARE, LIDC, QUBIQ brain growth and BU-BIL.
+"""Medical 2-D images with masks of several raters: CHASE_DB1, STARE, LIDC, QUBIQ brain growth and BU-BIL.
 
-One sample an image, one object each, one mask a rater. A rater who drew nothing keeps an empty mask in its slot, for
-that says something; an object that nobody drew is left out. Grey images become RGB with equal channels.
+Every image is one sample with one object and one mask of each rater. If a rater drew nothing, the empty mask stays,
+because it is an opinion as well. An object that no rater drew is left out. Grey images become RGB with equal channels.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CARDS = (
     ),
     DatasetCard(
         name="STARE",
-        summary="retinal vessels in 20 fundus photographs, two observers of different style",
+        summary="retinal vessels in 20 fundus photographs, two observers who draw in different styles",
         folder="multirater/stare",
         layout="stare-images/<name>.png, labels-ah/<name>.ah.png and labels-vk/<name>.vk.png",
         samples=20,
@@ -56,7 +56,7 @@ CARDS = (
     ),
     DatasetCard(
         name="LIDC_crops",
-        summary="lung nodules in 71 CT crops of 128 x 128, four raters of which some drew nothing",
+        summary="lung nodules in 71 CT crops of 128 x 128, four raters; some masks are empty",
         folder="multirater/lidc",
         layout="lidc_subset.npz with images (N, H, W) in 0..1, masks (N, R, H, W) and keys (N)",
         samples=71,
@@ -109,7 +109,7 @@ CARDS = (
     ),
 )
 
-# What a damaged npz makes NumPy raise; sizes are read from the file: MemoryError.
+# Errors that NumPy raises for a damaged npz file; MemoryError because array sizes are read from the file.
 BROKEN = (
     OSError,
     ValueError,
@@ -124,7 +124,7 @@ BU_BIL_PARTS = ("dataset1_full", "dataset1_crop", "dataset3_crop")
 
 
 class LidcCrops(Dataset):
-    """The crops of one npz file, whose arrays are read as a whole at first use, for they are small."""
+    """The crops of one npz file. Its arrays are small, so they are read completely at first use."""
 
     def __init__(self, card: DatasetCard, root: Path, rules: MaskRules) -> None:
         self.card, self.root, self._file, self._rules = card, root, root / "lidc_subset.npz", rules
@@ -136,15 +136,16 @@ class LidcCrops(Dataset):
         except FileNotFoundError as error:
             raise DataError(f"{self._file} is missing. {self.card.get}") from error
         except BROKEN as error:
-            raise DataError(f"{self._file} is damaged or lacks {name}: {error!r}; get it again") from error
+            raise DataError(f"{self._file} is damaged or lacks {name}: {error!r}; download it again") from error
 
     @cached_property
     def _arrays(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Images (N, H, W) float in 0..1 and masks (N, R, H, W)."""
+        """Images (N, H, W), float in 0..1, and masks (N, R, H, W)."""
         images, masks = self._array("images"), self._array("masks")
         if masks.ndim != 4 or images.shape != (masks.shape[0], *masks.shape[2:]) or len(self.ids) != len(images):
             raise DataError(
-                f"{self._file}: images {images.shape}, masks {masks.shape} and {len(self.ids)} keys do not fit"
+                f"{self._file}: images {images.shape}, masks {masks.shape} and {len(self.ids)} keys do not fit; "
+                "expected (N, H, W), (N, R, H, W) and N keys"
             )
         return images, masks
 
@@ -157,11 +158,11 @@ class LidcCrops(Dataset):
 
     @cached_property
     def groups(self) -> list[str]:
-        """The scan that each crop is from."""
+        """Scan that each crop was taken from."""
         return [str(uid) for uid in self._array("series_uid")]
 
     def files(self, index: int) -> Sequence[Path]:
-        """Return the one file."""
+        """Return the path of the file, which is the same for all crops."""
         return (self._file,)
 
     def read(self, index: int) -> Sample:
@@ -170,8 +171,10 @@ class LidcCrops(Dataset):
         where = f"{self._file}, crop {self.ids[index]}"
         low, high = float(images[index].min(initial=0)), float(images[index].max(initial=0))
         if not (low >= -1e-3 and high <= 1.001):
-            raise DataError(f"{where}: grey values from {low:g} to {high:g}, expected 0 to 1; divide them by white")
-        # In single precision, as the 8-bit copies of these crops were made: ties fall otherwise in double.
+            raise DataError(
+                f"{where}: grey values from {low:g} to {high:g}, expected 0 to 1; divide them by the value of white"
+            )
+        # Single precision as in the 8-bit copies of these crops; double precision would round ties differently.
         gray = np.rint(np.clip(images[index], 0, 1).astype(np.float32) * np.float32(255)).astype(np.uint8)
         image = gray_to_rgb(gray)
         mask_files = [MaskFile(str(r), self._file) for r in range(drawn.shape[1])]
@@ -186,7 +189,7 @@ def _sets(
     find: Callable[[Path], list[RaterEntry]],
     masks: MaskRules,
 ) -> RaterFiles:
-    """Open a set that is distributed whole, so that an absent mask is an error."""
+    """Open a data set that is distributed with all masks, so that a missing mask is an error."""
     return RaterFiles(card, root, find, drawn_in(masks), read_picture, RaterRules(on_missing="refuse"))
 
 
@@ -194,7 +197,7 @@ def _chase(root: Path) -> list[RaterEntry]:
     def masks(stem: str) -> tuple[MaskFile, ...]:
         return tuple(MaskFile(r, root / f"{stem}_{r}.png") for r in ("1stHO", "2ndHO"))
 
-    # Both eyes of a child have its number: Image_01L and Image_01R.
+    # The two eyes of a child have the same number: Image_01L and Image_01R.
     return [RaterEntry(stem_of(f), f, masks(stem_of(f)), stem_of(f)[:-1]) for f in list_files(root, (".jpg",))]
 
 
@@ -219,7 +222,7 @@ def _lidc_jpg(root: Path) -> list[RaterEntry]:
 
 def _qubiq(root: Path) -> list[RaterEntry]:
     cases = sub_folders(root)
-    # Whoever drew one case should have drawn all.
+    # A rater who drew one case is expected in all cases.
     raters = sorted({stem_of(f) for folder in cases for f in folder.glob("task01_seg*.png")}, key=natural)
     return [
         RaterEntry(
@@ -235,8 +238,8 @@ def _bu_bil(parts: Sequence[str]) -> Callable[[Path], list[RaterEntry]]:
     def find(root: Path) -> list[RaterEntry]:
         entries = []
         for part in parts:
-            # GoldStandard copies Person2_ImageJ, and in data set 1 so does Person2_Amira: as raters of their own they
-            # would feign agreement.
+            # GoldStandard is a copy of Person2_ImageJ, and so is Person2_Amira in data set 1. Counted as raters, copies
+            # would increase the agreement.
             copies = {"Person2_Amira"} if part.startswith("dataset1") else set()
             raters = [f"Person{p}_{tool}" for p in range(1, 6) for tool in ("Amira", "ImageJ")]
             for folder in sub_folders(root / part):
@@ -248,22 +251,22 @@ def _bu_bil(parts: Sequence[str]) -> Callable[[Path], list[RaterEntry]]:
 
 
 def load(card: DatasetCard, root: Path, *, part: str = "all", threshold: int | None = None) -> Dataset:
-    """Open one of the sets.
+    """Open one of the data sets.
 
     Parameters
     ----------
     part : str
-        CHASE_DB1: "all", "train" (the first 20) or "test" (the last 8). LIDC_jpg: "all", "training" or "testing".
-        BU_BIL: "all", "dataset1_full", "dataset1_crop" or "dataset3_crop". The others: "all".
-
+        Part of the data set. CHASE_DB1: "all", "train" (the first 20 images) or "test" (the last 8). LIDC_jpg: "all",
+        "training" or "testing". BU_BIL: "all", "dataset1_full", "dataset1_crop" or "dataset3_crop". Other data sets:
+        "all".
     threshold : int, optional
-        Drawn is what lies above it, for copies whose masks became lossy; see
-        `rclicks.data.multirater.mask_files.MaskRules`. Of LIDC_jpg, whose masks are JPEG files, 127 if left out.
+        Largest value of background pixels, for copies whose masks have lossy compression, see
+        `rclicks.data.multirater.mask_files.MaskRules`. The default for LIDC_jpg, whose masks are JPEG files, is 127.
 
     Raises
     ------
     ProtocolError
-        If an option has no such value.
+        If an option has an unknown value.
     """
     masks = MaskRules(127 if threshold is None and card.name == "LIDC_jpg" else threshold)
     if card.name == "CHASE_DB1":

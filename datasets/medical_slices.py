@@ -1,9 +1,9 @@
-"""2-D images of medical volumes and ultrasound frames, for models that segment slices.
+"""2-D images from medical volumes and ultrasound frames, for models that segment slices.
 
-A volume gives one sample: the slice along its last axis that holds the most labelled voxels, the lowest of equals. Each
-label of that slice is an object, ids ascending. Arrays are turned so that rows are the file's second axis. CT is shown
-between -160 and 240 HU and MR between the 0.5 and 99.5 percentiles of the slice, as for MedSAM (Ma et al. 2024); sets
-stored in 0..255 stay as they are. Whole volumes are not read here.
+A volume gives one sample: the slice along its last axis with the most labelled voxels, or the lowest one in a tie. Each
+label of this slice is an object, in ascending order. Arrays are transposed so that rows are the second axis of the
+file. The grey window of CT is -160 to 240 HU, that of MR the 0.5 to 99.5 percentiles of the slice, as for MedSAM (Ma et
+al. 2024). Images stored in 0..255 are not changed. For whole volumes see the data set `volumes`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CARDS = (
         licence="CC BY-NC-SA 4.0",
         citation="Leclerc et al.: Deep learning for segmentation using an open large-scale dataset in 2D "
         "echocardiography, TMI 2019",
-        get="Register for CAMUS (CREATIS, Lyon) and put the four-chamber ED and ES frames there.",
+        get="Register for CAMUS (CREATIS, Lyon) and put the four-chamber ED and ES frames into this folder.",
     ),
     DatasetCard(
         name="CAMUS_4ch_small",
@@ -49,7 +49,7 @@ CARDS = (
         licence="CC BY-NC-SA 4.0",
         citation="Leclerc et al.: Deep learning for segmentation using an open large-scale dataset in 2D "
         "echocardiography, TMI 2019",
-        get="Register for CAMUS (CREATIS, Lyon) and average its frames over areas down to 0.74 mm.",
+        get="Register for CAMUS (CREATIS, Lyon) and reduce its frames to 0.74 mm pixels by area averaging.",
     ),
     DatasetCard(
         name="echo_psax",
@@ -61,7 +61,8 @@ CARDS = (
         source="Cuellar et al. 2025",
         licence="LGPL-2.1 (repository)",
         citation="Cuellar et al., Journal of Medical Imaging 2025",
-        get="Take Data/Val of SIUE-BiomedicalImagingResearchLab/SOTA-DL-EchoSegmentation and draw its polygons.",
+        get="Take Data/Val of SIUE-BiomedicalImagingResearchLab/SOTA-DL-EchoSegmentation and convert its polygons to "
+        "label maps.",
     ),
     DatasetCard(
         name="spleen_ct_slice",
@@ -75,7 +76,7 @@ CARDS = (
     ),
     DatasetCard(
         name="hippocampus_slice",
-        summary="one slice a case of MR around the hippocampus: anterior part 1, posterior part 2",
+        summary="one slice from each MR of the hippocampus: anterior part 1, posterior part 2",
         folder="volumes/hippocampus",
         layout="images/<case>.nii.gz and labels/<case>.nii.gz",
         source="Medical Segmentation Decathlon, task 4",
@@ -85,7 +86,7 @@ CARDS = (
     ),
     DatasetCard(
         name="prostate_slice",
-        summary="one slice a case of smoothed MR and ultrasound of the prostate",
+        summary="one slice from each smoothed MR or ultrasound of the prostate",
         folder="volumes/prostate_deepreg",
         layout="<case>_image.nii.gz and <case>_label.nii.gz",
         samples=28,
@@ -93,7 +94,7 @@ CARDS = (
         source="DeepRegNet/DeepReg (test data)",
         licence="Apache-2.0 (repository)",
         citation="Fu et al.: DeepReg, JOSS 2020",
-        get="Take data/test/nifti/paired of DeepRegNet/DeepReg; of its labels the first channel.",
+        get="Take data/test/nifti/paired of DeepRegNet/DeepReg, and the first channel of its labels.",
     ),
 )
 
@@ -102,15 +103,18 @@ CT_WINDOW = (-160.0, 240.0)
 
 @dataclass(frozen=True)
 class Layout:
-    """Folder and end of the names of images and labels, and how grey values are shown.
+    """Places of images and labels, and grey window.
 
     Attributes
     ----------
-    image, label : (folder, end of the file name)
+    image : (str, str)
+        Folder of the images and end of their file names.
+    label : (str, str)
+        Folder of the label maps and end of their file names.
     window : (float, float) or None
-        Grey values shown as black and white, of NIfTI files; None for percentiles.
+        Grey values of NIfTI files that become black and white; None for percentiles.
     spacing : float
-        Pixel size in mm where the files do not say.
+        Pixel size in mm of files that do not contain it.
     """
 
     image: tuple[str, str]
@@ -132,7 +136,7 @@ _LAYOUTS = {
 
 
 class MedicalSlices(Dataset):
-    """One 2-D sample a case, one target a label."""
+    """One 2-D sample from each case; every label is one target."""
 
     def __init__(self, card: DatasetCard, root: Path, layout: Layout) -> None:
         self.card, self.root, self.layout, self._base = card, root, layout, root
@@ -147,7 +151,7 @@ class MedicalSlices(Dataset):
                 case = path.name.removesuffix(end)
                 pairs[case] = (path, self._base / label_folder / f"{case}{label_end}")
         if not pairs:
-            raise DataError(f"{self._base} holds no case of {self.card.name}. Expected {self.card.layout}")
+            raise DataError(f"{self._base} contains no case of {self.card.name}. Expected {self.card.layout}")
         return pairs
 
     @cached_property
@@ -156,11 +160,11 @@ class MedicalSlices(Dataset):
         return list(self._pairs)
 
     def files(self, index: int) -> tuple[Path, Path]:
-        """Return image and label path."""
+        """Return the paths of the image and of the label map."""
         return self._pairs[self.ids[index]]
 
     def read(self, index: int) -> Sample:
-        """Decode one case and take its fullest slice."""
+        """Decode one case and return its slice with the most labelled voxels."""
         image_path, label_path = self.files(index)
         if image_path.suffix == ".png":
             image, labels = read_image(image_path), read_labels(label_path)
@@ -184,7 +188,7 @@ class MedicalSlices(Dataset):
 def fullest_slice(labels: NDArray[Any]) -> tuple[NDArray[Any], int]:
     """Return the slice along the first of three axes with the most labelled voxels, and its index.
 
-    The lowest of equals; an array of two axes is its own slice 0.
+    In a tie it is the lowest slice. An array with two axes is returned with the index 0.
 
     >>> fullest_slice(np.array([[[0], [0]], [[1], [0]], [[1], [1]]]))[1]
     2
@@ -196,5 +200,5 @@ def fullest_slice(labels: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
 
 def load(card: DatasetCard, root: Path) -> MedicalSlices:
-    """Open one of the sets; they have no options."""
+    """Open one of the data sets; they have no options."""
     return MedicalSlices(card, root, _LAYOUTS[card.name])

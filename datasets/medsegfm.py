@@ -1,7 +1,7 @@
-"""Cases of the CVPR 2025 challenge on interactive biomedical segmentation (MedSegFM), one .npz file each.
+"""Cases of the CVPR 2025 challenge on interactive biomedical segmentation (MedSegFM), one .npz file for each case.
 
-``imgs`` (Z, Y, X) in 0..255, ``gts`` (Z, Y, X) whole numbers, ``spacing`` three numbers. The files' ``boxes`` are
-pickled objects and are not read: the user `medsegfm` draws its own box by the published rule.
+A file contains ``imgs`` (Z, Y, X) in 0..255, ``gts`` (Z, Y, X) with integers, and ``spacing`` with three numbers. Its
+``boxes`` are pickled objects and are not read. The user `medsegfm` places its own box by the published rule.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from rclicks.sample import Sample
 CARDS = (
     DatasetCard(
         name="medsegfm",
-        summary="cases of the CVPR 2025 interactive biomedical segmentation challenge, one .npz each",
+        summary="cases of the CVPR 2025 interactive biomedical segmentation challenge, one .npz file for each case",
         folder="medsegfm",
-        layout="<case>.npz with imgs (Z, Y, X), gts (Z, Y, X) and spacing; gts/<case>.npz if they are apart",
+        layout="<case>.npz with imgs (Z, Y, X), gts (Z, Y, X) and spacing; or the gts in gts/<case>.npz",
         dims=3,
         source="JunMa11/CVPR-MedSegFMCompetition",
-        licence="per source data set",
+        licence="that of each source data set",
         citation="Ma et al.: CVPR 2025 foundation models for interactive 3D biomedical image segmentation",
         get="Take the challenge's validation images and ground truth; pass root=FOLDER.",
     ),
@@ -38,21 +38,21 @@ CARDS = (
 
 
 class MedSegFM(Dataset):
-    """One file a case; every value of ``gts`` above 0 is an object."""
+    """One file for each case; every value of ``gts`` above 0 is an object."""
 
     def __init__(self, card: DatasetCard, root: Path, truth: str, order: str, rules: ObjectRules) -> None:
         self.card, self.root, self._truth, self._order, self._rules = card, root, truth, order, rules
         self._files = list_files(root, (".npz",))
         if not self._files:
-            raise DataError(f"{root} holds no .npz file. Expected {card.layout}")
+            raise DataError(f"{root} contains no .npz file. Expected {card.layout}")
 
     @property
     def ids(self) -> list[str]:
-        """File names without their suffix."""
+        """File names without the suffix."""
         return [f.stem for f in self._files]
 
     def files(self, index: int) -> tuple[Path, ...]:
-        """Return the case's file, and that of its ground truth if there is one."""
+        """Return the path of the case's file, and that of the separate file with its reference masks if it exists."""
         apart = self._files[index].parent / self._truth / self._files[index].name
         return (self._files[index], apart) if apart.is_file() else (self._files[index],)
 
@@ -62,7 +62,9 @@ class MedSegFM(Dataset):
         image, spacing = _arrays(path, "imgs", "spacing")
         (truth,) = _arrays(apart[0] if apart else path, "gts")
         if image.ndim != 3 or image.shape != truth.shape:
-            raise DataError(f"{path}: imgs has the shape {image.shape} and gts {truth.shape}; expected one (Z, Y, X)")
+            raise DataError(
+                f"{path}: imgs has the shape {image.shape} and gts {truth.shape}; expected equal shapes (Z, Y, X)"
+            )
         if image.dtype.kind == "f" and not np.isfinite(image).all():
             raise DataError(f"{path} has voxels that are NaN or infinite")
         steps = np.asarray(spacing, np.float64).ravel()
@@ -81,7 +83,7 @@ def _arrays(path: Path, *names: str) -> list[NDArray[Any]]:
                 raise DataError(f"{path} has no {', '.join(missing)}; it holds {', '.join(file.files)}")
             return [file[n] for n in names]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged, no .npz file, or holds pickled objects where arrays belong") from error
+        raise DataError(f"{path} is damaged, is no .npz file, or contains pickled objects instead of arrays") from error
 
 
 def load(
@@ -98,18 +100,19 @@ def load(
     Parameters
     ----------
     truth : str
-        Folder below the root with the ground truth, where it is not in the case's own file.
+        Name of the folder below the root with the reference masks, if they are not in the file of the case.
     spacing_order : {"zyx", "xyz"}
-        Order of ``spacing``. The challenge's evaluation uses it along the array's axes as it stands ("zyx").
+        Order of the numbers in ``spacing``. The evaluation of the challenge uses them in the order of the array's axes
+        ("zyx").
     labels, min_voxels
         As for the data set `volumes`.
 
     Raises
     ------
     DataError
-        If the folder holds no .npz file.
+        If the folder contains no .npz file.
     ProtocolError
-        If an option has no such value.
+        If an option has an unknown value.
     """
     if spacing_order not in {"zyx", "xyz"}:
         raise ProtocolError(f"data set medsegfm: spacing_order is {spacing_order!r}; allowed: zyx, xyz")

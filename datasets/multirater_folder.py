@@ -1,7 +1,8 @@
-"""Your own images drawn by several raters: a folder a rater, or a folder a sample; no conversion script.
+"""Your own images with masks of several raters: a folder for each rater or for each sample, without conversion.
 
-`multirater-folder` holds images/<name>.<any> and masks/<rater>/<name>.<any>; images and masks belong together by their
-names up to the last dot. AESPA_demo is one sample: image.<any> beside rater_*.<any>, or a folder of such folders.
+`multirater-folder` reads images/<name>.<any> and masks/<rater>/<name>.<any>. An image and a mask belong together if
+their names up to the last dot are equal. `AESPA_demo` reads one sample, image.<any> and rater_<name>.<any> in the same
+folder, or a folder with several such folders.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from rclicks.sample import Mask
 CARDS = (
     DatasetCard(
         name="multirater-folder",
-        summary="your own images drawn by several raters: a folder of images and a folder of masks a rater",
+        summary="your own images with masks of several raters: a folder of images and a folder of masks for each rater",
         folder="multirater-folder",
         layout="images/<name>.<any> and masks/<rater>/<name>.<any>",
         rater_identity="known",
         source="your own",
-        get="Put your images and each rater's masks there, or pass root=YOUR_FOLDER.",
+        get="Put your images and the masks of each rater into these folders, or pass root=YOUR_FOLDER.",
     ),
     DatasetCard(
         name="AESPA_demo",
-        summary="the fixed sample of the AESPA demo, a CT crop with three raters; or your own samples in that layout",
+        summary="the sample of the AESPA demo, a CT crop with three raters; or your own samples in this layout",
         folder="multirater/aespa_demo",
-        layout="image.<any> and rater_<name>.<any>, or folders that hold these",
+        layout="image.<any> and rater_<name>.<any>, or folders that contain such files",
         samples=1,
         objects=1,
         rater_identity="within-sample",
@@ -66,32 +67,35 @@ def load(
     Parameters
     ----------
     identity : {"known", "within-sample"}, optional
-        Whether a rater's name stands for the same person in every sample. By default "known" for `multirater-folder`,
+        Whether a rater's name means the same person in every sample. The default is "known" for `multirater-folder` and
         "within-sample" for `AESPA_demo`.
     objects : {"binary", "ids"}
-        "binary": one object. "ids": every value above 0 (one channel or equal ones; of a palette PNG the index) is an
-        object, the same one in the masks of all raters.
+        Kind of the masks. "binary": one object. "ids": every value above 0 is an object, the same object in the masks
+        of all raters. Such masks have one channel or equal channels; of a palette PNG the index counts.
     threshold : int, optional
-        Drawn is what lies above it; without it masks must hold 0 and one of 1, 255, 65535. "binary" only.
+        Largest value of background pixels, for "binary" only. Without it masks must contain only 0 and one of the
+        values 1, 255 and 65535.
     invert : bool
-        True if the foreground is dark. "binary" only.
+        True if the object is dark and the background bright, for "binary" only.
     window : list of float, optional
-        Grey values [low, high] that become black and white, for images of more than 8 bit; percentiles if left out.
+        Grey values [low, high] that become black and white in images of more than 8 bit. The default is percentiles.
     raters : str or list of str, optional
-        Those to take.
+        Names of the raters to use. The default is all raters.
     on_missing : {"leave-out", "refuse"}
-        What an absent mask file means: no rater of that sample, or an error of that sample.
+        Treatment of a missing mask file: the sample does not have this rater ("leave-out"), or an error ("refuse").
     on_empty : {"leave-out", "keep"}
-        Whether an object that nobody drew is one.
+        Treatment of an object that no rater drew: it is left out, or kept with empty masks.
 
     Raises
     ------
     ProtocolError
-        If an option has no such value.
+        If an option has an unknown value.
     """
     check_choice("objects", objects, ("binary", "ids"), card.name)
     if objects == "ids" and (threshold is not None or invert):
-        raise ProtocolError(f"data set {card.name}: threshold and invert are for objects=binary, not for ids")
+        raise ProtocolError(
+            f"data set {card.name}: threshold and invert are for objects=binary, not for objects=ids; leave them out"
+        )
     many = objects == "ids"
     levels = check_window(window, card.name)
     find = _by_rater if card.name == "multirater-folder" else _by_sample
@@ -105,32 +109,34 @@ def load(
     )
 
 
-def _ids(drawing: MaskFile) -> dict[str, Mask]:
-    labels = read_values(drawing.path)
+def _ids(file: MaskFile) -> dict[str, Mask]:
+    labels = read_values(file.path)
     if labels.min(initial=0) < 0:
-        raise DataError(f"{drawing.path} holds values below 0, {labels.min()}; expected 0 and the numbers of objects")
+        raise DataError(f"{file.path} holds values below 0, {labels.min()}; expected 0 and the numbers of objects")
     return {str(int(v)): labels == v for v in np.unique(labels) if v != 0}
 
 
-def _by_rater(root: Path, shows: str) -> list[RaterEntry]:
+def _by_rater(root: Path, target: str) -> list[RaterEntry]:
     images = _by_name(root / "images")
     folders = sub_folders(root / "masks")
     if not folders:
-        raise DataError(f"{root / 'masks'} holds no folder; expected masks/<rater>/<name>.<any>, a folder a rater")
+        raise DataError(
+            f"{root / 'masks'} contains no folder; expected masks/<rater>/<name>.<any>, a folder for each rater"
+        )
     masks = {folder.name: _by_name(folder) for folder in folders}
     for rater, files in masks.items():
-        if strangers := [f.name for name, f in files.items() if name not in images]:
+        if unmatched := [f.name for name, f in files.items() if name not in images]:
             raise DataError(
-                f"{len(strangers)} masks of rater {rater} belong to no image in {root / 'images'}: "
-                f"{', '.join(strangers[:5])}; expected equal names up to the last dot"
+                f"{len(unmatched)} masks of rater {rater} belong to no image in {root / 'images'}: "
+                f"{', '.join(unmatched[:5])}; expected equal names up to the last dot"
             )
     return [
         RaterEntry(
             name,
             image,
-            # Where a rater has no file, the name that it would have, for messages.
+            # If a rater has no file, the path is the one that it would have, for messages.
             tuple(
-                MaskFile(r, files.get(name, root / "masks" / r / f"{name}.png"), shows) for r, files in masks.items()
+                MaskFile(r, files.get(name, root / "masks" / r / f"{name}.png"), target) for r, files in masks.items()
             ),
         )
         for name, image in images.items()
@@ -138,25 +144,27 @@ def _by_rater(root: Path, shows: str) -> list[RaterEntry]:
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
-    # A link that leads nowhere (as those of git-annex do before their content is fetched) is no absent mask, nor is a
-    # folder of a mask's name; reading says what is wrong.
-    odd = [f for f in folder.glob("*.*") if not f.is_file() and (f.is_symlink() or f.name.startswith(PREFIX))]
-    files = sorted([*list_files(folder), *odd], key=lambda f: natural(f.name))
+    # Broken links (such as those of git-annex before their content is fetched) and folders with the name of a mask
+    # must not count as missing masks. They are listed here, and reading them gives an error with the reason.
+    unreadable = [f for f in folder.glob("*.*") if not f.is_file() and (f.is_symlink() or f.name.startswith(PREFIX))]
+    files = sorted([*list_files(folder), *unreadable], key=lambda f: natural(f.name))
     counts = Counter(f.stem for f in files)
-    if twins := [f.name for f in files if counts[f.stem] > 1]:
-        raise DataError(f"files of {folder} share a name up to the last dot: {', '.join(twins[:5])}; keep one of each")
+    if equal := [f.name for f in files if counts[f.stem] > 1]:
+        raise DataError(f"files of {folder} share a name up to the last dot: {', '.join(equal[:5])}; keep one of each")
     return {f.stem: f for f in files}
 
 
-def _by_sample(root: Path, shows: str) -> list[RaterEntry]:
-    own = _by_name(root)
-    if "image" in own:
-        return [_sample("image", root, own, shows)]
-    return [_sample(folder.name, folder, _by_name(folder), shows) for folder in sub_folders(root)]
+def _by_sample(root: Path, target: str) -> list[RaterEntry]:
+    files = _by_name(root)
+    if "image" in files:
+        return [_sample("image", root, files, target)]
+    return [_sample(folder.name, folder, _by_name(folder), target) for folder in sub_folders(root)]
 
 
-def _sample(name: str, folder: Path, files: dict[str, Path], shows: str) -> RaterEntry:
+def _sample(name: str, folder: Path, files: dict[str, Path], target: str) -> RaterEntry:
     if "image" not in files:
-        raise DataError(f"{folder} has masks without an image, or nothing; expected image.<any> and rater_<name>.<any>")
-    mask_files = [MaskFile(s.removeprefix(PREFIX), f, shows) for s, f in files.items() if s.startswith(PREFIX)]
+        raise DataError(
+            f"{folder} has masks without an image, or is empty; expected image.<any> and rater_<name>.<any>"
+        )
+    mask_files = [MaskFile(s.removeprefix(PREFIX), f, target) for s, f in files.items() if s.startswith(PREFIX)]
     return RaterEntry(name, files["image"], tuple(mask_files))

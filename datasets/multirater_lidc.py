@@ -1,8 +1,8 @@
-"""LIDC-IDRI lung nodules with four raters: crops as PNG files in a tree, or all in one pickle.
+"""LIDC-IDRI lung nodules with four raters: crops as PNG files in a folder tree, or all crops in one pickle.
 
-The tree is the one of DeepMind's hierarchical probabilistic U-Net, which AESPA uses; the pickle that of
-stefanknegt/Probabilistic-Unet-Pytorch. A slot is not the same person in every scan, so that only raters of one crop can
-be compared. See also LIDC_crops and LIDC_jpg in `medical`.
+The folder tree is that of DeepMind's hierarchical probabilistic U-Net, which AESPA uses. The pickle is that of
+stefanknegt/Probabilistic-Unet-Pytorch. A rater number does not mean the same person in every scan, so only raters of
+the same crop can be compared. See also `LIDC_crops` and `LIDC_jpg` in `datasets.medical`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from rclicks.sample import Sample
 CARDS = (
     DatasetCard(
         name="LIDC",
-        summary="lung nodules in CT crops as PNG files, four raters (option published: AESPA's three)",
+        summary="lung nodules in CT crops as PNG files, four raters (option published: the three raters of AESPA)",
         folder="multirater/lidc",
         layout="{train,val,test}/images/<case>/<crop>.png and {train,val,test}/gt/<case>/<crop>_l{0..3}.png",
         rater_identity="within-sample",
@@ -75,41 +75,41 @@ def load(
     on_empty: Literal["leave-out", "keep"] = "leave-out",
     protocol: Protocol | None = None,
 ) -> Dataset:
-    """Open the tree or the pickle.
+    """Open the folder tree or the pickle.
 
     Parameters
     ----------
     part : {"all", "train", "val", "test"}
-        `LIDC` only; "all" takes the folders that exist.
+        Part of the data set, for `LIDC` only. "all" uses all folders that exist.
     published : bool, optional
-        `LIDC` only: raters 0, 1 and 2, and the crops in which all three drew something. That is the rule behind
-        AESPA's index files, whose own subset hangs on the order in which a file system lists. It reads all masks.
-        If left out it is true under the protocol ``compat``, unless raters are named.
+        True uses raters 0, 1 and 2 and only the crops in which all three drew an object, for `LIDC` only. This is the
+        rule of AESPA's index files; AESPA's own subset also depends on the order of files in a file system. All masks
+        are read. The default is true under the protocol ``compat`` if `raters` is not set, and false otherwise.
     raters : int or list of int, optional
-        Slots to take.
+        Numbers of the raters to use. The default is all raters.
     image_max : float
-        `LIDC_pickle` only: the grey value that is white, 1 or (MedicalMatting's copy) 255.
+        Grey value of white, for `LIDC_pickle` only: 1, or 255 for the copy of MedicalMatting.
     threshold, on_missing, on_empty
         See `rclicks.data.multirater.mask_files.MaskRules` and `rclicks.data.multirater.options.RaterRules`.
 
     Raises
     ------
     ProtocolError
-        If an option has no such value.
+        If an option has an unknown value.
     """
     rules = RaterRules.of(raters, on_missing, on_empty)
     if published is None and card.name == "LIDC":
         published = protocol is not None and protocol.name == "compat" and raters is None
     if card.name == "LIDC_pickle":
         if part != "all" or published:
-            raise ProtocolError("data set LIDC_pickle has neither parts nor a published subset; use LIDC for them")
+            raise ProtocolError("data set LIDC_pickle has no parts and no published subset; use the data set LIDC")
         return LidcPickle(card, root, image_max, MaskRules(threshold), rules)
     check_choice("part", part, ("all", *PARTS), card.name)
     decode = drawn_in(MaskRules(threshold))
     if not published:
         return RaterFiles(card, root, lambda r: _tree(r, part), decode, rules=rules)
     if raters is not None:
-        raise ProtocolError("data set LIDC: published=true takes raters 0, 1 and 2; do not pass raters as well")
+        raise ProtocolError("data set LIDC: published=true uses raters 0, 1 and 2; do not pass raters as well")
     rules = RaterRules(PUBLISHED, on_missing, on_empty)
     return RaterFiles(card, root, lambda r: _all_drew(_tree(r, part), decode), decode, rules=rules)
 
@@ -120,15 +120,15 @@ def _tree(root: Path, part: str) -> list[RaterEntry]:
     for name in parts:
         masks = root / name / "gt"
         images = sub_folders(root / name / "images")
-        if strangers := sorted({f.name for f in sub_folders(masks)} - {f.name for f in images}):
-            raise DataError(f"{masks} has cases without images: {', '.join(strangers[:5])}")
+        if unmatched := sorted({f.name for f in sub_folders(masks)} - {f.name for f in images}):
+            raise DataError(f"{masks} has cases without images: {', '.join(unmatched[:5])}")
         for folder in images:
             entries += _case(name, folder, masks / folder.name)
     return entries
 
 
 def _case(part: str, images: Path, masks: Path) -> list[RaterEntry]:
-    # Not up to the first dot: names are places such as z-105.0_c0.
+    # Names may contain dots, such as z-105.0_c0; so the name ends at the last dot, not at the first one.
     found = {f.stem: f for f in sorted(list_files(images, (".png",)), key=lambda f: natural(f.name))}
     for file in list_files(masks, (".png",)) if masks.is_dir() else []:
         name = _MASK.fullmatch(file.stem)
@@ -148,21 +148,22 @@ def _case(part: str, images: Path, masks: Path) -> list[RaterEntry]:
 def _all_drew(
     entries: Sequence[RaterEntry], decode: Callable[[MaskFile], Mapping[str, NDArray[np.bool_]]]
 ) -> list[RaterEntry]:
-    """Keep the crops in which each published rater drew; an absent file is an error, for it decides the subset."""
-    wanted = [(e, [d for d in e.mask_files if d.rater in PUBLISHED]) for e in entries]
-    return [e for e, mask_files in wanted if all(m.any() for d in mask_files for m in decode(d).values())]
+    """Return the crops in which all published raters drew an object. A missing file is an error."""
+    published = [(e, [f for f in e.mask_files if f.rater in PUBLISHED]) for e in entries]
+    return [e for e, mask_files in published if all(m.any() for f in mask_files for m in decode(f).values())]
 
 
 class Crop(NamedTuple):
-    """One crop, kept small.
+    """One crop in a form that needs little memory.
 
     Attributes
     ----------
     gray : (H, W) uint8 array
+        Grey values.
     packed : (raters, H, ceil(W / 8)) uint8 array
         Masks, packed to bits along the last axis.
     scan : str
-        "" if not told.
+        Id of the scan; empty if it is not known.
     """
 
     gray: NDArray[np.uint8]
@@ -171,7 +172,7 @@ class Crop(NamedTuple):
 
 
 class LidcPickle(Dataset):
-    """The crops of one pickle, read as a whole at first use by a reader that runs no code, and kept small."""
+    """The crops of one pickle. It is read completely at first use, by a reader that runs no code."""
 
     def __init__(self, card: DatasetCard, root: Path, image_max: float, masks: MaskRules, rules: RaterRules) -> None:
         if not isinstance(image_max, (int, float)) or not image_max > 0:
@@ -181,10 +182,10 @@ class LidcPickle(Dataset):
 
     @cached_property
     def _crops(self) -> dict[str, Crop | DataError]:
-        """All crops; of one that is not as it should be what is wrong, for the others can be played."""
+        """All crops by name. For a crop with an error the value is this error, so that the others can be used."""
         content = _unpickle(self._file, self.card.get)
         if not isinstance(content, dict) or not content:
-            raise DataError(f"{self._file} holds {type(content).__name__}; expected {self.card.layout}")
+            raise DataError(f"{self._file} contains a {type(content).__name__}; expected {self.card.layout}")
         names = sorted(map(str, content), key=natural)
         check_unique(names, f"{self._file} holds several crops named")
         by_name = {str(key): crop for key, crop in content.items()}
@@ -211,10 +212,10 @@ class LidcPickle(Dataset):
         low, high = float(image.min(initial=0)), float(image.max(initial=0))
         if not (low >= -1e-3 * self._max and high <= 1.001 * self._max):
             raise DataError(
-                f"{where}: grey values from {low:g} to {high:g}, expected 0 to {self._max:g}; if white is another "
-                "value, pass image_max=VALUE, say 255"
+                f"{where}: grey values from {low:g} to {high:g}, expected 0 to {self._max:g}; if white has another "
+                "value, pass it as image_max=VALUE, for example 255"
             )
-        # In single precision and to the nearest, as the 8-bit copies of these crops were made.
+        # Single precision and rounding to the nearest integer, as in the 8-bit copies of these crops.
         scaled = np.clip(image / np.float32(self._max), 0, 1) * np.float32(255)
         drawn = np.stack([binary(m, self._masks, Path(where)) for m in masks])
         return Crop(np.rint(scaled).astype(np.uint8), np.packbits(drawn, axis=2), str(crop.get("series_uid", "")))
@@ -226,12 +227,12 @@ class LidcPickle(Dataset):
 
     @property
     def groups(self) -> list[str]:
-        """The scan of each crop."""
+        """Scan of each crop; the name of the crop if the scan is not known."""
         scans = {name: "" if isinstance(crop, DataError) else crop.scan for name, crop in self._crops.items()}
         return [scan or name for name, scan in scans.items()]
 
     def files(self, index: int) -> Sequence[Path]:
-        """Return the one file."""
+        """Return the path of the file, which is the same for all crops."""
         return (self._file,)
 
     def read(self, index: int) -> Sample:
@@ -244,7 +245,8 @@ class LidcPickle(Dataset):
         wanted = self.rules.raters or tuple(str(r) for r in range(len(masks)))
         if unknown := [r for r in wanted if not r.isdecimal() or int(r) >= len(masks)]:
             raise ProtocolError(
-                f"{self._file}, crop {self.ids[index]}, has {len(masks)} raters from 0, none {', '.join(unknown)}"
+                f"{self._file}, crop {self.ids[index]}, has the raters 0 to {len(masks) - 1}, but not the requested "
+                f"raters {', '.join(unknown)}"
             )
         mask_files = [MaskFile(r, self._file) for r in wanted]
         decoded = [{"0": masks[int(r)]} for r in wanted]
@@ -262,6 +264,6 @@ def _unpickle(file: Path, get: str) -> Any:
             raise DataError(
                 f"{file} was not opened further: {error}, which could run code; expected NumPy arrays, dicts and lists"
             ) from error
-        raise DataError(f"{file} is damaged or no pickle: {error}") from error
+        raise DataError(f"{file} is damaged or is no pickle: {error}") from error
     except (OSError, *BROKEN) as error:
-        raise DataError(f"{file} is damaged or no pickle: {error!r}") from error
+        raise DataError(f"{file} is damaged or is no pickle: {error!r}") from error

@@ -1,6 +1,6 @@
-"""QUBIQ as the challenge distributes it, in NIfTI: several raters, and in some regions several tasks an image.
+"""QUBIQ in NIfTI files, as the challenge distributes it: several raters, and several tasks for images of some regions.
 
-A task is an object of the sample. `QUBIQ_brain_growth` of `medical` is one region as PNG files.
+A task is an object of the sample. `QUBIQ_brain_growth` in `datasets.medical` reads one region from PNG files.
 """
 
 from __future__ import annotations
@@ -56,21 +56,23 @@ def load(
     Parameters
     ----------
     region : {"brain-growth", "brain-tumor", "kidney", "prostate"}
+        Region of the body.
     part : {"all", "Training", "Validation"}
-        "all" takes the folders that exist.
+        Part of the data set; "all" uses all folders that exist.
     task : str, optional
-        Such as "task02"; each task is an object of its own if left out.
+        Name of a task, such as "task02". By default every task is an object.
     channel : int, optional
-        Which modality of an image that has several, along the last axis of the file.
+        Index of the modality along the last axis of the file, for images with several modalities.
     window : list of float, optional
-        Grey values [low, high] that become black and white; the 0.5 and 99.5 percentiles above 0 if left out.
+        Grey values [low, high] that become black and white. The default is the 0.5 and 99.5 percentiles of the values
+        above 0.
     threshold, raters, on_missing, on_empty
         See `rclicks.data.multirater.mask_files.MaskRules` and `rclicks.data.multirater.options.RaterRules`.
 
     Raises
     ------
     ProtocolError
-        If an option has no such value.
+        If an option has an unknown value.
     """
     check_choice("region", region, REGIONS, card.name)
     check_choice("part", part, ("all", *PARTS), card.name)
@@ -81,16 +83,16 @@ def load(
         found = read_volume(path, axes=(2,), channel=channel)
         return gray_picture(found.values, path, levels, (found.spacing[0], found.spacing[1]))
 
-    def decode(drawing: MaskFile) -> dict[str, Mask]:
-        return {drawing.object: binary(read_volume(drawing.path, axes=(2,)).values, mask_rules, drawing.path)}
+    def decode(file: MaskFile) -> dict[str, Mask]:
+        return {file.object: binary(read_volume(file.path, axes=(2,)).values, mask_rules, file.path)}
 
     def find(where: Path) -> list[RaterEntry]:
         found = _cases(where / region, part)
         if task is None:
             return found
-        chosen = [RaterEntry(e.id, e.image, tuple(d for d in e.mask_files if d.object == task)) for e in found]
+        chosen = [RaterEntry(e.id, e.image, tuple(f for f in e.mask_files if f.object == task)) for e in found]
         if not any(e.mask_files for e in chosen):
-            tasks = sorted({d.object for e in found for d in e.mask_files})
+            tasks = sorted({f.object for e in found for f in e.mask_files})
             raise ProtocolError(f"data set {card.name}: {region} has no task {task!r}; there are {', '.join(tasks)}")
         return chosen
 
@@ -100,29 +102,31 @@ def load(
 def _cases(base: Path, part: str) -> list[RaterEntry]:
     parts = [p for p in PARTS if (base / p).is_dir()] if part == "all" else [part]
     if not parts:
-        raise DataError(f"{base} holds neither of {', '.join(PARTS)}; expected <region>/Training/case01/image.nii.gz")
+        raise DataError(
+            f"{base} contains none of the folders {', '.join(PARTS)}; expected <region>/Training/case01/image.nii.gz"
+        )
     cases = [(name, folder) for name in parts for folder in sub_folders(base / name)]
-    # Who should have drawn what: all raters of a task anywhere in the region.
-    slots = sorted({slot for _, folder in cases for slot in _slots(folder)}, key=lambda s: natural("_".join(s)))
-    return [_entry(name, folder, slots) for name, folder in cases]
+    # Every case is expected to have a mask of all raters who drew this task in any case of the region.
+    pairs = sorted({pair for _, folder in cases for pair in _masks(folder)}, key=lambda p: natural("_".join(p)))
+    return [_entry(name, folder, pairs) for name, folder in cases]
 
 
-def _slots(folder: Path) -> dict[tuple[str, str], Path]:
-    """Return the mask file of each (task, rater) of a case."""
+def _masks(folder: Path) -> dict[tuple[str, str], Path]:
+    """Return the mask file of each pair (task, rater) of a case."""
     found: dict[tuple[str, str], Path] = {}
     for file in sorted(folder.iterdir()):
         if name := _MASK.fullmatch(file.name):
-            slot = name["task"], name["rater"]
-            if slot in found:
-                raise DataError(f"{file} and {found[slot]} are the same rater's; keep one")
-            found[slot] = file
+            pair = name["task"], name["rater"]
+            if pair in found:
+                raise DataError(f"{file} and {found[pair]} are masks of the same rater; keep one")
+            found[pair] = file
     return found
 
 
-def _entry(part: str, folder: Path, slots: list[tuple[str, str]]) -> RaterEntry:
+def _entry(part: str, folder: Path, pairs: list[tuple[str, str]]) -> RaterEntry:
     images = [f for f in (folder / "image.nii.gz", folder / "image.nii") if f.is_file()]
     if len(images) != 1:
         raise DataError(f"{folder} holds {len(images)} images; expected one image.nii.gz beside its masks")
-    files = _slots(folder)
-    mask_files = (MaskFile(r, files.get((t, r), folder / f"{t}_{r}.nii.gz"), t) for t, r in slots)
+    files = _masks(folder)
+    mask_files = (MaskFile(r, files.get((t, r), folder / f"{t}_{r}.nii.gz"), t) for t, r in pairs)
     return RaterEntry(f"{part}-{folder.name}", images[0], tuple(mask_files))

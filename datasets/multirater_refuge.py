@@ -1,4 +1,4 @@
-"""Fundus photographs drawn by several raters: REFUGE with seven of cup and disc, and DRIVE with two of vessels."""
+"""Fundus photographs with masks of several raters: REFUGE (cup and disc, seven raters) and DRIVE (vessels, two)."""
 
 from __future__ import annotations
 
@@ -60,24 +60,24 @@ def load(
     on_missing: Literal["leave-out", "refuse"] = "leave-out",
     on_empty: Literal["leave-out", "keep"] = "leave-out",
 ) -> RaterFiles:
-    """Open one of the sets.
+    """Open one of the data sets.
 
     Parameters
     ----------
     part : {"all", "Training", "Test"}
-        `REFUGE_multirater` only; "all" takes the folders that exist.
+        Part of the data set, for `REFUGE_multirater` only; "all" uses all folders that exist.
     structure : {"cup", "disc"}
-        `REFUGE_multirater` only. The published work takes the cup.
+        Structure that is the object, for `REFUGE_multirater` only. Published work uses the cup.
     identity : {"known", "within-sample"}, optional
-        Whether rater 3 is the same person in every image. Nothing that was published with REFUGE's masks says so, so
-        that its card does not.
+        Whether a rater number means the same person in every image. The default is that of the card; for REFUGE it is
+        "within-sample", because no publication about its masks says that the persons are the same.
     threshold, raters, on_missing, on_empty
         See `rclicks.data.multirater.mask_files.MaskRules` and `rclicks.data.multirater.options.RaterRules`.
 
     Raises
     ------
     ProtocolError
-        If an option has no such value.
+        If an option has an unknown value.
     """
     refuge = card.name == "REFUGE_multirater"
     check_choice("part", part, tuple(PARTS) if refuge else ("all",), card.name)

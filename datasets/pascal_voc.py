@@ -1,9 +1,9 @@
 """PASCAL VOC 2012 instances as RITM evaluates them: 3,417 objects in 1,449 photographs.
 
-RITM reads a list ``ImageSets/Segmentation/test.pickle``, a tuple of image names and of instance ids, the ids being the
-gray values of the palette's colours. It is read without running anything. Where there is none, all instances of a split
-file (option `split`) are taken, ids ascending. An image is one sample with all its instances. Void pixels (gray 220,
-the boundary colour) are ignored.
+RITM reads the list ``ImageSets/Segmentation/test.pickle``: a tuple of image names and of instance ids, where an id is
+the grey value of a palette colour. It is read here without running code from it. If there is no such list, all
+instances of a split file (option `split`) are used in ascending order of their ids. An image is one sample with all its
+instances. Void pixels (grey 220, the colour of boundaries) are ignored.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ VOID = 220
 
 
 class _Stub:
-    """Stands for a name in the pickle. NumPy's own functions would crash on damaged input, so they are never called."""
+    """Replacement for an object named in the pickle. NumPy's functions are not called: they can crash on bad input."""
 
     def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError(f"{type(self).__name__} takes no state")
+        raise pickle.UnpicklingError(f"{type(self).__name__} has no state")
 
 
 class _Dtype(_Stub):
@@ -67,7 +67,7 @@ class _Dtype(_Stub):
 
 
 class _Scalar(_Stub):
-    """Makes an int of the bytes of a NumPy integer."""
+    """Conversion of the bytes of a NumPy integer to an int."""
 
     def __new__(cls, kind: _Dtype, data: bytes) -> int:  # type: ignore[misc]
         if not isinstance(kind, _Dtype) or len(data) != int(kind.code[1]):
@@ -76,7 +76,7 @@ class _Scalar(_Stub):
 
 
 class _Bytes(_Stub):
-    """Makes bytes of text, as pickles before protocol 3 store them."""
+    """Conversion of text to bytes; pickles before protocol 3 store bytes as text."""
 
     def __new__(cls, text: str, encoding: str) -> bytes:  # type: ignore[misc]
         return text.encode("latin-1")
@@ -91,9 +91,10 @@ _NAMES = {
 
 
 class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
-    """Reads lists, tuples, text and whole numbers, also NumPy's; refuses every other name.
+    """Reader of lists, tuples, text and integers (also NumPy's) that refuses all other objects.
 
-    Of the two in the standard library the one in Python: the one in C takes gigabytes for some damaged files.
+    It is based on the unpickler of the standard library that is written in Python. The one written in C allocates
+    gigabytes for some damaged files.
     """
 
     def find_class(self, module: str, name: str) -> Any:
@@ -103,25 +104,23 @@ class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined]
 
 
 def read_list(path: Path) -> list[tuple[str, int]]:
-    """Return (image name, gray id) pairs of a test.pickle.
+    """Return the pairs (image name, grey id) of a test.pickle.
 
     Raises
     ------
     DataError
-        If the file holds anything but two equally long lists of names and numbers.
+        If the file contains anything other than two lists of equal length, one of names and one of integers.
     """
     try:
         value = _PlainUnpickler(io.BytesIO(path.read_bytes())).load()
         names, ids = value
         pairs = list(zip(names, ids, strict=True))
         if not all(isinstance(n, str) and type(i) is int for n, i in pairs):
-            raise TypeError("names must be text and ids whole numbers")
+            raise TypeError("names must be text and ids integers")
         if len(set(pairs)) < len(pairs):
             raise ValueError("an object is listed twice")
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error}. It comes with the RITM releases; or choose a split"
-        ) from error
+        raise DataError(f"{path} cannot be read: {error}. Take it from the RITM releases, or choose a split") from error
     except (
         pickle.UnpicklingError,
         struct.error,
@@ -138,20 +137,20 @@ def read_list(path: Path) -> list[tuple[str, int]]:
 
 
 class PascalVoc(Dataset):
-    """One sample an image, one target an instance."""
+    """Images of RITM's list or of a split; every instance is one target."""
 
     def __init__(self, card: DatasetCard, root: Path, split: str) -> None:
         self.card, self.root, self.split, self._base = card, root, split, root
 
     @cached_property
     def _listed(self) -> dict[str, list[int] | None]:
-        """Return the gray ids to play by image name; None means all."""
+        """Return the grey ids of the objects of each image; None means all."""
         folder = self._base / "ImageSets" / "Segmentation"
         if self.split == "test":
             found: dict[str, list[int] | None] = {}
             for name, value in read_list(folder / "test.pickle"):
                 ids = found.setdefault(name, [])
-                assert ids is not None  # noqa: S101 - only lists are put in
+                assert ids is not None  # noqa: S101 - this branch inserts only lists
                 ids.append(value)
             return found
         file = folder / f"{self.split}.txt"
@@ -165,7 +164,7 @@ class PascalVoc(Dataset):
         return list(self._listed)
 
     def files(self, index: int) -> tuple[Path, Path]:
-        """Return image and mask path."""
+        """Return the paths of the image and of the mask."""
         name = self.ids[index]
         return self._base / "JPEGImages" / f"{name}.jpg", self._base / "SegmentationObject" / f"{name}.png"
 
@@ -183,7 +182,7 @@ class PascalVoc(Dataset):
 
 
 def gray_ids(path: Path) -> NDArray[np.uint8]:
-    """Return the (H, W) gray values of a palette PNG's colours, as OpenCV converts them."""
+    """Return the (H, W) uint8 grey values of the colours of a palette PNG, converted as OpenCV does it."""
     return np.asarray(cv2.cvtColor(cv2.cvtColor(read_image(path), cv2.COLOR_RGB2BGR), cv2.COLOR_BGR2GRAY))
 
 
@@ -193,7 +192,7 @@ def load(card: DatasetCard, root: Path, *, split: str = "auto") -> PascalVoc:
     Parameters
     ----------
     split : {"auto", "test", "val", "train", "trainval"}
-        "test" is RITM's list; "auto" takes it if it is there, else the validation split.
+        List of images. "test" is RITM's list; "auto" uses it if it exists, else the validation split.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Photographs that scikit-image and scikit-learn carry, with object masks drawn for this project.
+"""Photographs of the packages scikit-image and scikit-learn, with object masks drawn for this project.
 
-Nothing is downloaded. Label maps lie in the package: 0 background, 1..n objects, 255 ignored.
+Nothing is downloaded. The label maps are part of rclicks: 0 background, 1..n objects, 255 ignored.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CARDS = (
 
 
 class Quickstart(Dataset):
-    """One sample a photograph, one target an object."""
+    """Photographs of installed packages; every photograph is one sample."""
 
     def __init__(self, card: DatasetCard) -> None:
         self.card = card
@@ -59,7 +59,7 @@ class Quickstart(Dataset):
         labels = read_mask(path)
         if labels.shape != image.shape[:2]:
             raise DataError(
-                f"{path} is {labels.shape}, but {package} ships {photo} at {image.shape[:2]}; "
+                f"{path} has the shape {labels.shape}, but {photo} of the installed {package} has {image.shape[:2]}; "
                 "install the versions of the constraints file"
             )
         ignore = labels == 255
@@ -68,7 +68,7 @@ class Quickstart(Dataset):
         return Sample(self.card.name, photo, image, targets)
 
     def files(self, index: int) -> Sequence[Path]:
-        """Return the label map; the photograph lies in its package."""
+        """Return the path of the label map; the photograph is a file of another package."""
         return (self._folder / f"{self.ids[index]}.png",)
 
 
@@ -84,5 +84,5 @@ def _photograph(photo: str, package: str) -> NDArray[np.uint8]:
 
 
 def load(card: DatasetCard, root: Path | None) -> Quickstart:
-    """Open the packaged set; it has no options and needs no root."""
+    """Open the data set; it has no options and needs no root."""
     return Quickstart(card)

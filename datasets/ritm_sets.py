@@ -1,7 +1,8 @@
 """GrabCut, Berkeley, DAVIS and COCO_MVal in the layout that RITM and its successors read.
 
-Samples come in byte order of the image paths, one object each. Masks of GrabCut and Berkeley: first channel, above 128
-is the object and 128 is ignored. Masks of DAVIS and COCO_MVal: the object is where any channel is above 0.
+Samples are in byte order of the image paths; each has one object. In masks of GrabCut and Berkeley, pixels whose first
+channel is above 128 are the object, and 128 is ignored. In masks of DAVIS and COCO_MVal, pixels with any channel above
+0 are the object.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ CARDS = (
     ),
     DatasetCard(
         name="COCO_MVal",
-        summary="800 objects of COCO val2017, ten a category",
+        summary="800 objects of COCO val2017, ten of each category",
         folder="COCO_MVal",
         layout="img/*.jpg and gt/*.png (any channel above 0 is the object)",
         samples=800,
@@ -85,5 +86,5 @@ _LAYOUTS = {
 
 
 def load(card: DatasetCard, root: Path) -> PairedDataset:
-    """Open one of the four sets; they have no options."""
+    """Open one of the four data sets; they have no options."""
     return PairedDataset(card, root, *_LAYOUTS[card.name])

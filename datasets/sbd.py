@@ -1,7 +1,7 @@
 """SBD (val): 6,671 instances in 2,857 photographs of PASCAL VOC 2011 (Hariharan et al., ICCV 2011).
 
-Published loaders give one sample for each (image, instance); here an image is one sample with all its instances, ids
-ascending, so that it is encoded once. The order of objects is the same.
+Published loaders return one sample for each pair of image and instance. Here an image is one sample with all its
+instances in ascending order of their ids, so that it is encoded once. The order of the objects is the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CARDS = (
         name="SBD",
         summary="6,671 instances of the validation part of the Semantic Boundaries Dataset",
         folder="SBD",
-        layout="img/<name>.jpg, inst/<name>.mat and val.txt (a name a line)",
+        layout="img/<name>.jpg, inst/<name>.mat and val.txt (one name in each line)",
         samples=2857,
         objects=6671,
         source="Hariharan et al. 2011",
@@ -35,7 +35,7 @@ CARDS = (
 
 
 class Sbd(Dataset):
-    """One sample an image, one target an instance."""
+    """Images of a split; every instance of an image is one target."""
 
     def __init__(self, card: DatasetCard, root: Path, split: str) -> None:
         self.card, self.root, self.split = card, root, split
@@ -50,11 +50,11 @@ class Sbd(Dataset):
         except OSError as error:
             raise DataError(f"{file} cannot be read: {error}. Expected {self.card.layout}") from error
         if len(set(names)) < len(names):
-            raise DataError(f"{file} names an image twice")
+            raise DataError(f"{file} contains an image name twice; remove the second one")
         return names
 
     def files(self, index: int) -> tuple[Path, Path]:
-        """Return image and instance path."""
+        """Return the paths of the image and of the instance file."""
         name = self.ids[index]
         return self._base / "img" / f"{name}.jpg", self._base / "inst" / f"{name}.mat"
 
@@ -82,6 +82,7 @@ def load(card: DatasetCard, root: Path, *, split: str = "val") -> Sbd:
     Parameters
     ----------
     split : {"val", "train"}
+        Name of the split file.
 
     Raises
     ------

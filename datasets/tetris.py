@@ -1,8 +1,9 @@
 """TETRIS: 2,000 large photographs with 2,531 objects (Moskalenko et al., AAAI 2024).
 
-A mask PNG codes the object's id in its colour: blue * 65536 + green * 256 + red. Images longer than 2,048 pixels are
-shrunk as the RClicks evaluation does: the image bilinearly in 8 bit, each id's mask likewise and then painted in
-ascending order, so that larger ids overwrite smaller ones at common border pixels. Ids that vanish are dropped.
+The colour of a mask pixel is the id of its object: blue * 65536 + green * 256 + red. Images with a side of more than
+2,048 pixels are shrunk as in the evaluation of the RClicks paper: bilinear interpolation in 8 bit for the image and for
+the mask of each id. The masks are then written in ascending order of the ids, so that larger ids overwrite smaller ones
+at common border pixels. Objects that have no pixel left are dropped.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ CARDS = (
 
 
 class Tetris(Dataset):
-    """One sample an image, one target an id, ascending."""
+    """Photographs with all their objects; the targets are in ascending order of their ids."""
 
     def __init__(self, card: DatasetCard, root: Path, max_side: int) -> None:
         self.card, self.root, self.max_side, self._base = card, root, max_side, root
@@ -46,7 +47,9 @@ class Tetris(Dataset):
         """Image paths in evaluation order."""
         files = list_files(self._base / "images")
         if len({stem_of(f) for f in files}) < len(files):
-            raise DataError(f"images of {self._base / 'images'} share a stem (the name up to its first dot)")
+            raise DataError(
+                f"images of {self._base / 'images'} share a stem (the name up to its first dot); keep one of each"
+            )
         return files
 
     @cached_property
@@ -55,17 +58,17 @@ class Tetris(Dataset):
         return [stem_of(p) for p in self.images]
 
     def files(self, index: int) -> tuple[Path, Path]:
-        """Return image and mask path."""
+        """Return the paths of the image and of the mask."""
         path = self.images[index]
         return path, path.parent.parent / "masks" / f"{stem_of(path)}.png"
 
     def read(self, index: int) -> Sample:
-        """Decode, number and shrink one sample."""
+        """Decode one sample and shrink it if it is too large."""
         image_path, mask_path = self.files(index)
         image, coded = read_image(image_path), read_mask(mask_path)
         check_size(image, coded, image_path, mask_path)
         if coded.ndim != 3 or coded.shape[2] < 3:
-            raise DataError(f"{mask_path} has {coded.ndim} axes; expected a colour PNG that codes ids")
+            raise DataError(f"{mask_path} has {coded.ndim} axes; expected a colour PNG whose colours are object ids")
         labels = object_ids(coded)
         size = shrunk_size(image.shape[0], image.shape[1], self.max_side)
         if size != image.shape[:2]:
@@ -86,7 +89,7 @@ def object_ids(coded: NDArray[np.uint8]) -> NDArray[np.int32]:
 
 
 def shrink_labels(labels: NDArray[np.int32], size: tuple[int, int]) -> NDArray[np.int32]:
-    """Return labels resized to (height, width), id by id in ascending order."""
+    """Return (H, W) int32 labels resized to `size`, (height, width), id by id in ascending order."""
     out = np.zeros(size, np.int32)
     for value in np.unique(labels):
         if value:
@@ -101,7 +104,7 @@ def load(card: DatasetCard, root: Path, *, max_side: int = 2048) -> Tetris:
     Parameters
     ----------
     max_side : int
-        Longest side in pixels; 2048 is published.
+        Longest side in pixels; the published value is 2048.
 
     Raises
     ------

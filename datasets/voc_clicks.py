@@ -1,7 +1,7 @@
-"""Objects of PASCAL VOC 2012 that several people clicked on: one per class and image, at 256 pixels.
+"""Objects of PASCAL VOC 2012 on which several people clicked: one object for each class of an image, at 256 pixels.
 
-The clicks themselves (What's the Point, Bearman et al., ECCV 2016) are read by `rclicks.human_clicks.whats_the_point`.
-A target is one eligible (image, class) pair, named by the class number; void pixels (255) are ignored.
+The clicks (What's the Point, Bearman et al., ECCV 2016) are read by `rclicks.human_clicks.whats_the_point`. A target is
+an eligible pair of image and class; its id is the class number. Void pixels (255) are ignored.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ CARDS = (
         samples=75,
         objects=92,
         source="What's the Point clicks on PASCAL VOC 2012 pictures with the SegmentationClassAug labels",
-        licence="images under their Flickr terms; clicks without a stated licence, citation asked for",
+        licence="images under their Flickr terms; clicks without a stated licence, citation requested",
         citation="Bearman et al.: What's the point: semantic segmentation with point supervision, ECCV 2016",
-        get="Join VOC2012 pictures, SegmentationClassAug labels and the published clicks as docs/click-models.md says.",
+        get="Combine VOC2012 images, SegmentationClassAug labels and the published clicks, see docs/click-models.md.",
     ),
 )
 
@@ -36,7 +36,7 @@ ALL = "all"
 
 
 class VocClicks(Dataset):
-    """One sample an image, one target a class with a single instance."""
+    """Images with clicks of people; every class with a single instance is one target."""
 
     def __init__(self, card: DatasetCard, root: Path, split: str) -> None:
         self.card, self.root, self.split, self._base = card, root, split, root
@@ -52,17 +52,17 @@ class VocClicks(Dataset):
 
     @cached_property
     def ids(self) -> list[str]:
-        """Image names in the order of objects.csv; with split "all" those of "train" first."""
+        """Image names in the order of objects.csv; if the split is "all", those of "train" come first."""
         return list(self._objects)
 
     @cached_property
     def validation_ids(self) -> list[str]:
-        """The images of the split "val", as far as they are opened."""
-        own = {str(name) for name in eligible_objects(self._base, "val")["image_id"]}
-        return [name for name in self.ids if name in own]
+        """Images of the split "val" among `ids`."""
+        validation = {str(name) for name in eligible_objects(self._base, "val")["image_id"]}
+        return [name for name in self.ids if name in validation]
 
     def files(self, index: int) -> tuple[Path, Path]:
-        """Return image and label path."""
+        """Return the paths of the image and of the label map."""
         name = self.ids[index]
         return self._base / "images" / f"{name}.jpg", self._base / "labels" / f"{name}.png"
 
@@ -83,12 +83,12 @@ class VocClicks(Dataset):
 
 
 def load(card: DatasetCard, root: Path, *, split: str = "val") -> VocClicks:
-    """Open the set.
+    """Open the data set.
 
     Parameters
     ----------
     split : {"val", "train", "all"}
-        The embedded click model was trained on "train". Trainings take "all", of which they hold out "val".
+        Split to read. The embedded click model was trained on "train". Trainings read "all" and hold out "val".
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Volumes with label maps: your own folder, nnU-Net's raw layout, the decathlon's tasks, and small public sets.
+"""Volumes with label maps: your own folder, nnU-Net's raw layout, tasks of the decathlon, and small public data sets.
 
-All share the options of `load`. Arrays are (z, y, x), spacing and affine are kept.
+All data sets have the options of `load`. Arrays are (z, y, x); samples contain the spacing and the affine of the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CARDS = (
         layout="images/<case>.<nii.gz|nii|nrrd|mha> (or a folder of DICOM slices) and labels/<case>.<...>",
         dims=3,
         source="your own",
-        get="Put your images and label maps there, or pass root=YOUR_FOLDER.",
+        get="Put your images and label maps into these folders, or pass root=YOUR_FOLDER.",
     ),
     DatasetCard(
         name="nnunet",
@@ -69,7 +69,7 @@ CARDS = (
     ),
     DatasetCard(
         name="totalsegmentator_ct",
-        summary="a CT crop at 3 mm with 41 structures; the labels are a model's output",
+        summary="a CT crop at 3 mm with 41 structures; the labels are predictions of a model",
         folder="volumes/totalsegmentator",
         layout="<case>_image.nii.gz and <case>_label.nii.gz",
         dims=3,
@@ -92,7 +92,7 @@ CARDS = (
     ),
     DatasetCard(
         name="spinal_cord",
-        summary="MR of the spinal cord, 1 mm and very anisotropic: cord or its grey matter",
+        summary="MR of the spinal cord, some at 1 mm and some very anisotropic: cord or its grey matter",
         folder="volumes/spinal_cord",
         layout="<case>_image.nii.gz and <case>_label.nii.gz",
         samples=5,
@@ -113,7 +113,7 @@ CARDS = (
         source="DeepRegNet/DeepReg (test data)",
         licence="Apache-2.0 (repository)",
         citation="Fu et al.: DeepReg, JOSS 2020",
-        get="Take data/test/nifti/paired of DeepRegNet/DeepReg; of its labels the first channel.",
+        get="Take data/test/nifti/paired of DeepRegNet/DeepReg, and the first channel of its labels.",
     ),
 )
 
@@ -136,36 +136,37 @@ def load(
     geometry: Literal["check", "image"] = "check",
     cases: str | None = None,
 ) -> LabelledVolumes:
-    """Open a set of volumes.
+    """Open a data set of volumes.
 
     Parameters
     ----------
     images, labels_in : str
-        `volumes` only: folders below the root; "." for both if they lie side by side as <case>_image and <case>_label.
+        Folders of images and label maps below the root, for `volumes` only. If both are equal (for example "."), the
+        files are <case>_image and <case>_label in this folder.
     part : {"Tr", "Ts"}
-        `nnunet` only: imagesTr with labelsTr, or imagesTs with labelsTs.
+        Part of the data set, for `nnunet` only: imagesTr and labelsTr, or imagesTs and labelsTs.
     labels : int or list of int, optional
-        Values that are objects; all above 0 if left out.
+        Label values that are objects. The default is all values above 0.
     split : {"labels", "components"}
-        Whether a value is one object, or each of its 26-connected parts.
+        Whether a label value is one object, or each of its 26-connected components is an object.
     min_voxels : int
-        Smaller objects are left out.
+        Smallest number of voxels of an object; smaller objects are left out.
     channel : int, optional
-        Modality or time step; `nnunet`: the file's number, 0 if left out.
+        Index of the modality or time step in a file. For `nnunet` it is the number in the file names, 0 by default.
     spacing : list of float, optional
-        Voxel size (z, y, x) in mm, for files that do not say.
+        Voxel size (z, y, x) in mm, for files that do not contain it.
     fill_nan : float, optional
-        Value for voxels that are NaN or infinite; such files are refused without it.
+        Value that replaces voxels that are NaN or infinite. Without it such files are refused.
     geometry : {"check", "image"}
-        Whether a label map must lie where its image does, or only have its shape.
+        Whether a label map must have the geometry of its image ("check"), or only its shape ("image").
     cases : str, optional
-        FILE@SPLIT: a CSV file (below the root, beside it, or a path) with the columns ``case`` and ``split``, and the
-        split to play; all cases if left out.
+        Subset of the cases as FILE@SPLIT. FILE is a CSV file (below the root, beside it, or a path) with the columns
+        ``case`` and ``split``; the cases of the split SPLIT are used. The default is all cases.
 
     Raises
     ------
     ProtocolError
-        If an option has no such value.
+        If an option has an unknown value.
     """
     ignored = _nnunet_ignore(root) if card.name == "nnunet" else None
     rules = ObjectRules(labels, ignored, split, min_voxels)
@@ -173,7 +174,7 @@ def load(
     reading = Reading(file_channel, None if spacing is None else tuple(spacing), fill_nan, geometry)
     find: Callable[[], list[Case]]
     if card.name == "nnunet":
-        find = lambda: _nnunet(root, part, channel or 0)  # noqa: E731 - one of three ways to list
+        find = lambda: _nnunet(root, part, channel or 0)  # noqa: E731 - each layout lists its cases differently
     elif card.name == "msd":
         find = lambda: pair_cases(list_volumes(root / "imagesTr"), list_volumes(root / "labelsTr"))  # noqa: E731
     elif card.name in TWO_FOLDERS and images != labels_in:
@@ -188,9 +189,9 @@ def load(
 
 
 def _nnunet_ignore(root: Path) -> int | None:
-    """Return the label whose voxels do not count, as dataset.json names it."""
+    """Return the label of ignored voxels in dataset.json, or None."""
     if not (root / "dataset.json").is_file():
-        return None  # said when the cases are listed
+        return None  # listing the cases raises the error
     labels = _json(root / "dataset.json").get("labels")
     value = labels.get("ignore") if isinstance(labels, dict) else None
     return value if isinstance(value, int) else None
@@ -216,7 +217,7 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(found, dict):
-        raise DataError(f"{path} holds {type(found).__name__}, expected an object")
+        raise DataError(f"{path} contains a {type(found).__name__}; expected a JSON object")
     return found
 
 
@@ -228,11 +229,11 @@ def _chosen(root: Path, cases: str) -> set[str]:
         raise ProtocolError(f"cases is {cases!r}; expected FILE@SPLIT, such as manifest.csv@test")
     file = next((f for f in (root / name, root.parent / name, Path(name).expanduser()) if f.is_file()), None)
     if file is None:
-        raise DataError(f"cases: {name} is neither below {root} nor beside it nor a path of its own")
+        raise DataError(f"cases: the file {name} does not exist below {root}, beside it, or as a path of its own")
     with file.open(newline="", encoding="utf-8") as lines:
         reader = csv.DictReader(lines)
         if not {"case", "split"} <= set(reader.fieldnames or ()):
-            raise DataError(f"{file} has the columns {reader.fieldnames}, expected `case` and `split` among them")
+            raise DataError(f"{file} has the columns {reader.fieldnames}; expected the columns `case` and `split`")
         found = {row["case"] for row in reader if row["split"] == split}
     if not found:
         raise DataError(f"{file} has no case of split {split!r}")

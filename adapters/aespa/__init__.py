@@ -1,15 +1,26 @@
 """SPA (Zhu et al., ICCV 2025) and AESPA: interactive segmentation that adapts to one of several raters.
 
-Both are SAM ViT-B at a small square input, trained from MedSAM, with a latent that a mixture of Gaussians shapes; the
-mixture follows the clicks and the last prediction. SPA draws many latents, groups the masks, and the user's click shows
-which group is meant. AESPA takes the one latent in the middle and answers one mask. See docs/aespa.md.
+Both are SAM ViT-B networks with a small square input. They are trained starting from MedSAM. A latent vector is mixed
+into the image features. A mixture of Gaussians shapes this vector; the mixture depends on the clicks and on the last
+prediction. SPA draws many latents and groups the masks, and the user's click shows which group is meant. AESPA uses the
+mean latent and returns one mask. See docs/aespa.md.
 
-Options of `load`, for both: ``mode`` (``correct``, or ``parity`` with the published evaluation; the protocol ``compat``
-means ``parity`` unless told otherwise), ``size`` (side of the input; 0 takes the weights'), ``style`` (see below). Of
-SPA: ``samples``, ``clusters``, ``choice`` (which group the next round starts from: the one the ``clicks`` point to, or
-the ``mean`` of all) and ``seed``.
+Options of `load` for both models:
 
-Trainings have the options of `training_options`; see `rclicks.adapters.aespa.recipe.Recipe`.
+* ``mode``: ``correct``, or ``parity`` with the published evaluation. The default is ``parity`` under the protocol
+  ``compat`` and ``correct`` otherwise.
+* ``size``: side of the input in pixels; 0 uses the size that the weights were made for.
+* ``style``: which published loop the rounds follow, see `AespaModel` and `SpaModel`.
+
+Options of SPA alone:
+
+* ``samples``: latents in each round.
+* ``clusters``: groups of masks.
+* ``choice``: the group that the next round starts from. ``clicks`` takes the group that agrees best with the clicks,
+  ``mean`` the mean of all samples.
+* ``seed``: seed of the latents.
+
+The options of a training are listed by `training_options`; see `rclicks.adapters.aespa.recipe.Recipe`.
 """
 
 from __future__ import annotations
@@ -62,8 +73,8 @@ CARDS = (
         prompts=("click",),
         encodes_once=True,
         parameters=94521920,
-        checkpoint=Checkpoint(file="checkpoint_best.pth"),  # as its training names it; none is published
-        trained_on=("LIDC-IDRI",),  # by MedSAM, from which it starts
+        checkpoint=Checkpoint(file="checkpoint_best.pth"),  # the name that its training gives; no file is published
+        trained_on=("LIDC-IDRI",),  # MedSAM, whose weights it starts from, was trained on it
         trainable=True,
         starts_from="SAM or MedSAM, ViT-B",
         extra="sam",
@@ -85,14 +96,14 @@ PUBLISHED_SAMPLES, SAMPLES = 48, 8
 
 
 def build_network(variant: str, size: int = 0) -> MixtureSam:
-    """Return the untrained network of a variant, "vit_b_128" or "vit_b_256", for 16 components.
+    """Return the untrained network of a variant, for example "vit_b_128" or "vit_b_256", with 16 mixture components.
 
     Parameters
     ----------
     variant : str
-        "vit_b_" and the side of the input in pixels.
+        "vit_b_" followed by the side of the input in pixels.
     size : int
-        Another side; 0 takes the variant's.
+        Side of the input in pixels that replaces the side of the variant; 0 keeps it.
 
     Raises
     ------
@@ -115,7 +126,15 @@ def load(
     protocol: Protocol | None = None,
     **options: object,
 ) -> AespaModel | SpaModel:
-    """Load a training checkpoint of SPA or AESPA; its image size and number of components are read from it."""
+    """Load a training checkpoint of SPA or AESPA; its image size and number of components are read from it.
+
+    Raises
+    ------
+    ProtocolError
+        If an option is unknown or out of bounds, `size` is no multiple of 16, or there are more clusters than samples.
+    WeightsError
+        If the checkpoint is missing, damaged, or not one of SPA or AESPA.
+    """
     published = protocol is not None and protocol.name == "compat"
     mode = {"mode": Choice("parity" if published else "correct", ("correct", "parity"))}
     known = mode | _BOTH | (_OF_AESPA if card.name == "aespa" else _OF_SPA)
@@ -124,8 +143,8 @@ def load(
         raise ProtocolError(f"model {card.name}: option 'size' is {chosen['size']}; allowed are multiples of 16")
     if chosen.get("clusters", 0) > chosen.get("samples", 0):
         raise ProtocolError(
-            f"model {card.name}: {chosen['clusters']} clusters of {chosen['samples']} samples are not possible; "
-            "ask for more samples or fewer clusters"
+            f"model {card.name}: {chosen['samples']} samples cannot form {chosen['clusters']} clusters; "
+            "set more samples or fewer clusters"
         )
     from rclicks.models.weights import SYNTHETIC, checkpoint_id, fill, find_checkpoint
 
@@ -145,18 +164,22 @@ def load(
 
 
 def training_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
-    """Return the options of a training; they are the same for both models, so that ablations can loop over them."""
+    """Return the options of a training; both models have the same ones, so that one script can train both."""
     samples = PUBLISHED_SAMPLES if protocol.name == "compat" else SAMPLES
     return {
         "size": Number(128, 16, 1024, whole=True, help="side of the network's input in pixels, a multiple of 16"),
         "patch": Number(
-            None, 16, 4096, whole=True, help="side of random crops in pixels; without it, whole images (default only)"
+            None,
+            16,
+            4096,
+            whole=True,
+            help="side of random crops in pixels; whole images if unset; only under the protocol default",
         ),
         "encoder": Choice("vit_b", ("vit_b", "small"), help="image encoder; small is a reduced one for a CPU"),
-        "components": Number(16, 1, 1024, whole=True, help="Gaussians of the mixture"),
-        "clicks": Number(5, 1, 100, whole=True, help="clicks of a session"),
-        "samples": Number(samples, 1, 1000, whole=True, help="latents a round; AESPA always takes one"),
-        "groups": Number(4, 1, 1000, whole=True, help="groups of k-means over the samples; AESPA has none"),
+        "components": Number(16, 1, 1024, whole=True, help="number of Gaussians in the mixture"),
+        "clicks": Number(5, 1, 100, whole=True, help="clicks in each session"),
+        "samples": Number(samples, 1, 1000, whole=True, help="latents in each round; AESPA always uses one"),
+        "groups": Number(4, 1, 1000, whole=True, help="groups of k-means over the samples; not used by AESPA"),
     }
 
 
@@ -171,7 +194,13 @@ def train(
     report: Callable[[Progress], None],
     **options: Any,
 ) -> Result:
-    """Train SPA or AESPA, from random weights or those of SAM or MedSAM; ``best.pth`` is the checkpoint of `load`."""
+    """Train SPA or AESPA from random weights or from those of SAM or MedSAM; `load` reads the resulting ``best.pth``.
+
+    Raises
+    ------
+    DataError, ProtocolError, WeightsError
+        As `rclicks.adapters.aespa.training.train_aespa`.
+    """
     from rclicks.training.cpu import cpu_settings
     from rclicks.training.examples import read_examples
 

@@ -1,4 +1,4 @@
-"""How large the image encoder of SPA and AESPA is; the published one is SAM's ViT-B, smaller ones train on a CPU.
+"""Size of the image encoder of SPA and AESPA. The published one is SAM's ViT-B; smaller ones can be trained on a CPU.
 
 >>> EncoderDesign(width=128, depth=6, heads=2).global_blocks
 (2, 5)
@@ -12,8 +12,8 @@ from rclicks.errors import ProtocolError
 
 __all__ = ["SMALL", "VIT_B", "EncoderDesign"]
 
-EVERY = 3  # the last of so many blocks attends to the whole grid
-WIDEST, DEEPEST = 2048, 64  # keep a hostile file from asking for all memory
+EVERY = 3  # every third block attends to the whole grid
+WIDEST, DEEPEST = 2048, 64  # bounds, so that a malicious checkpoint cannot allocate all memory
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class EncoderDesign:
     Attributes
     ----------
     width : int
-        Numbers a token, a multiple of `heads`.
+        Length of the vector of each token, a multiple of `heads`.
     depth : int
-        Blocks, 3 or more; every third one attends to the whole grid, the others within windows.
+        Number of blocks, 3 or more. Every third one attends to the whole grid, the others within windows.
     heads : int
-        Of the attention.
+        Number of attention heads.
     """
 
     width: int = 768
@@ -35,18 +35,18 @@ class EncoderDesign:
     heads: int = 12
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
+        """Refuse sizes that cannot be built with a `ProtocolError`."""
         if not (1 <= self.heads <= self.width <= WIDEST) or self.width % self.heads:
             raise ProtocolError(
                 f"an encoder of width {self.width} with {self.heads} heads cannot be built; expected a width up to "
-                f"{WIDEST} that the heads divide"
+                f"{WIDEST} that is a multiple of the number of heads"
             )
         if not EVERY <= self.depth <= DEEPEST:
-            raise ProtocolError(f"an encoder of {self.depth} blocks; expected {EVERY} to {DEEPEST}")
+            raise ProtocolError(f"an encoder of {self.depth} blocks cannot be built; expected {EVERY} to {DEEPEST}")
 
     @property
     def global_blocks(self) -> tuple[int, ...]:
-        """Numbers of the blocks that attend to the whole grid, from 0."""
+        """Indices of the blocks that attend to the whole grid, counted from 0."""
         return tuple(range(EVERY - 1, self.depth, EVERY))
 
 

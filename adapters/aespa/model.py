@@ -1,7 +1,7 @@
-"""How SPA and AESPA play: encode once, then a round a click, each a pure function of the rounds before it.
+"""The models SPA and AESPA: the image is encoded once, and every click is one round.
 
-A round's results depend on the image, the options and the clicks so far and on nothing else. A state whose memory
-belongs to other clicks (after an undo, say) is played again from the start, which costs decoder passes only.
+The results of a round depend only on the image, the options and the clicks so far. If the memory of a state belongs to
+other clicks (for example after an undo), all rounds are repeated. This costs decoder passes only.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from .network import LATENT, MixtureSam, groups_of, responsibilities
 __all__ = ["AespaModel", "Encoded", "Memory", "SpaModel"]
 
 Floats = NDArray[np.float32]
-_LOGIT = 0.5  # published SPA validation compares logits, not probabilities, with 0.5
+_LOGIT = 0.5  # the published SPA validation compares logits, not probabilities, with 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """Where a trajectory stands after a round; g is the side of the grid of features.
+    """Result of a round, kept for the next one; g is the side of the grid of features.
 
     Attributes
     ----------
     clicks : tuple of Click
-        Those that the round saw.
+        Clicks up to this round.
     logits : (4g, 4g) float32 array
-        The round's prediction, of SPA the mean over its samples.
+        Logits of the prediction; for SPA their mean over the samples.
     preference : (K,) float32 array
-        The responsibilities that the round started from.
+        Responsibilities that the round started from.
     samples : (N, 4g, 4g) float32 array or None
-        SPA: the logits of the samples.
+        Logits of the samples; None for AESPA.
     groups : (N,) int64 array or None
-        SPA: the group of each sample, from 0.
+        Group of each sample, counted from 0; None for AESPA.
     """
 
     clicks: tuple[Click, ...]
@@ -66,14 +66,14 @@ class Encoded:
 
     Attributes
     ----------
-    features : (1, 256, g, g) tensor
-        On the device.
+    features : (1, 256, g, g) float32 tensor
+        Image features on the device.
     shape : tuple of int
-        (H, W) of the image.
+        Height and width (H, W) of the image in pixels.
     names : tuple of str
-        Data set and sample.
+        Name of the data set and id of the sample; they select the random numbers of SPA.
     start : Memory or None
-        The round without clicks, where trajectories begin with one.
+        Result of the round without clicks; None if trajectories begin with a click.
     """
 
     features: Tensor
@@ -83,15 +83,20 @@ class Encoded:
 
 
 class MixtureModel(Model):
-    """What SPA and AESPA share.
+    """Base class of SPA and AESPA.
 
     Parameters
     ----------
-    card, device, checkpoint_id
-        As in the contract.
+    card : ModelCard
+        Facts about the model.
     network : MixtureSam
+        Network with its weights; it is moved to the device and no longer trained.
+    device : str
+        Name of the torch device.
+    checkpoint_id : str
+        Identity of the weights, see `rclicks.models.contract.Model`.
     options : dict
-        Effective options, as `adapters.aespa.load` lists them.
+        All options of `rclicks.adapters.aespa.load` with their values.
     """
 
     precisions = PRECISIONS
@@ -105,18 +110,18 @@ class MixtureModel(Model):
         self.network = network.eval().to(device)
         self.network.requires_grad_(False)
         self.parity: bool = options["mode"] == "parity"
-        self.blocky = self.parity  # whether logits are repeated, not interpolated
+        self.blocky = self.parity  # True: logits are enlarged by repetition; False: by interpolation
 
     @abstractmethod
     def advance(self, encoded: Encoded, memory: Memory | None, clicks: Sequence[Click]) -> Memory:
-        """Play the round that sees `clicks`, after that of `memory` (None for the first)."""
+        """Compute the round with all `clicks` so far, which follows the round of `memory` (None: it is the first)."""
 
     @abstractmethod
     def preference(self, encoded: Encoded, memory: Memory, clicks: Sequence[Click]) -> Floats:
-        """Return the (K,) responsibilities that the round of `clicks` starts from, after the round of `memory`."""
+        """Return the (K,) responsibilities that the round with `clicks` starts from, given the previous round."""
 
     def embed(self, sample: Sample) -> Encoded:
-        """Encode the image, squashed to a square (bilinear, smoothed), RGB in [0, 1] and not normalised further."""
+        """Encode the image: resize it to a square (bilinear, antialiased); RGB in [0, 1], not normalised further."""
         pixels = np.asarray(sample.image)
         side = self.network.size
         small = Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR)
@@ -127,7 +132,7 @@ class MixtureModel(Model):
         return replace(encoded, start=self.advance(encoded, None, ())) if self.starts_without_clicks else encoded
 
     def segment(self, embedding: Encoded, states: Sequence[State]) -> list[State]:
-        """Play the rounds of each state on its own, so that company does not matter."""
+        """Predict every state separately, so that a result does not depend on the other states."""
         return [self._follow(embedding, state) for state in states]
 
     def synchronise(self) -> None:
@@ -138,7 +143,7 @@ class MixtureModel(Model):
         clicks = tuple(clicks_of(state.interactions))
         memory: Memory | None = state.memory
         if memory is None or not memory.clicks or memory.clicks != clicks[: len(memory.clicks)]:
-            memory = encoded.start  # of other clicks, or a look before the first one that the rules do not count
+            memory = encoded.start  # the memory has no clicks or other clicks: start again
         while memory is None or len(memory.clicks) < len(clicks):
             known = 0 if memory is None else len(memory.clicks)
             memory = self.advance(encoded, memory, clicks[: known + 1])
@@ -150,7 +155,7 @@ class MixtureModel(Model):
     def _decode(
         self, encoded: Encoded, memory: Memory | None, clicks: Sequence[Click], noise: Floats
     ) -> tuple[Tensor, Floats]:
-        """Return (N, 4g, 4g) logits, one a row of `noise`, and the responsibilities that the round started from."""
+        """Return (N, 4g, 4g) logits, one map for each row of `noise`, and the (K,) start responsibilities."""
         network, batch = self.network, len(noise)
         previous = self._tensor(memory.logits)[None, None] if self.feeds_back and memory is not None else None
         sparse, dense = self._prompts(encoded, clicks, previous)
@@ -169,36 +174,38 @@ class MixtureModel(Model):
         return self.network.prompts(self._tensor(self._on_input(points, encoded.shape)), labels, previous)
 
     def _explained(self, encoded: Encoded, memory: Memory, clicks: Sequence[Click], values: Tensor) -> Floats:
-        """Return the (K,) responsibilities for an (S, S) map under the mixture of `clicks` and the last preference."""
+        """Return the (K,) responsibilities of an (S, S) map under the mixture of `clicks` and the last preference."""
         sparse, _ = self._prompts(encoded, clicks, None)
         mixture = self.network.mixture(sparse, self._tensor(memory.preference)[None])
         found: Floats = responsibilities(values.flatten()[None], mixture)[0].cpu().numpy()
         return found
 
     def _on_input(self, points: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[np.float64]:
-        """Return (..., 2) points (row, column) of the image in pixels of the network's input, not rounded.
+        """Return (..., 2) points (row, column) of the image as (row, column) of the network's input, not rounded.
 
-        The published demo scales corners, which moves a click by up to half a pixel; `correct` scales pixel centres.
+        The published demo multiplies the coordinates, which moves a click by up to half a pixel. The mode `correct`
+        maps pixel centres to pixel centres.
         """
         factor = self.network.size / np.array(shape, np.float64)
         return points * factor if self.parity else (points + 0.5) * factor - 0.5
 
     def _maps(self, logits: Tensor) -> Tensor:
-        """Return (N, S, S) probabilities on the network's input of (N, 4g, 4g) logits."""
+        """Return (N, S, S) probabilities at the size of the network's input from (N, 4g, 4g) logits."""
         shape = (self.network.size, self.network.size)
         return torch.sigmoid(nearest(logits, shape) if self.blocky else bilinear(logits, shape))
 
     def _full_size(self, logits: Tensor, encoded: Encoded) -> Tensor:
-        """Return (N, H, W) probabilities of (N, 4g, 4g) logits.
+        """Return (N, H, W) probabilities from (N, 4g, 4g) logits.
 
-        Published code scales logits to the input and their probabilities to the image; `correct` scales logits once.
+        Published code enlarges the logits to the input size and then the probabilities to the image size. The mode
+        `correct` enlarges the logits once.
         """
         if self.parity:
             return bilinear(self._maps(logits), encoded.shape).clamp(0, 1)
         return torch.sigmoid(bilinear(logits, encoded.shape))
 
     def _exact(self) -> AbstractContextManager[None]:
-        """Return the context of what stays float32 in every precision: the mixture, prompts and logits."""
+        """Return the context of float32 computation; the mixture, prompts and logits use it at every precision."""
         return network_precision("float32", self.device)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
@@ -208,8 +215,9 @@ class MixtureModel(Model):
 class AespaModel(MixtureModel):
     """AESPA: one latent without noise, one mask.
 
-    In the style of the published validation, a round without clicks comes first and each round sees the logits of the
-    one before. In the style of the published demo, rounds begin with the first click and see no logits.
+    In the style `validation` (the published validation), a round without clicks comes first, and the logits of a round
+    are a prompt of the next one. In the style `demo` (the published demo), the first round has a click, and no logits
+    are fed back.
     """
 
     def __init__(
@@ -217,24 +225,28 @@ class AespaModel(MixtureModel):
     ) -> None:
         super().__init__(card, network, device, checkpoint_id, options)
         self.starts_without_clicks = self.feeds_back = options["style"] == "validation"
-        self.blocky = self.parity and options["style"] == "validation"  # the demo interpolates
+        self.blocky = self.parity and options["style"] == "validation"  # the published demo interpolates
 
     def advance(self, encoded: Encoded, memory: Memory | None, clicks: Sequence[Click]) -> Memory:
-        """Play one round."""
+        """Compute one round."""
         with translate_memory_errors(), torch.inference_mode(), self._exact():
             low, preference = self._decode(encoded, memory, clicks, np.zeros((1, LATENT), np.float32))
             return Memory(tuple(clicks), low[0].cpu().numpy(), preference)
 
     def preference(self, encoded: Encoded, memory: Memory, clicks: Sequence[Click]) -> Floats:
-        """Return how much of the last prediction its own mixture's components explain."""
+        """Return the responsibilities of the last prediction under the mixture of its own round."""
         return self._explained(encoded, memory, memory.clicks, self._maps(self._tensor(memory.logits)[None]))
 
 
 class SpaModel(MixtureModel):
-    """SPA: many masks, in groups; a click shows which group is meant, and the next round starts from that group.
+    """SPA: many masks in groups. A click shows which group is meant, and the next round starts from this group.
 
-    Published code asks an oracle that knows the target for the group. A model must not know it, so the group is the
-    one that contradicts the user's clicks least. `samples` and `candidates` give the masks for metrics of sets.
+    Published code selects the group with the reference mask. A model must not know the reference mask. So the group
+    here is the one that contradicts the user's clicks least. `samples` and `candidates` return the masks for the
+    metrics of sets of predictions.
+
+    In the style `validation` no logits are fed back. In the style `training` the mean logits of a round are a prompt of
+    the next one.
     """
 
     def __init__(
@@ -248,7 +260,7 @@ class SpaModel(MixtureModel):
     def advance(
         self, encoded: Encoded, memory: Memory | None, clicks: Sequence[Click], noise: Floats | None = None
     ) -> Memory:
-        """Play one round; `noise` (N, 64) takes the place of the normal numbers that names, clicks and seed give."""
+        """Compute one round; `noise`, (N, 64) float32, replaces the numbers drawn from names, clicks and seed."""
         if noise is None:
             noise = self._noise(encoded.names, clicks)
         with translate_memory_errors(), torch.inference_mode(), self._exact():
@@ -257,7 +269,7 @@ class SpaModel(MixtureModel):
             return Memory(tuple(clicks), low.mean(0).cpu().numpy(), preference, low.cpu().numpy(), groups)
 
     def preference(self, encoded: Encoded, memory: Memory, clicks: Sequence[Click]) -> Floats:
-        """Return how much of the group that the clicks point to the components of the new prompt's mixture explain."""
+        """Return the responsibilities of the chosen group's mean map under the mixture of the new prompt."""
         if self.options["choice"] == "mean":
             values = self._maps(self._tensor(memory.logits)[None])
         else:
@@ -265,17 +277,17 @@ class SpaModel(MixtureModel):
         return self._explained(encoded, memory, clicks, values)
 
     def samples(self, embedding: Encoded, state: State) -> Floats:
-        """Return the (N, H, W) probabilities of all samples of a state that `segment` returned."""
+        """Return the (N, H, W) float32 probabilities of all samples of a state that `segment` returned."""
         with torch.inference_mode():
             found: Floats = self._full_size(self._tensor(state.memory.samples), embedding).cpu().numpy()
         return found
 
     def candidates(self, embedding: Encoded, state: State) -> Floats:
-        """Return the (k, H, W) mean probabilities of the groups of a state that `segment` returned."""
+        """Return the (k, H, W) float32 mean probabilities of the k groups of a state that `segment` returned."""
         return group_means(torch.from_numpy(self.samples(embedding, state)), state.memory.groups).numpy()
 
     def chosen(self, encoded: Encoded, memory: Memory, clicks: Sequence[Click]) -> int:
-        """Return the group that `clicks` contradict least: the mean of |probability - label| at the clicked pixels."""
+        """Return the group with the smallest mean of |probability - label| at the clicked pixels."""
         means = self._group_maps(memory).cpu().numpy()
         points = np.array([c.point for c in clicks], np.float64)
         rows, columns = self._pixels(points, encoded.shape)
@@ -283,7 +295,7 @@ class SpaModel(MixtureModel):
         return int(np.abs(means[:, rows, columns] - labels).mean(1, dtype=np.float64).argmin())
 
     def _group_maps(self, memory: Memory) -> Tensor:
-        """Return (k, S, S) mean probabilities of the groups on the network's input."""
+        """Return the (k, S, S) mean probabilities of the groups at the size of the network's input."""
         return group_means(self._maps(self._tensor(memory.samples)), memory.groups)
 
     def _noise(self, names: tuple[str, str], clicks: Sequence[Click]) -> Floats:
@@ -292,22 +304,22 @@ class SpaModel(MixtureModel):
         return rng.standard_normal((self.options["samples"], LATENT), np.float32)
 
     def _pixels(self, points: NDArray[np.float64], shape: tuple[int, int]) -> tuple[NDArray[np.int64], ...]:
-        """Return rows and columns of the pixels of the network's input that hold the centres of (n, 2) image pixels."""
+        """Return rows and columns, (n,) each, of the input pixels that contain the centres of (n, 2) image pixels."""
         side = self.network.size
         return tuple(np.floor((points + 0.5) * side / np.array(shape)).astype(np.int64).T)
 
 
 def nearest(maps: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return (N, h, w) maps at another shape, each pixel a copy of one of theirs."""
+    """Return (N, h, w) maps resized to `shape` by nearest-neighbour interpolation."""
     return F.interpolate(maps[:, None], shape, mode="nearest")[:, 0]
 
 
 def bilinear(maps: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return (N, h, w) maps interpolated to another shape."""
+    """Return (N, h, w) maps resized to `shape` by bilinear interpolation."""
     return F.interpolate(maps[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
 
 
 def group_means(maps: Tensor, groups: NDArray[np.int64] | None) -> Tensor:
-    """Return (k, ...) means of (N, ...) maps over their groups."""
+    """Return the (k, ...) means of (N, ...) maps over the maps of each group."""
     labels = np.asarray(groups)
     return torch.stack([maps[torch.from_numpy(labels == k)].mean(0) for k in range(int(labels.max()) + 1)])

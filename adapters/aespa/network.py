@@ -1,16 +1,15 @@
-"""The network of SPA and AESPA: SAM ViT-B at a small input, a latent mixed into its features, a mixture that shapes it.
+"""The network of SPA and AESPA: SAM ViT-B with a small input, and a latent vector that is mixed into its features.
 
-Parts of SAM come from the package ``segment-anything``; its image encoder is written anew because the published one
-keeps its tables under other names, at a length of its own. What is new beside SAM is small:
+Parts of SAM come from the package ``segment-anything``. The image encoder is written anew, because the position tables
+of the published network have other names and another length. Three parts are added to SAM:
 
 * ``image_encoder.fcomb`` mixes a latent of 64 numbers into the image features;
-* ``EM_mean_variance`` answers K means and K variances from the prompt;
-* ``EM_weights`` answers K mixture weights from the responsibilities of the last probability map.
+* ``EM_mean_variance`` computes K means and K variances from the prompt;
+* ``EM_weights`` computes K mixture weights from the responsibilities of the last probability map.
 
-Names are those of the published checkpoints. Everything can be trained; nothing here draws random numbers after
-construction. Published code lets the images of a batch share their mixture (`MixtureSam.mixture`); whoever wants an
-image's result to depend on that image alone asks for one image at a time, or for a mixture each
-(`MixtureSam.mixtures`).
+The names are those of the published checkpoints. All parts can be trained. No random numbers are drawn after
+construction. In published code the images of a batch share one mixture (`MixtureSam.mixture`). For results that do not
+depend on the other images of the batch, pass one image at a time or use `MixtureSam.mixtures`.
 
 Sources: Zhu et al., SPA: Efficient user-preference alignment against uncertainty in medical image segmentation, ICCV
 2025; hmkhoi2701/DL_Repo_Interactive_Segmentation (AESPA); Kirillov et al., Segment anything, ICCV 2023.
@@ -33,7 +32,7 @@ from rclicks.models.torchvision_shim import import_torchvision
 
 from .design import VIT_B, EncoderDesign
 
-import_torchvision()  # before the package, which imports it in a plain way
+import_torchvision()  # must come before segment_anything, whose own import of torchvision may fail
 
 from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer  # noqa: E402
 from segment_anything.modeling.common import LayerNorm2d, MLPBlock  # noqa: E402
@@ -50,11 +49,11 @@ __all__ = ["LATENT", "Mixture", "MixtureSam", "groups_of", "responsibilities", "
 LATENT = 64
 CHANNELS = 256
 PATCH, WINDOW = 16, 14
-STORED_GRID = 64  # of the absolute positions, whatever the input's size
+STORED_GRID = 64  # side of the grid of the stored absolute positions, the same for every input size
 
 
 class Mixture(NamedTuple):
-    """K components: weights that sum to 1, means and variances, (K,) each, or (B, K) for a mixture an image."""
+    """Mixture of K Gaussians: weights that sum to 1, means and variances; each (K,), or (B, K) for B mixtures."""
 
     weights: Tensor
     means: Tensor
@@ -62,28 +61,29 @@ class Mixture(NamedTuple):
 
 
 def start_weights(components: int) -> NDArray[np.float64]:
-    """Return the (K,) mixture weights that an untrained network starts every image with.
+    """Return the (K,) mixture weights that an untrained network uses in the first round of every image.
 
-    The published ones are drawn without a seed and kept in the checkpoint; these are a function of their number.
+    Published code draws them without a seed and stores them in the checkpoint. Here they depend only on K.
     """
     drawn = np.random.default_rng(zlib.crc32(b"EM_weights.weights")).random(components)
     return drawn / drawn.sum()
 
 
 def responsibilities(values: Tensor, mixture: Mixture) -> Tensor:
-    """Return how much of each map every component explains, the next input of the mixture weights.
+    """Return the responsibility of every component for each map; it is the next input of ``EM_weights``.
 
     Parameters
     ----------
     values : (B, P) tensor
-        Maps of values in [0, 1].
+        Maps with P pixels; values in [0, 1].
     mixture : Mixture
+        Components with weights, means and variances.
 
     Returns
     -------
     (B, K) tensor
-        Mean over the pixels. A pixel too far from all components for single precision counts for none, as published,
-        so that a row may sum to less than 1.
+        Posterior probabilities of the components, averaged over the pixels. A pixel whose densities are all 0 in single
+        precision counts for no component, as published. So a row may sum to less than 1.
     """
     deviation = mixture.variances.sqrt()
     deviation = torch.where(deviation == 0, 1e-6, deviation)
@@ -95,7 +95,10 @@ def responsibilities(values: Tensor, mixture: Mixture) -> Tensor:
 
 
 def groups_of(maps: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Return the group of each of (N, ...) maps, from 0: k-means, fewer groups if there are fewer different maps."""
+    """Return the k-means group of each of (N, ...) maps, (N,), counted from 0.
+
+    There are `count` groups, or fewer if there are fewer different maps.
+    """
     from sklearn.cluster import KMeans
 
     flat = maps.reshape(len(maps), -1)
@@ -105,7 +108,7 @@ def groups_of(maps: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 
 
 class Attention(nn.Module):
-    """Self-attention over a grid, with SAM's relative positions; tables of another length are interpolated."""
+    """Self-attention over a grid with SAM's relative positions; position tables of another length are interpolated."""
 
     def __init__(self, width: int, heads: int, table: int) -> None:
         super().__init__()
@@ -126,7 +129,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Transformer block; with a window, attention stays within squares, zero-padded at the borders."""
+    """Transformer block; if `window` is not 0, attention stays within squares of this side, zero-padded at borders."""
 
     def __init__(self, width: int, heads: int, table: int, window: int) -> None:
         super().__init__()
@@ -162,13 +165,13 @@ class Combiner(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
-        """Return (B, 256, g, g) from features of that shape and (B, 64) latents, the same at every place."""
+        """Return (B, 256, g, g) from features of this shape and (B, 64) latents, the same at every position."""
         spread = latent[:, :, None, None].expand(-1, -1, *features.shape[2:])
         return self.layers(torch.cat([features, spread], 1))
 
 
 class Encoder(nn.Module):
-    """SAM's image encoder with its neck, and the combiner, which `forward` leaves out."""
+    """SAM's image encoder with its neck. It also holds the combiner, which `forward` does not call."""
 
     def __init__(self, design: EncoderDesign, grid: int, table: int) -> None:
         super().__init__()
@@ -195,7 +198,7 @@ class Encoder(nn.Module):
 
 
 class DecoderMlp(nn.Module):
-    """The MLP of the mask decoder's blocks under its published names (SAM says lin1 and lin2)."""
+    """MLP of the mask decoder's blocks with the published parameter names (SAM calls the layers lin1 and lin2)."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -208,11 +211,11 @@ class DecoderMlp(nn.Module):
 
 
 class DecoderBlock(TwoWayAttentionBlock):
-    """A block of the mask decoder, whose self-attention is not SAM's.
+    """Block of the mask decoder. Its self-attention differs from SAM's.
 
-    The first block keeps what it attends from (SAM's replaces it), and the second adds the tokens' encodings to the
-    tokens for good, values included (SAM's only to queries and keys). The golden numbers of the published network show
-    it, and weights trained with it demand it.
+    The first block adds the result of its self-attention to its input, where SAM replaces the input. The second block
+    adds the encodings of the tokens permanently, also to the values, where SAM adds them to queries and keys only. The
+    golden numbers of the published network show this, and weights trained with it need it.
     """
 
     def __init__(self, first: bool) -> None:
@@ -230,7 +233,7 @@ class DecoderBlock(TwoWayAttentionBlock):
 
 
 class Decoder(MaskDecoder):
-    """SAM's mask decoder with other blocks, for batches in which every lane has features of its own."""
+    """SAM's mask decoder with `DecoderBlock`, for batches in which every entry has its own image features."""
 
     def __init__(self) -> None:
         transformer = TwoWayTransformer(depth=0, embedding_dim=CHANNELS, num_heads=8, mlp_dim=2048)
@@ -242,10 +245,14 @@ class Decoder(MaskDecoder):
 
         Parameters
         ----------
-        features, dense : (B, 256, g, g) tensors
+        features : (B, 256, g, g) tensor
+            Image features.
         places : (1, 256, g, g) tensor
-            Encodings of the grid's positions.
+            Encodings of the positions of the grid.
         sparse : (B, n, 256) tensor
+            Encoded clicks.
+        dense : (B, 256, g, g) tensor
+            Encoded previous logits.
         """
         batch = len(sparse)
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
@@ -275,7 +282,7 @@ class MixtureWeights(nn.Module):
 
 
 class MixtureShapes(nn.Module):
-    """From a prompt's encoding to K means and K variances."""
+    """Network from the encoding of a prompt to K means and K variances."""
 
     def __init__(self, components: int) -> None:
         super().__init__()
@@ -289,7 +296,7 @@ class MixtureShapes(nn.Module):
         self.fc3 = nn.Linear(64, 2 * components)
 
     def forward(self, sparse: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Return means and variances, (B, K) each, of (B, n, 256) prompts on a grid of (1, 256, g, g) positions."""
+        """Return means and variances, (B, K) each, for (B, n, 256) prompts and (1, 256, g, g) position encodings."""
         prompt = F.relu(self.conv1d_2(F.relu(self.conv1d_1(sparse.transpose(1, 2))))).mean(2)
         grid = places
         for layer in (self.conv1, self.conv2, self.conv3):
@@ -301,23 +308,24 @@ class MixtureShapes(nn.Module):
 
 
 class MixtureSam(nn.Module):
-    """The whole network, untrained.
+    """The complete network, untrained.
 
     Parameters
     ----------
     size : int
-        Side S of the square input in pixels, a multiple of 16; its grid of features has g = S / 16 cells a side.
+        Side S of the square input in pixels, a multiple of 16. The grid of features has g x g cells, g = S / 16.
     components : int
         Number K of mixture components.
     table : int or None
         Length of the relative-position tables of the global blocks; 2 g - 1 if None.
     encoder : EncoderDesign
-        Size of the image encoder, ViT-B as published.
+        Size of the image encoder; the published one is ViT-B.
 
     Attributes
     ----------
     start : (K,) float64 array
-        Mixture weights that every image starts with. No weight and not in the state_dict, but kept in checkpoints.
+        Mixture weights of the first round of every image. They are no parameters and not in the state_dict, but
+        checkpoints contain them.
     """
 
     def __init__(
@@ -333,11 +341,11 @@ class MixtureSam(nn.Module):
         self.start = start_weights(components)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return (B, 256, g, g) features of (B, 3, S, S) RGB images in [0, 1]; there is no other normalisation."""
+        """Return (B, 256, g, g) features of (B, 3, S, S) RGB images in [0, 1], which are not normalised further."""
         return self.image_encoder(images)
 
     def places(self) -> Tensor:
-        """Return the (1, 256, g, g) encodings of the grid's positions."""
+        """Return the (1, 256, g, g) encodings of the positions of the grid."""
         return self.prompt_encoder.get_dense_pe()
 
     def prompts(self, points: Tensor, labels: Tensor, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -346,41 +354,42 @@ class MixtureSam(nn.Module):
         Parameters
         ----------
         points : (B, n, 2) tensor
-            (row, column) in pixels of the input; n may be 0. The encoder takes the first number for x, so that clicks
-            are mirrored against the grid's positions. The published weights were trained so and expect it.
+            Clicks (row, column) in pixels of the input; n may be 0. SAM's encoder reads the first number as x, so the
+            clicks are transposed relative to the grid. The published weights were trained this way and need it.
         labels : (B, n) tensor
-            1 positive, 0 negative.
+            Labels of the clicks: 1 positive, 0 negative.
         masks : (B, 1, 4g, 4g) tensor or None
             Previous logits.
 
         Returns
         -------
         sparse : (B, n + 1, 256) tensor
-            The last token stands for no point.
+            Encoded clicks; the last token is SAM's padding point.
         dense : (B, 256, g, g) tensor
+            Encoded previous logits, or the encoding of "no mask".
         """
         return self.prompt_encoder(points=(points, labels), boxes=None, masks=masks)
 
     def mixtures(self, sparse: Tensor, responsibilities: Tensor) -> Mixture:
-        """Return a mixture an image, (B, K) numbers each, of (B, n, 256) prompts and (B, K) responsibilities."""
+        """Return one mixture for each image, (B, K), from (B, n, 256) prompts and (B, K) responsibilities."""
         return Mixture(self.EM_weights(responsibilities), *self.EM_mean_variance(sparse, self.places()))
 
     def mixture(self, sparse: Tensor, responsibilities: Tensor) -> Mixture:
-        """Return the mixture that a batch shares, (K,) numbers each: the means of `mixtures`."""
+        """Return the mixture that the images of a batch share, (K,): the mean of `mixtures` over the batch."""
         weights, means, variances = (m.mean(0) for m in self.mixtures(sparse, responsibilities))
         return Mixture(weights / weights.sum(), means, variances)
 
     def latent(self, mixture: Mixture, noise: Tensor) -> Tensor:
-        """Return latents of the shape of `noise`, (..., 64) standard normal numbers; zeros for no noise.
+        """Return latents of the shape of `noise`: (..., 64) standard normal numbers, or zeros for no noise.
 
-        The same number scales all components, so that the mixture acts as one Gaussian. For a mixture an image, the
-        noise is (..., B, 64).
+        The same random number scales all components, so the mixture acts as one Gaussian. With one mixture for each
+        image, the shape of the noise is (..., B, 64).
         """
         centre = (mixture.weights * mixture.means).sum(-1, keepdim=True)
         return centre + noise * (mixture.weights * mixture.variances.sqrt()).sum(-1, keepdim=True)
 
     def combine(self, features: Tensor, latent: Tensor) -> Tensor:
-        """Return (B, 256, g, g) features with (B, 64) latents mixed in."""
+        """Return (B, 256, g, g) features into which (B, 64) latents are mixed."""
         return self.image_encoder.fcomb(features, latent)
 
     def decode(self, features: Tensor, sparse: Tensor, dense: Tensor) -> Tensor:

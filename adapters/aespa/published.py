@@ -1,10 +1,12 @@
-"""One batch of the published trainings of AESPA and SPA: which parts learn from what, in which order.
+"""One batch of the published trainings of AESPA and SPA: the optimiser steps in their order.
 
-An image's generator draws all that published code draws without a seed. Frozen parts get no gradient, so that Adam
-leaves them as they are; there is no weight decay. Images of a batch share their mixture, and SPA's groups.
+The random numbers that published code draws without a seed come here from the generator of the image. Frozen parts get
+no gradient, so Adam does not change them; there is no weight decay. The images of a batch share one mixture and, for
+SPA, the groups.
 
-Where the description of published code is silent: SPA's responsibilities are those of the new prompt's mixture, as in
-its validation, and the target's in the last step, too.
+The description of the published code leaves two points open. SPA's responsibilities are taken here under the mixture of
+the new prompt, as in its validation. The responsibilities of the target in the last step are taken under the same
+mixture.
 
 Sources: hmkhoi2701/DL_Repo_Interactive_Segmentation (AESPA); ImprintLab/SPA.
 """
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["aespa_batch", "spa_batch"]
 
-SWITCHING = 0.2
-POSITIVE = 2.0  # weight of pixels that are drawn
+SWITCHING = 0.2  # probability that the next click follows another rater
+POSITIVE = 2.0  # weight of the object pixels in the cross-entropy
 
 Step = Callable[[Tensor, Sequence[nn.Module]], float]
 Views = Sequence["View"]
@@ -42,7 +44,7 @@ Generators = Sequence[np.random.Generator]
 
 
 def stepping(optimizer: torch.optim.Optimizer) -> Step:
-    """Return a function that takes one step down a loss with some parts of the network and returns the loss."""
+    """Return a function that makes one optimiser step with some parts of the network and returns the loss."""
 
     def step(loss: Tensor, parts: Sequence[nn.Module]) -> float:
         optimizer.zero_grad()
@@ -58,12 +60,26 @@ def stepping(optimizer: torch.optim.Optimizer) -> Step:
 def aespa_batch(
     network: MixtureSam, optimizer: torch.optim.Optimizer, views: Views, rngs: Generators, recipe: Recipe
 ) -> float:
-    """Learn from a batch, two steps a run; return the sum of all losses."""
+    """Train AESPA on a batch with two optimiser steps in each round; return the sum of all losses.
+
+    Parameters
+    ----------
+    network : MixtureSam
+        Network that is trained in place.
+    optimizer : torch Optimizer
+        Optimiser of all its parameters.
+    views : sequence of View
+        Images with masks at the input size, one for each image of the batch.
+    rngs : sequence of numpy Generator
+        Random generators, one for each image.
+    recipe : Recipe
+        Settings; there are `recipe.clicks` + 1 rounds.
+    """
     step, clicks = stepping(optimizer), Clicks(len(views))
     images = on_device(np.stack([v.image for v in views]), next(network.parameters()))
     masks = _padded([v.masks for v in views])
     valid = np.asarray(masks.any((2, 3)))
-    target = on_device(masks.mean(1), images)  # of all slots, empty and padded ones too
+    target = on_device(masks.mean(1), images)  # mean over all masks, also over empty and padded ones, as published
     state = on_device(network.start, images).expand(len(views), -1)
     previous: Tensor | None = None
     followed: list[int | None] = [None] * len(views)
@@ -92,9 +108,9 @@ def aespa_batch(
         with torch.no_grad():
             weights = network.mixture(sparse, state).weights
         means, variances = (m.mean(0) for m in network.EM_mean_variance(sparse, network.places()))
-        asked = Mixture(weights, means, variances)
-        found = network.EM_weights(responsibilities(values.flatten(1), asked))
-        loss = F.mse_loss(found, responsibilities(target.flatten(1), asked))
+        prompted = Mixture(weights, means, variances)
+        found = network.EM_weights(responsibilities(values.flatten(1), prompted))
+        loss = F.mse_loss(found, responsibilities(target.flatten(1), prompted))
         total += step(loss, [network.EM_weights, network.prompt_encoder])
     return total
 
@@ -102,7 +118,13 @@ def aespa_batch(
 def spa_batch(
     network: MixtureSam, optimizer: torch.optim.Optimizer, views: Views, rngs: Generators, recipe: Recipe
 ) -> float:
-    """Learn from a batch, three steps a run; return the sum of all losses."""
+    """Train SPA on a batch with three optimiser steps in each round; return the sum of all losses.
+
+    Parameters
+    ----------
+    network, optimizer, views, rngs, recipe
+        As for `aespa_batch`.
+    """
     step, clicks = stepping(optimizer), Clicks(len(views))
     images = on_device(np.stack([v.image for v in views]), next(network.parameters()))
     firsts = [first_click(v.masks, rng) for v, rng in zip(views, rngs, strict=True)]
@@ -147,34 +169,35 @@ def spa_batch(
             state = responsibilities(meant.flatten(1), network.mixture(sparse, state))
             features, weights = network.encode(images), network.mixture(sparse, state).weights
         means, variances = (m.mean(0) for m in network.EM_mean_variance(sparse, network.places()))
-        asked = Mixture(weights, means, variances)
-        logits, _ = sampled(features, asked, sparse, dense)
+        prompted = Mixture(weights, means, variances)
+        logits, _ = sampled(features, prompted, sparse, dense)
         total += step(_cross_entropy(logits.mean(0), target), [network.prompt_encoder, network.EM_mean_variance])
 
-        asked = Mixture(*(m.detach() for m in asked))
-        truth = responsibilities(target.flatten(1), asked)
-        total += step(F.mse_loss(network.EM_weights(state), truth), [network.EM_weights])
+        prompted = Mixture(*(m.detach() for m in prompted))
+        wanted_state = responsibilities(target.flatten(1), prompted)
+        total += step(F.mse_loss(network.EM_weights(state), wanted_state), [network.EM_weights])
     return total
 
 
 class Clicks:
-    """The clicks on the images of a batch, equally many on each."""
+    """The clicks on the images of a batch; every image has the same number of clicks."""
 
     def __init__(self, images: int) -> None:
-        self._made: list[list[Click]] = [[] for _ in range(images)]
+        self._clicks: list[list[Click]] = [[] for _ in range(images)]
 
     def add(self, image: int, click: Click) -> None:
-        """Add a click on an image."""
-        self._made[image].append(click)
+        """Add a click on the image with this index."""
+        self._clicks[image].append(click)
 
     def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return points (B, n, 2), (row, column), and labels (B, n)."""
-        points = np.array([[c.point for c in row] for row in self._made], np.float32).reshape(len(self._made), -1, 2)
-        return on_device(points, like), on_device([[c.positive for c in row] for row in self._made], like)
+        """Return points (B, n, 2) as (row, column) and labels (B, n), float32, on the device of `like`."""
+        rows = self._clicks
+        points = np.array([[c.point for c in row] for row in rows], np.float32).reshape(len(rows), -1, 2)
+        return on_device(points, like), on_device([[c.positive for c in row] for row in rows], like)
 
 
 def _nearest_group(maps: Tensor, groups: NDArray[np.int64], target: Tensor) -> int:
-    """Return the group of (N, P) maps whose mean lies nearest to a target (P,): the oracle of published code."""
+    """Return the group of (N, P) maps whose mean is nearest to a (P,) target: the oracle of the published code."""
     return int(torch.stack([(mean - target).norm() for mean in group_means(maps, groups)]).argmin())
 
 
@@ -183,11 +206,11 @@ def _cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _as_probability(logits: Tensor) -> Tensor:
-    """Return a batch's logits as probabilities; as they are if all lie in [0, 1], which published code takes for it."""
+    """Return logits as probabilities. Values that all lie in [0, 1] are taken for probabilities, as published."""
     return logits.sigmoid() if logits.max() > 1 or logits.min() < 0 else logits
 
 
 def _padded(masks: Sequence[Mask]) -> Mask:
-    """Return the masks of images as one (B, R, S, S) array, with empty ones where an image has fewer raters."""
+    """Return the (r, S, S) masks of B images as one (B, R, S, S) array; images with fewer than R get empty masks."""
     most = max(map(len, masks))
-    return np.stack([np.pad(own, [(0, most - len(own)), (0, 0), (0, 0)]) for own in masks])
+    return np.stack([np.pad(stack, [(0, most - len(stack)), (0, 0), (0, 0)]) for stack in masks])

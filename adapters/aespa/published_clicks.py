@@ -1,7 +1,7 @@
-"""The clicks of the published trainings of SPA and AESPA, with generators where published code draws without seeds.
+"""The clicks of the published trainings of SPA and AESPA. Published code draws without a seed; here generators draw.
 
-Both are near the edge of what they are to show rather than at its centre: any of the 20 pixels that differ most is
-clicked, whichever error it belongs to, even where next to nothing is wrong.
+A click goes to any of the 20 pixels that differ most, not to the centre of an error. It may belong to any error, also
+to a very small one.
 
 Sources: hmkhoi2701/DL_Repo_Interactive_Segmentation (AESPA); ImprintLab/SPA.
 """
@@ -21,22 +21,22 @@ __all__ = ["FirstClick", "agreeing", "differing_pixel", "first_click", "followed
 Floats = NDArray[np.floating]
 
 MOST_DIFFERENT = 20
-DISPUTED = 0.8  # how often a level between 0 and 1 is asked for
-MAJORITY = 0.8  # how often its label is the one that most raters gave
+DISPUTED = 0.8  # probability that the level is drawn again among those between 0 and 1
+MAJORITY = 0.8  # probability that the label is the one that most raters gave
 
 
 @dataclass(frozen=True, eq=False)
 class FirstClick:
-    """How a training of SPA begins on an image.
+    """First click of a SPA training on an image.
 
     Attributes
     ----------
     click : Click
-        Where all raters agree, so that it tells nothing about which of them are meant.
+        Click at a pixel where all raters agree; so it does not show which raters are followed.
     target : (H, W) bool array
-        Majority of the raters who are meant.
+        Majority mask of the followed raters.
     raters : (R,) bool array
-        Who they are.
+        True for the followed raters.
     """
 
     click: Click
@@ -45,50 +45,63 @@ class FirstClick:
 
 
 def followed_rater(valid: Mask, previous: int | None, switching: float, rng: np.random.Generator) -> int:
-    """Return the rater whom the next click follows.
+    """Return the index of the rater whom the next click follows.
 
     Parameters
     ----------
     valid : (R,) bool array
-        Who drew anything; if nobody did, all are taken.
+        True for raters who drew an object. If no rater did, all are valid.
     previous : int or None
-        Who was followed; None for the first click.
+        Rater whom the last click followed; None for the first click.
     switching : float
-        Chance to change to another valid rater.
+        Probability of a change to another valid rater.
     rng : numpy Generator
+        Random generator.
     """
-    able = np.flatnonzero(valid) if valid.any() else np.arange(len(valid))
+    allowed = np.flatnonzero(valid) if valid.any() else np.arange(len(valid))
     if previous is not None and valid[previous]:
-        others = able[able != previous]
+        others = allowed[allowed != previous]
         if not len(others) or rng.random() >= switching:
             return previous
-        able = others
-    return int(able[rng.integers(len(able))])
+        allowed = others
+    return int(allowed[rng.integers(len(allowed))])
 
 
 def differing_pixel(difference: Floats, rng: np.random.Generator) -> tuple[int, int]:
-    """Return one of the 20 pixels of an (H, W) map whose values are largest; the first ones among equals."""
+    """Return (row, column) of one of the 20 pixels of an (H, W) map with the largest values; ties in reading order."""
     largest = np.argsort(-difference, axis=None, kind="stable")[:MOST_DIFFERENT]
     row, column = np.unravel_index(largest[rng.integers(len(largest))], difference.shape)
     return int(row), int(column)
 
 
 def agreeing(masks: Mask, valid: Mask, pixel: tuple[int, int], label: bool) -> NDArray[np.float32]:
-    """Return the mean (H, W) of the masks (R, H, W) of those valid raters who gave a pixel this label; 0 if nobody."""
-    with_it = valid & (masks[:, pixel[0], pixel[1]] == label)
-    if not with_it.any():
+    """Return the (H, W) mean of the masks of the valid raters who gave `pixel` the label `label`; 0 if there are none.
+
+    Parameters
+    ----------
+    masks : (R, H, W) bool array
+        Masks of all raters.
+    valid : (R,) bool array
+        True for raters who drew an object.
+    pixel : (row, column)
+        Position of the click in pixels.
+    label : bool
+        True for object.
+    """
+    agree = valid & (masks[:, pixel[0], pixel[1]] == label)
+    if not agree.any():
         return np.zeros(masks.shape[1:], np.float32)
-    found: NDArray[np.float32] = masks[with_it].mean(0, dtype=np.float32)
+    found: NDArray[np.float32] = masks[agree].mean(0, dtype=np.float32)
     return found
 
 
 def first_click(masks: Mask, rng: np.random.Generator) -> FirstClick:
-    """Return the first click of SPA and the target of the whole session, of (R, H, W) masks, R >= 1.
+    """Return the first click of SPA and the target of the session from (R, H, W) masks, R >= 1.
 
-    A share of raters is drawn, mostly one other than nobody and everybody, then a pixel that so many raters drew, then
-    a label for it; who gave this label is meant. The pixel itself is not clicked: the click goes where all raters
-    drew, or, if that is nowhere, where nobody did. If that is nowhere either, it is a negative click at the origin;
-    published code has no rule for it.
+    First a share of raters (a level) is drawn, preferably one between 0 and 1. Then a pixel that this share of the
+    raters drew is drawn, and a label for it. The raters who gave the pixel this label are followed. The click itself
+    goes to a pixel that all raters drew. If there is none, it is a negative click at a pixel that no rater drew. If
+    there is no such pixel either, it is a negative click at (0, 0); published code has no rule for this case.
     """
     share = masks.mean(0)
     levels = np.unique(share)

@@ -1,4 +1,4 @@
-"""What a training of SPA or AESPA learns and how: the model, the protocol and all numbers that a user may choose.
+"""Settings of a training of SPA or AESPA: the model, the protocol and all numbers that a user may set.
 
 >>> Recipe(model="spa", samples=4).smooth
 True
@@ -20,26 +20,30 @@ PROTOCOLS = ("default", "compat")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is learnt and how.
+    """Settings of a training.
 
     Attributes
     ----------
     model : {"aespa", "spa"}
+        Name of the model.
     protocol : {"default", "compat"}
-        The mended recipe, or the published one.
+        Corrected recipe ("default") or published recipe ("compat").
     size : int
         Side of the network's input in pixels, a multiple of 16.
     patch : int or None
-        Side of random crops, which are then brought to the input's size; None squashes whole images to it.
+        Side of random crops in pixels. A crop is resized to the input size. None resizes whole images.
     components : int
-        Of the mixture.
+        Number of components of the mixture.
     encoder : EncoderDesign
+        Size of the image encoder.
     clicks : int
-        Of a session.
-    samples, groups : int
-        SPA only: latents a round, and groups of k-means.
+        Number of clicks in each session.
+    samples : int
+        Latents in each round; SPA only.
+    groups : int
+        Groups of k-means over the samples; SPA only.
     lr : float
-        Learning rate, of the mended recipe the highest.
+        Learning rate; in the corrected recipe the highest one of the schedule.
     """
 
     model: str = "aespa"
@@ -54,12 +58,12 @@ class Recipe:
     lr: float = 1e-4
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
+        """Refuse settings that cannot be trained with a `ProtocolError`."""
         for name, value, known in (("model", self.model, MODELS), ("protocol", self.protocol, PROTOCOLS)):
             if value not in known:
                 raise ProtocolError(f"unknown {name} {value!r}; allowed: {', '.join(known)}")
         if self.size % 16 or not 16 <= self.size <= 1024:
-            raise ProtocolError(f"the input's side is {self.size}; expected a multiple of 16 from 16 to 1024")
+            raise ProtocolError(f"the side of the input is {self.size}; expected a multiple of 16 from 16 to 1024")
         for name in ("components", "clicks", "samples", "groups"):
             if getattr(self, name) < 1:
                 raise ProtocolError(f"number of {name} is {getattr(self, name)}; expected at least 1")
@@ -68,9 +72,12 @@ class Recipe:
         if self.patch is not None and self.patch < 16:
             raise ProtocolError(f"patches have a side of {self.patch}; expected at least 16 pixels")
         if self.patch is not None and not self.smooth:
-            raise ProtocolError("the published recipe squashes whole images; leave out the patches, or compat")
+            raise ProtocolError(
+                "the published recipe (protocol compat) resizes whole images and takes no patches; leave out the "
+                "option patch, or use the protocol default"
+            )
 
     @property
     def smooth(self) -> bool:
-        """Whether logits are interpolated to the input, not repeated."""
+        """Whether logits are enlarged to the input size by interpolation; otherwise pixels are repeated."""
         return self.protocol == "default"

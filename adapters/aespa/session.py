@@ -1,7 +1,7 @@
-"""Sessions of SPA and AESPA side by side, as their models play them, with gradients where a training wants them.
+"""Sessions of SPA and AESPA in a batch, as the models run them, with gradients for training.
 
-AESPA's are those of its style "validation", SPA's of its style "training": the logits of a round are a prompt of the
-next. Each image has its own mixture, clicks and answer, so that none of them depends on the others of a batch.
+AESPA's sessions follow its style "validation", SPA's its style "training": the logits of a round are a prompt of the
+next one. Each slot of the batch has its own mixture, clicks and answer, so that no slot depends on the others.
 """
 
 from __future__ import annotations
@@ -32,18 +32,26 @@ __all__ = ["Session", "Slot", "closest_loss", "group_means", "on_device", "overl
 
 @dataclass(eq=False)
 class Slot:
-    """One rater's session on one image.
+    """One session of a batch: one followed rater on one image.
 
     Attributes
     ----------
-    truth, counted : (S, S) bool array
-        What the rater drew, and where pixels are not to be ignored.
+    truth : (S, S) bool array
+        Reference mask: the mask of the followed rater.
+    counted : (S, S) bool array
+        True where pixels are not ignored.
     rng : numpy Generator
-        Of the noise.
+        Random generator of the noise.
     clicks : list of Click
-        So far.
+        Clicks so far.
     answer : (S, S) bool array or None
-        The last one; None before the first round.
+        Last prediction; None before the first round.
+    preference : (K,) tensor or None
+        Responsibilities that the next round starts from.
+    previous : (1, 4g, 4g) tensor or None
+        Logits of the last round; for SPA their mean over the samples.
+    maps : (N, S, S) tensor or None
+        Probabilities of the samples of the last round.
     """
 
     truth: Mask
@@ -51,37 +59,39 @@ class Slot:
     rng: np.random.Generator
     clicks: list[Click] = field(default_factory=list)
     answer: Mask | None = None
-    preference: Tensor | None = None  # (K,)
-    previous: Tensor | None = None  # (1, 4g, 4g) logits
-    maps: Tensor | None = None  # (N, S, S) probabilities
+    preference: Tensor | None = None
+    previous: Tensor | None = None
+    maps: Tensor | None = None
 
     @cached_property
-    def _facts(self) -> TargetReference:
+    def _reference(self) -> TargetReference:
         return TargetReference(self.truth, ~self.counted)
 
     def click(self) -> bool:
-        """Let the rater click at the centre of the largest error; False if nothing is wrong.
+        """Add the click of the base rule at the centre of the largest error; return False if there is no error.
 
-        The first click goes to the centre of what the rater drew: sessions begin with an empty answer, whatever the
-        network would say before it.
+        The first click goes to the centre of the reference mask. A prediction made before the first click is not used.
         """
         answer = self.answer if self.clicks and self.answer is not None else np.zeros_like(self.truth)
-        made = next_click(self._facts, answer, [c.point for c in self.clicks])
+        made = next_click(self._reference, answer, [c.point for c in self.clicks])
         if made is not None:
             self.clicks.append(made)
         return made is not None
 
 
 class Session:
-    """Lanes that are played side by side.
+    """Sessions that are computed in one batch.
 
     Parameters
     ----------
     network : MixtureSam
+        Network that predicts.
     features : (L, 256, g, g) tensor
-        Of the lanes' images.
-    slots : sequence of Lane
+        Image features of the L slots.
+    slots : sequence of Slot
+        Sessions; their state is changed by `advance`.
     recipe : Recipe
+        Settings of the training.
     """
 
     def __init__(self, network: MixtureSam, features: Tensor, slots: Sequence[Slot], recipe: Recipe) -> None:
@@ -91,14 +101,20 @@ class Session:
             slot.preference = on_device(network.start, features)
 
     def advance(self, chosen: Sequence[int]) -> Tensor:
-        """Play a round of some lanes, all with the same number of clicks, and return their logits (N, L, S, S)."""
+        """Compute a round of the chosen slots and return their (N, L, S, S) logits of N samples.
+
+        Parameters
+        ----------
+        chosen : sequence of int
+            Indices of L slots, which must all have the same number of clicks.
+        """
         network, slots = self.network, [self.slots[i] for i in chosen]
         sparse, dense = self._prompts(slots)
         preference = _stacked([slot.preference for slot in slots])
         if self.sampling and slots[0].maps is not None:
             with torch.no_grad():
-                meant = torch.stack([_meant(slot, self.recipe.groups) for slot in slots])
-                preference = responsibilities(meant.flatten(1), network.mixtures(sparse, preference))
+                chosen_maps = torch.stack([_chosen_group(slot, self.recipe.groups) for slot in slots])
+                preference = responsibilities(chosen_maps.flatten(1), network.mixtures(sparse, preference))
         mixture = network.mixtures(sparse, preference)
         latents = network.latent(mixture, self._noise(slots))
         samples = len(latents)
@@ -130,9 +146,9 @@ class Session:
         return on_device(np.stack(drawn, 1), self.features)
 
 
-def _meant(slot: Slot, groups: int) -> Tensor:
-    """Return the (S, S) mean of the group of samples that a lane's clicks contradict least."""
-    assert slot.maps is not None  # noqa: S101 - the caller has looked
+def _chosen_group(slot: Slot, groups: int) -> Tensor:
+    """Return the (S, S) mean map of the group of samples that the clicks of a slot contradict least."""
+    assert slot.maps is not None  # noqa: S101 - the caller has checked it
     labels = groups_of(slot.maps.cpu().numpy(), groups)
     means = torch.stack(group_means(slot.maps, labels))
     rows, columns = np.array([c.point for c in slot.clicks]).T
@@ -141,45 +157,62 @@ def _meant(slot: Slot, groups: int) -> Tensor:
 
 
 def group_means(maps: Tensor, groups: NDArray[np.int64]) -> list[Tensor]:
-    """Return the means (...) of (N, ...) maps over their groups, which are numbered from 0."""
+    """Return for each group, counted from 0, the mean (...) of its maps among (N, ...) maps."""
     return [maps[torch.from_numpy(groups == k).to(maps.device)].mean(0) for k in range(int(groups.max()) + 1)]
 
 
 def upsampled(low: Tensor, size: int, smooth: bool) -> Tensor:
-    """Return (B, size, size) logits of (B, 1, h, w), interpolated if `smooth`, else repeated as published."""
+    """Return (B, 1, h, w) logits enlarged to (B, size, size): interpolated if `smooth`, else repeated as published."""
     if smooth:
         return F.interpolate(low, (size, size), mode="bilinear", align_corners=False)[:, 0]
     return F.interpolate(low, (size, size), mode="nearest")[:, 0]
 
 
 def overlap_loss(logits: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """Return cross-entropy plus soft Dice, (...), of (..., S, S) logits and targets in [0, 1], where it counts."""
+    """Return the sum of cross-entropy and soft Dice loss over the counted pixels.
+
+    Parameters
+    ----------
+    logits : (..., S, S) tensor
+        Predicted logits.
+    target : (..., S, S) tensor
+        Target in [0, 1]; it is broadcast against `logits`.
+    counted : (..., S, S) tensor
+        1 where a pixel counts, 0 where it is ignored.
+
+    Returns
+    -------
+    (...) tensor
+        Loss of each map.
+    """
     pixels = counted.sum((-2, -1)).clamp_min(1)
     logits, target = torch.broadcast_tensors(logits, target)
-    wrong = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * counted
+    entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * counted
     probability = logits.sigmoid() * counted
     target = target * counted
     shared = (probability * target).sum((-2, -1))
     both = (probability + target).sum((-2, -1))
-    return wrong.sum((-2, -1)) / pixels + 1 - (2 * shared + 1) / (both + 1)
+    return entropy.sum((-2, -1)) / pixels + 1 - (2 * shared + 1) / (both + 1)
 
 
 def closest_loss(logits: Tensor, masks: Sequence[Tensor], counted: Tensor) -> Tensor:
-    """Return (L,): for each of a lane's raters the loss of the closest of its samples, the mean over the raters.
+    """Return for each slot the mean over its raters of the loss of the sample that is closest to the rater, (L,).
 
     Parameters
     ----------
     logits : (N, L, S, S) tensor
+        Logits of N samples of L slots.
     masks : sequence of (R, S, S) tensor
-        One a lane; lanes may have different numbers of raters.
+        Masks of the raters of each slot; the number R of raters may differ.
     counted : (L, S, S) tensor
+        1 where a pixel counts, 0 where it is ignored.
     """
-    found = [overlap_loss(logits[:, i, None], own[None], counted[i]).amin(0).mean() for i, own in enumerate(masks)]
+    found = [overlap_loss(logits[:, i, None], drawn[None], counted[i]).amin(0).mean() for i, drawn in enumerate(masks)]
     return torch.stack(found)
 
 
 def on_device(array: Any, like: Tensor) -> Tensor:
-    """Return numbers as a float32 tensor beside another one."""
+    """Return a copy of an array as a float32 tensor on the device of `like`."""
     made: NDArray[np.float32] = np.asarray(array, np.float32)
     return torch.from_numpy(made.copy()).to(like.device)
 

@@ -1,16 +1,18 @@
-"""Train SPA and AESPA on images of several raters, as published (`compat`) or in a mended way (`default`).
+"""Train SPA and AESPA on images of several raters, as published (`compat`) or with a corrected recipe (`default`).
 
-The published recipes are described in `rclicks.adapters.aespa.published`. The mended one plays sessions as the models
-of `rclicks.adapters.aespa` play them, so that what is learnt is what is used:
+The published recipes are described in `rclicks.adapters.aespa.published`. The corrected recipe runs the same sessions
+in training as the models of `rclicks.adapters.aespa` run in a benchmark:
 
-* one rater of an image is followed, who clicks at the centre of the largest error; the loss of a round is
-  cross-entropy plus soft Dice with the mask of that rater alone, before AESPA's first click with the mean of all;
-* all parts of the network learn, the mixture and the encoding of previous logits too, and no image sees another one;
-* of SPA's samples also that one learns which lies closest to each rater, so that they spread over the raters;
-* logits are interpolated, examples are mirrored and transposed, the rate rises and falls, and MedSAM's weights are all
-  loaded.
+* A session follows one rater of the image. The clicks go to the centre of the largest error. The loss of a round is
+  cross-entropy plus soft Dice with the mask of the followed rater. Before AESPA's first click the target is the mean of
+  all masks.
+* All parts of the network learn, also the mixture and the encoding of previous logits. No image depends on another one.
+* For SPA, the loss also contains the sample that is closest to each rater, so that the samples spread over the raters.
+* Logits are interpolated. Examples are mirrored and transposed. The learning rate rises and then falls. All weights of
+  MedSAM are loaded.
 
-A batch takes one step, not one a round: the encoder, nearly all of the work, then runs once for all rounds.
+There is one optimiser step for each batch, not for each round. So the encoder, which is nearly the whole work, runs
+once for all rounds.
 """
 
 from __future__ import annotations
@@ -45,22 +47,24 @@ __all__ = ["View", "measured", "play_raters", "train_aespa", "views_of"]
 
 Floats = NDArray[np.float64]
 
-VALIDATED = 12  # examples, spread evenly over those held out
-VIEWS = 4  # patches of each of them
-PATCHES = 16  # the most that an epoch takes of an image
-REPORTED = (0, 1, 3, 5)  # clicks after which Dice is logged, and the last
+VALIDATED = 12  # number of examples for validation, spread evenly over the held-out ones
+VIEWS = 4  # patches of each of these examples
+PATCHES = 16  # largest number of patches of one image in an epoch
+REPORTED = (0, 1, 3, 5)  # numbers of clicks after which Dice is logged; the last click is logged too
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """An image, or a part of it, as the network sees it.
+    """An image, or a part of it, at the size of the network's input.
 
     Attributes
     ----------
     image : (3, S, S) float32 array
-        RGB in [0, 1].
+        RGB values in [0, 1].
     masks : (R, S, S) bool array
+        Masks of the raters.
     counted : (S, S) bool array
+        True where pixels are not ignored.
     """
 
     image: NDArray[np.float32]
@@ -69,7 +73,7 @@ class View:
 
 
 def view_of(crop: Crop | Example, size: int) -> View:
-    """Return a crop squashed to the network's input: bilinear and smoothed, masks from a half on, as published."""
+    """Return a crop resized to (size, size), bilinear and antialiased; masks are cut at 0.5. This is as published."""
 
     def resize(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR))
@@ -82,21 +86,31 @@ def view_of(crop: Crop | Example, size: int) -> View:
 
 
 def views_of(example: Example, recipe: Recipe) -> list[View]:
-    """Return the views that validation takes of an example: the whole, or patches at places that its name decides."""
+    """Return the views of an example for validation: the whole image, or patches whose positions depend on its name."""
     if recipe.patch is None:
         return [view_of(example, recipe.size)]
-    places = np.random.default_rng(int.from_bytes(hashlib.sha256(example.name.encode()).digest()[:8], "big"))
-    return [view_of(random_crop(example, recipe.patch, places), recipe.size) for _ in range(VIEWS)]
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(example.name.encode()).digest()[:8], "big"))
+    return [view_of(random_crop(example, recipe.patch, rng), recipe.size) for _ in range(VIEWS)]
 
 
 def play_raters(network: MixtureSam, view: View, recipe: Recipe) -> Floats:
-    """Let each rater who drew something click at the centres of errors, and compare all answers with all such raters.
+    """Run one session for each rater who drew an object, and compare all predictions with all of these raters.
+
+    Parameters
+    ----------
+    network : MixtureSam
+        Network that predicts.
+    view : View
+        Image and masks.
+    recipe : Recipe
+        Settings; a session has `recipe.clicks` clicks, placed by the base rule.
 
     Returns
     -------
     (Q, clicks + 1, Q) float64 array
-        Dice of the answer after n clicks of one rater (first axis) with another's mask (last axis), in the order of the
-        raters who drew something; NaN for SPA without clicks. Where nothing is left to click, the last answer stays.
+        Dice of the prediction after n clicks (second axis) that follow one rater (first axis), with the mask of another
+        rater (last axis). Q is the number of raters who drew an object. SPA has no prediction without clicks; its
+        values there are NaN. If no error is left, the last prediction counts for the remaining clicks.
     """
     import torch
 
@@ -111,12 +125,12 @@ def play_raters(network: MixtureSam, view: View, recipe: Recipe) -> Floats:
     with torch.inference_mode():
         features = network.encode(on_device(view.image[None], next(network.parameters())))
         session = Session(network, features.expand(len(slots), -1, -1, -1), slots, recipe)
-        playing = list(range(len(slots)))
+        active = list(range(len(slots)))
         for n in range(recipe.clicks + 1):
             if n:
-                playing = [i for i in playing if slots[i].click()]
-            if playing and (n or recipe.model == "aespa"):
-                session.advance(playing)
+                active = [i for i in active if slots[i].click()]
+            if active and (n or recipe.model == "aespa"):
+                session.advance(active)
             answers = [slot.answer & view.counted for slot in slots if slot.answer is not None]
             if answers:
                 found[:, n] = Overlaps.of(answers, raters).similarity("dice").across
@@ -124,19 +138,20 @@ def play_raters(network: MixtureSam, view: View, recipe: Recipe) -> Floats:
 
 
 def measured(tables: Sequence[Floats]) -> dict[str, float]:
-    """Return mean Dice with the rater who clicks (``own``), with the others (``other``), and the difference (``gap``).
+    """Return mean Dice with the followed rater (``own``), with the other raters (``other``) and their difference.
 
     Parameters
     ----------
-    tables : sequence of arrays of `play_raters`
-        One a view, all of as many clicks.
+    tables : sequence of (Q, clicks + 1, Q) float64 arrays
+        Results of `play_raters`, one for each view, all with the same number of clicks.
 
     Returns
     -------
     dict of str -> float
-        ``own_0``, ``own_1``, ``own_3``, ``own_5``, as far as so many clicks were made, and the last; likewise the
-        others. Means over the raters of a view, then over views. Views in which fewer than two raters drew anything
-        count for ``own`` alone. All raters of a view click in turn, so that answers that follow nobody have a gap of 0.
+        Values ``own_n``, ``other_n`` and ``gap_n`` (the difference) after n = 0, 1, 3 and 5 clicks, as far as there are
+        so many, and after the last click. They are means over the raters of a view and then over the views. Views in
+        which fewer than two raters drew an object count for ``own`` only. Every rater of a view is followed once, so
+        predictions that follow no rater have a gap of 0.
     """
     own = [np.einsum("qnq->nq", t).mean(1) for t in tables if len(t)]
     several = [t for t in tables if len(t) > 1]
@@ -153,7 +168,13 @@ def measured(tables: Sequence[Floats]) -> dict[str, float]:
 
 
 def gap_of(table: Floats) -> Floats:
-    """Return, for each number of clicks, by how much Dice with the rater who clicks exceeds that with the others."""
+    """Return the mean Dice with the followed rater minus that with the others for each number of clicks, (clicks + 1,).
+
+    Parameters
+    ----------
+    table : (Q, clicks + 1, Q) float64 array
+        Result of `play_raters` with at least two raters.
+    """
     raters = len(table)
     own = np.einsum("qnq->nq", table).sum(1)
     everyone = table.sum((0, 2))
@@ -162,15 +183,20 @@ def gap_of(table: Floats) -> Floats:
 
 
 class AespaTask(TrainingTask):
-    """What both recipes share: data, network, validation.
+    """Base class of both recipes: data, network, validation.
 
     Parameters
     ----------
-    examples, held_out : sequence of Example
+    examples : sequence of Example
+        Examples for training.
+    held_out : sequence of Example
+        Examples for validation.
     recipe : Recipe
+        Settings of the model and the training.
     settings : Settings
+        Settings of the loop; the seed and the device are used here.
     start : mapping of str -> tensor, or None
-        Weights of SAM or MedSAM; None starts from random ones.
+        Weights of SAM or MedSAM; None starts from random weights.
     """
 
     network: MixtureSam
@@ -200,16 +226,16 @@ class AespaTask(TrainingTask):
         if start is not None:
             initialise(network, start, decoder_mlps=recipe.protocol == "default")
         self.network = network.to(settings.device)
-        # Without weight decay, so that parts of SAM that are never used stay as they are.
+        # There is no weight decay, so that the unused parts of SAM do not change.
         self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.lr)
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Return Dice with the rater who clicks after the last click, and all of `measured`."""
+        """Return the Dice with the followed rater after the last click, and all values of `measured`."""
         found = measured([play_raters(self.network, view, self.recipe) for view in self.views])
         return found[f"own_{self.recipe.clicks}"], found
 
     def weights(self) -> dict[str, Any]:
-        """Return a checkpoint with the names of published ones; its means and variances are never used."""
+        """Return a checkpoint with the keys of the published ones; its means and variances are never used."""
         state = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
         components = self.network.components
         return {
@@ -222,19 +248,19 @@ class AespaTask(TrainingTask):
 
 
 class PublishedTask(AespaTask):
-    """The published recipe, with seeds: a constant rate, several steps a batch, no augmentation."""
+    """The published recipe with seeds: a constant learning rate, several steps for each batch, no augmentation."""
 
     def lr(self, step: int, total: int) -> float:
-        """Return the constant learning rate; published code makes a schedule but never steps it."""
+        """Return the constant learning rate; the published code creates a schedule but never advances it."""
         return self.recipe.lr
 
     def item(self, index: int, rng: np.random.Generator) -> tuple[View, int]:
-        """Return an image with all masks, and the seed of what is drawn for it."""
+        """Return an image with all masks, and the seed of its random numbers."""
         example = self.examples[index]
         return view_of(example, self.recipe.size), int(rng.integers(2**63))
 
     def update(self, items: Sequence[Any]) -> float:
-        """Play the runs of a batch, each with a step for every part that learns, and return the sum of their losses."""
+        """Run the rounds of a batch, each with an optimiser step for every part; return the sum of the losses."""
         from .published import aespa_batch, spa_batch
 
         views, seeds = zip(*items, strict=True)
@@ -244,10 +270,10 @@ class PublishedTask(AespaTask):
 
 
 class FollowTask(AespaTask):
-    """The mended recipe; see the top of this module."""
+    """The corrected recipe, see the docstring of this module."""
 
     def lr(self, step: int, total: int) -> float:
-        """Return the learning rate; see `warm_cosine`."""
+        """Return the learning rate, see `warm_cosine`."""
         return warm_cosine(step, total, self.recipe.lr)
 
     def item(self, index: int, rng: np.random.Generator) -> tuple[View, int]:
@@ -257,7 +283,10 @@ class FollowTask(AespaTask):
         return view_of(crop, self.recipe.size), int(rng.integers(2**63))
 
     def loss(self, items: Sequence[Any]) -> torch.Tensor:
-        """Play a session on each image, following one of those who drew something; return the mean over all rounds."""
+        """Run one session on each image; return the mean loss over all rounds.
+
+        The session follows a random rater of the image who drew an object. Images without such a rater have no clicks.
+        """
         import torch
 
         from .session import Session, Slot, closest_loss, on_device, overlap_loss
@@ -266,41 +295,40 @@ class FollowTask(AespaTask):
         images = on_device(np.stack([v.image for v in views]), next(self.network.parameters()))
         counted = on_device(np.stack([v.counted for v in views]), images)
         masks = [on_device(v.masks, images) for v in views]
-        slots, able = [], []
+        slots, active = [], []
         for i, (view, seed) in enumerate(zip(views, seeds, strict=True)):
             rng = np.random.default_rng(seed)
             drew = np.flatnonzero((view.masks & view.counted).any((1, 2)))
-            able += [i] if len(drew) else []
+            active += [i] if len(drew) else []
             followed = int(rng.choice(drew)) if len(drew) else 0
             slots.append(Slot(view.masks[followed] & view.counted, view.counted, rng))
         truth = on_device(np.stack([slot.truth for slot in slots]), images)
         session = Session(self.network, self.network.encode(images), slots, self.recipe)
         losses = []
         if self.recipe.model == "aespa":
-            soft = torch.stack([own.mean(0) for own in masks])
+            soft = torch.stack([drawn.mean(0) for drawn in masks])
             losses.append(overlap_loss(session.advance(range(len(slots)))[0], soft, counted))
-        playing = able
         for _ in range(self.recipe.clicks):
-            playing = [i for i in playing if slots[i].click()]
-            if not playing:
+            active = [i for i in active if slots[i].click()]
+            if not active:
                 break
-            logits = session.advance(playing)
-            losses.append(overlap_loss(logits.mean(0), truth[playing], counted[playing]))
+            logits = session.advance(active)
+            losses.append(overlap_loss(logits.mean(0), truth[active], counted[active]))
             if self.recipe.model == "spa":
-                losses.append(closest_loss(logits, [masks[i] for i in playing], counted[playing]))
-        # Nobody drew anything in any image, so there is no session to learn from: a loss of 0 that has a gradient.
+                losses.append(closest_loss(logits, [masks[i] for i in active], counted[active]))
+        # Without an object in any image there is no session to learn from: return a loss of 0 that has a gradient.
         return torch.cat(losses).mean() if losses else session.features.sum() * 0
 
 
 def squashed(example: Example, size: int) -> Example:
-    """Return an example as the network sees it."""
+    """Return an example resized to the network's input; the image is uint8 again."""
     view = view_of(example, size)
     image = (np.moveaxis(view.image, 0, 2) * 255).round().astype(np.uint8)
     return Example(example.name, image, view.masks, view.counted, example.raters)
 
 
 def _patches(example: Example, patch: int | None) -> int:
-    """Return how many patches an epoch takes of an example: what covers it about once, but at most 16."""
+    """Return the number of patches of an example in an epoch: enough to cover it about once, but at most 16."""
     return 1 if patch is None else min(PATCHES, -(-example.counted.size // patch**2))
 
 
@@ -315,51 +343,60 @@ def train_aespa(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
-    """Train a network; its ``best.pth`` is a checkpoint of the models `aespa` and `spa`.
+    """Train a network; the models `aespa` and `spa` load the resulting ``best.pth``.
 
     Parameters
     ----------
-    examples, held_out : sequence of Example
-        To learn from, and to choose the best epoch by; of the latter at most 12 are used.
+    examples : sequence of Example
+        Examples for training.
+    held_out : sequence of Example
+        Examples for the choice of the best epoch; at most 12 are used, spread evenly.
     recipe : Recipe
+        Settings of the model and the training.
     settings : Settings
-        An epoch passes once over all images, or takes up to 16 patches of each.
+        Settings of the loop. An epoch uses every image once, or up to 16 patches of each.
     folder : Path
-        See `rclicks.training.loop`.
+        Output folder, see `rclicks.training.loop`.
     start : Path or None
-        Weights of SAM or MedSAM ViT-B; None starts from random ones.
+        File with weights of SAM or MedSAM ViT-B; None starts from random weights.
     resume : bool
+        True continues an interrupted training in `folder`.
     report : callable
+        Function that is called with the progress, see `rclicks.training.loop.train`.
 
     Raises
     ------
     DataError
-        If there is nothing to learn from, or nobody drew anything in what is held out.
+        If there is no example for training or validation, or if no rater drew an object in the held-out examples.
     ProtocolError
-        If the folder holds another training, or weights of SAM are to start an encoder of another size.
+        If the folder contains another training, or if `start` is given for an encoder of another size than ViT-B.
     WeightsError
         If the weights cannot be read or are not those of SAM ViT-B.
     """
     if start is not None and recipe.encoder != VIT_B:
-        raise ProtocolError(f"{start} cannot start an encoder other than ViT-B; leave out one of the two")
-    some = evenly(held_out, VALIDATED)
+        raise ProtocolError(
+            f"the weights {start} are for the encoder vit_b, but this training uses another encoder; leave out "
+            "--init-weights, or set encoder=vit_b"
+        )
+    used = evenly(held_out, VALIDATED)
     if not examples or not held_out:
         raise DataError(
-            f"training needs objects to learn from and to validate with; found {len(examples)}, {len(held_out)}"
+            f"training needs at least one object for training and one for validation; found {len(examples)} and "
+            f"{len(held_out)}"
         )
     identity: dict[str, Any] = {
         "recipe": asdict(recipe),
         "objects": fingerprint(examples),
-        "held_out": fingerprint(some),
+        "held_out": fingerprint(used),
         "start": None if start is None else _digest(start),
     }
     task: AespaTask = (FollowTask if recipe.protocol == "default" else PublishedTask)(
-        examples, some, recipe, settings, None if start is None else _weights(start)
+        examples, used, recipe, settings, None if start is None else _weights(start)
     )
     if not any((view.masks & view.counted).any() for view in task.views):
         raise DataError(
-            f"nobody drew anything in the {len(some)} objects held out, at least not at {recipe.size} pixels; hold out "
-            "others, or ask for a larger size"
+            f"all masks of the {len(used)} held-out objects are empty at an input size of {recipe.size} pixels; hold "
+            "out other objects, or set a larger size"
         )
     return train(task, settings, folder, identity=identity, resume=resume, report=report)
 
@@ -369,12 +406,12 @@ def _digest(file: Path) -> str:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:12]
     except OSError as error:
-        raise WeightsError(f"weights {file} to start from cannot be read: {error}") from error
+        raise WeightsError(f"the start weights {file} cannot be read: {error}") from error
 
 
 def _weights(file: Path) -> Mapping[str, Any]:
     """Return the tensors of SAM or MedSAM."""
     state = read_checkpoint(file)
     if not isinstance(state, Mapping):
-        raise WeightsError(f"{file} holds {type(state).__name__}; expected the tensors of SAM or MedSAM ViT-B")
+        raise WeightsError(f"{file} contains a {type(state).__name__}; expected the tensors of SAM or MedSAM ViT-B")
     return state

@@ -1,8 +1,8 @@
 """Weights of SPA and AESPA: their training checkpoints, and the SAM or MedSAM weights that they start from.
 
-Published code hands SAM's weights to a loader that drops names it does not know: the 8 tensors of the mask decoder's
-MLPs were lost without a word, and the 8 position tables of another length stopped it. `remap` renames and resizes them,
-and refuses a file of which anything would be lost. It also renames the encoder's 24 position tables, which SAM calls
+Published code passes SAM's weights to a loader that drops unknown names. It loses the 8 tensors of the mask decoder's
+MLPs without a message, and it fails on the 8 position tables of another length. `remap` renames and resizes them, and
+refuses a file if a tensor would be lost. It also renames the 24 position tables of the encoder, which SAM calls
 ``rel_pos_h`` and ``rel_pos_w``.
 """
 
@@ -32,27 +32,27 @@ _NEW = ("image_encoder.fcomb.", "EM_weights.", "EM_mean_variance.")
 _RENAMED = ((".attn.rel_pos_", ".attn.rel_"), (".mlp.lin1.", ".mlp.layers.0.0."), (".mlp.lin2.", ".mlp.fc."))
 _DECODER = "mask_decoder.transformer.layers."
 _BLOCKS, _POSITIONS = "image_encoder.blocks.", "image_encoder.pos_embed"
-_TABLE = f"{_BLOCKS}2.attn.rel_h"  # of a global block, so its length tells the input's size
+_TABLE = f"{_BLOCKS}2.attn.rel_h"  # table of a global block; its length depends on the input size
 _FIRST = "EM_weights.fc1.weight"
-_LONGEST, _MOST = 127, 1024  # table of SAM's own input of 1024 pixels; components
+_LONGEST, _MOST = 127, 1024  # length of the tables for an input of 1024 pixels; largest number of components
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingCheckpoint:
-    """What a training checkpoint holds that inference needs.
+    """The parts of a training checkpoint that inference needs.
 
     Attributes
     ----------
     state : dict of str -> tensor
-        The state_dict.
+        State_dict of the network.
     start : (K,) float64 array
-        Mixture weights that every image starts with; they sum to 1.
+        Mixture weights of the first round of every image; they sum to 1.
     table : int
         Length of the relative-position tables of the global blocks.
     encoder : EncoderDesign
         Size of the image encoder.
     origin : str
-        The file, for messages.
+        Path of the file, for error messages.
     """
 
     state: Mapping[str, Any]
@@ -72,8 +72,8 @@ class TrainingCheckpoint:
         Parameters
         ----------
         size : int or None
-            Side of the input in pixels; None takes the one that the tables were made for. Tables of another length are
-            interpolated in each forward pass.
+            Side of the input in pixels; None uses the side that the position tables were made for. Tables of another
+            length are interpolated in each forward pass.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class TrainingCheckpoint:
 
         from .network import PATCH, MixtureSam
 
-        with torch.device("meta"):  # random values would be drawn in vain: every tensor is replaced, or it is an error
+        with torch.device("meta"):  # draws no random values: load_into replaces every tensor or raises an error
             network = MixtureSam(size or (self.table + 1) // 2 * PATCH, self.components, self.table, self.encoder)
         network.to_empty(device="cpu")
         load_into(network, self.state, self.origin)
@@ -93,12 +93,12 @@ class TrainingCheckpoint:
 
 
 def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
-    """Read a checkpoint of published training code; optimizer, epoch and paths in it are left alone.
+    """Read a checkpoint of the published training code; the optimizer state, epoch and paths in it are not used.
 
     Raises
     ------
     WeightsError
-        If the file is damaged, could run code when loaded, or is no checkpoint of SPA or AESPA.
+        If the file is damaged, contains objects that could run code, or is no checkpoint of SPA or AESPA.
     """
     import torch
 
@@ -108,19 +108,20 @@ def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
         got = sorted(map(str, data))[:5] if isinstance(data, Mapping) else type(data).__name__
         raise WeightsError(
             f"{path} is no checkpoint of SPA or AESPA: expected a dict with 'state_dict' and 'EM_weights', got {got}. "
-            "Plain SAM or MedSAM weights are where a training starts (rclicks.adapters.aespa.weights.remap)."
+            "Plain SAM or MedSAM weights can only start a training (rclicks train, option --init-weights)."
         )
     state = {str(name): tensor for name, tensor in data["state_dict"].items()}
     for name in list(state):
-        own = name.replace(".attn.rel_pos_", ".attn.rel_")  # files of code that keeps SAM's names
-        if own not in state:
-            state[own] = state.pop(name)
+        renamed = name.replace(".attn.rel_pos_", ".attn.rel_")  # some files keep SAM's names
+        if renamed not in state:
+            state[renamed] = state.pop(name)
     table, first = (tuple(getattr(state.get(key), "shape", ())) for key in (_TABLE, _FIRST))
-    # The bounds keep a hostile file from asking for all memory.
+    # The bounds prevent a malicious file from allocating all memory.
     if len(table) != 2 or table[0] % 2 == 0 or table[0] > _LONGEST or len(first) != 2 or first[1] > _MOST:
         raise WeightsError(
             f"{path}: {_TABLE} has shape {table} and {_FIRST} {first}; expected (2 g - 1, 64) for a grid "
-            f"of g x g, g <= 64, and (64, K) for K <= {_MOST} components. Is it SPA or AESPA on SAM's encoder?"
+            f"of g x g, g <= 64, and (64, K) for K <= {_MOST} components. Check that the file is a checkpoint of "
+            "SPA or AESPA with SAM's image encoder"
         )
     start = _start(data["EM_weights"], int(first[1]), path)
     return TrainingCheckpoint(state, start, int(table[0]), _encoder(state, int(table[1]), path), str(path))
@@ -132,19 +133,19 @@ def remap(state: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
     Parameters
     ----------
     state : mapping of str -> tensor
-        All 314 tensors of SAM ViT-B for any input size.
+        The 314 tensors of SAM ViT-B, for any input size.
     size : int
-        Side of the network's input in pixels. The tables of the 4 global blocks are interpolated linearly to it.
+        Side of the network's input in pixels. The tables of the 4 global blocks are interpolated linearly to its grid.
 
     Returns
     -------
     dict of str -> tensor
-        314 tensors: all that `MixtureSam` has, except for the combiner and the two mixture networks.
+        314 tensors: all tensors of `MixtureSam` except those of the combiner and of the two mixture networks.
 
     Raises
     ------
     WeightsError
-        If a tensor is missing, unknown or of another shape: nothing is dropped.
+        If a tensor is missing, unknown or of another shape. No tensor is dropped.
     """
     import torch
     import torch.nn.functional as F  # noqa: N812
@@ -152,8 +153,8 @@ def remap(state: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
     from .network import MixtureSam
 
     with torch.device("meta"):
-        own = MixtureSam(size).state_dict()
-    wanted = {_sam_name(key): (key, value.shape) for key, value in own.items() if not key.startswith(_NEW)}
+        ours = MixtureSam(size).state_dict()
+    wanted = {_sam_name(key): (key, value.shape) for key, value in ours.items() if not key.startswith(_NEW)}
     missing = [k for k in wanted if k not in state]
     unexpected = [k for k in state if k not in wanted]
     found: dict[str, Tensor] = {}
@@ -176,16 +177,16 @@ def remap(state: Mapping[str, Tensor], size: int) -> dict[str, Tensor]:
 
 
 def initialise(network: MixtureSam, state: Mapping[str, Tensor], *, decoder_mlps: bool = True) -> None:
-    """Start a training from SAM or MedSAM weights; what SAM lacks keeps its random values.
+    """Load SAM or MedSAM weights for the start of a training; parts that SAM does not have keep their random values.
 
     Parameters
     ----------
     network : MixtureSam
-        Changed in place.
+        Network that is changed in place.
     state : mapping of str -> tensor
-        As for `remap`.
+        Weights as for `remap`.
     decoder_mlps : bool
-        False leaves the 8 tensors of the mask decoder's MLPs random too, as published code does.
+        False leaves the 8 tensors of the mask decoder's MLPs random as well, as the published code does.
 
     Raises
     ------
@@ -199,26 +200,27 @@ def initialise(network: MixtureSam, state: Mapping[str, Tensor], *, decoder_mlps
 
 
 def _sam_name(key: str) -> str:
-    """Return SAM's name of one of the network's tensors."""
-    for sam, own in _RENAMED:
-        key = key.replace(own, sam)
+    """Return SAM's name of a tensor of the network."""
+    for sam, ours in _RENAMED:
+        key = key.replace(ours, sam)
     return key
 
 
 def _is_global_table(key: str) -> bool:
-    """Return whether a tensor is a relative-position table of a global block, whose length follows the input's size."""
+    """Return whether a tensor is a relative-position table of a global block; its length depends on the input size."""
     return key.startswith(tuple(f"{_BLOCKS}{i}.attn.rel_" for i in VIT_B.global_blocks))
 
 
 def _encoder(state: Mapping[str, Any], head: int, path: Path) -> EncoderDesign:
-    """Return the encoder's size, from the shape of its positions, the width of a head, and the names of its blocks."""
+    """Return the encoder's size from the shape of its positions, the width of a head and the names of its blocks."""
     positions = tuple(getattr(state.get(_POSITIONS), "shape", ()))
     blocks = {name.removeprefix(_BLOCKS).partition(".")[0] for name in state if name.startswith(_BLOCKS)}
     width = int(positions[-1]) if positions else 0
     if not 1 <= head <= width or width % head:
         raise WeightsError(
-            f"{path}: {_POSITIONS} has shape {positions}, and a head {head} numbers; expected positions of shape "
-            "(1, 64, 64, width) that heads divide. Is it SPA or AESPA on SAM's encoder?"
+            f"{path}: {_POSITIONS} has shape {positions} and the attention heads have {head} numbers; expected the "
+            "shape (1, 64, 64, width) with a width that is a multiple of the head's. Check that the file is a "
+            "checkpoint of SPA or AESPA with SAM's image encoder"
         )
     try:
         return EncoderDesign(width, len(blocks), width // head)
@@ -227,20 +229,20 @@ def _encoder(state: Mapping[str, Any], head: int, path: Path) -> EncoderDesign:
 
 
 def _start(value: object, components: int, path: Path) -> NDArray[np.float64]:
-    """Return the start weights of a checkpoint, checked."""
-    good = isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == (components,)
-    if not (good and isinstance(value, np.ndarray) and np.isfinite(value).all() and value.min() >= 0 and value.any()):
+    """Return the checked start weights of a checkpoint."""
+    fits = isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.shape == (components,)
+    if not (fits and isinstance(value, np.ndarray) and np.isfinite(value).all() and value.min() >= 0 and value.any()):
         raise WeightsError(f"{path}: 'EM_weights' is {str(value)[:80]}; expected {components} mixture weights")
     start = value.astype(np.float64)
     return start / start.sum()
 
 
 def _numpy_kinds() -> list[Any]:
-    """Return what an array of plain numbers needs to be unpickled, under the names of NumPy 1 and 2."""
+    """Return the functions and types needed to unpickle arrays of numbers, with their names in NumPy 1 and 2."""
     functions = [
-        (thing.__reduce__()[0], f"numpy.{room}.multiarray.{name}")
-        for room in ("_core", "core")
-        for thing, name in ((np.zeros(1), "_reconstruct"), (np.float64(0), "scalar"))
+        (value.__reduce__()[0], f"numpy.{module}.multiarray.{name}")
+        for module in ("_core", "core")
+        for value, name in ((np.zeros(1), "_reconstruct"), (np.float64(0), "scalar"))
     ]
     kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64")]
     return [*functions, np.ndarray, np.dtype, *kinds]

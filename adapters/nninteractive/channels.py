@@ -1,17 +1,17 @@
-"""Prompts and volume as nnInteractive's network sees them: a normalised image and seven channels of interactions.
+"""Input of nnInteractive's network: a normalised image and seven channels of interactions.
 
 The channels of models in nnInteractive's default layout:
 
-=======  =======================================================
-0        the object's previous result, 0 or 1
+=======  ============================================================
+0        previous result of the object, 0 or 1
 1, 2     boxes and lassos, positive and negative
-3, 4     points, as a ball of radius 4 that fades from its centre
-5, 6     scribbles
-=======  =======================================================
+3, 4     points, positive and negative: a ball of radius 4 that fades
+5, 6     scribbles, positive and negative
+=======  ============================================================
 
-The newest prompt has value 1, one that is k prompts older ``decay ** k``; where prompts overlap the larger one counts.
-The official session stores all of it in half precision and so does this module, so that both agree to the last bit.
-Source: behaviour of nnInteractive 2.6.0 (Isensee et al., arXiv 2503.08373), measured.
+The newest prompt has the value 1, a prompt that is k prompts older the value ``decay ** k``. Where prompts overlap, the
+larger value counts. This module stores the values in half precision like the official session, so that both are equal
+to the last bit. Source: measured behaviour of nnInteractive 2.6.0 (Isensee et al., arXiv 2503.08373).
 
 >>> centre_line = point_ball(4)[4, 4]
 >>> centre_line[4:].round(3).tolist()
@@ -56,23 +56,23 @@ _HALF_MAX = float(np.finfo(np.float16).max)
 
 @lru_cache(maxsize=8)
 def point_ball(radius: int = RADIUS) -> NDArray[np.float64]:
-    """Return what a point is drawn as: the ball's distance to its own border, divided by the largest one.
+    """Return the ball that a point is drawn as: the distance to the border of the ball, divided by its maximum.
 
     Parameters
     ----------
     radius : int
-        In voxels, at least 1.
+        Radius of the ball in voxels, at least 1.
 
     Returns
     -------
     (2 * radius + 1,) * 3 float64 array
-        Read-only; 1 at the centre, 0 outside of the ball (distance > radius).
+        Values from 1 at the centre to 0 outside the ball (distance > radius). The array is read-only.
     """
     from scipy.ndimage import distance_transform_edt
 
     axis = np.arange(-radius, radius + 1) ** 2
     inside = axis[:, None, None] + axis[:, None] + axis <= radius**2
-    # As the session does it: distances to the nearest voxel outside of the ball, within this array.
+    # As in the session: distance to the nearest voxel of this array that lies outside the ball.
     ball = np.asarray(distance_transform_edt(inside), np.float64)
     ball /= ball.max()
     ball.setflags(write=False)
@@ -87,7 +87,7 @@ def draw_channels(
     decay: float = DECAY,
     radius: int = RADIUS,
 ) -> NDArray[np.float32]:
-    """Draw prompts as the official session hands them to its network at zoom 1.
+    """Draw prompts as the official session passes them to its network at zoom 1.
 
     Parameters
     ----------
@@ -96,15 +96,16 @@ def draw_channels(
     shape : sequence of int
         (Z, Y, X) of the volume.
     previous : (Z, Y, X) bool array or None
-        The object's previous result; None is empty.
+        Previous result of the object; None for an empty one.
     decay : float
-        In (0, 1]; what a prompt's value is multiplied by with every later prompt.
+        Factor in (0, 1] by which every new prompt multiplies the values of the older ones.
     radius : int
-        Of points, in voxels.
+        Radius of the drawn points in voxels.
 
     Returns
     -------
     (7, Z, Y, X) float32 array
+        Channels in the order of the table above, values in [0, 1].
 
     Raises
     ------
@@ -132,13 +133,13 @@ def draw_channels(
 
 
 def _scaled(stored: NDArray[np.float16], factor: float, *, divide: bool = False) -> NDArray[np.float16]:
-    """Multiply or divide in single precision and round to half, as torch does."""
+    """Multiply or divide in single precision and round to half precision, as torch does."""
     wide = stored.astype(np.float32)
     return (wide / np.float32(factor) if divide else wide * np.float32(factor)).astype(np.float16)
 
 
 def _write(channel: NDArray[np.float16], interaction: Interaction, intensity: float, radius: int) -> None:
-    """Raise the voxels of one channel that a prompt covers to its values."""
+    """Draw a prompt into its channel; where values overlap, the larger one stays."""
     values: NDArray[np.floating[Any]]
     if isinstance(interaction, Click):
         starts = [p - radius for p in interaction.point]
@@ -156,36 +157,37 @@ def _write(channel: NDArray[np.float16], interaction: Interaction, intensity: fl
 
 
 def normalise(image: NDArray[np.generic]) -> NDArray[np.float32]:
-    """Return a volume as the official session normalises it: (v - mean) / standard deviation.
+    """Return a volume normalised as in the official session: (v - mean) / standard deviation.
 
-    Mean and (unbiased) deviation are of the box around the voxels that are not 0; all voxels are then changed by them.
-    What lies outside of the volume is 0 afterwards, see `crop_padded`.
+    The mean and the (unbiased) standard deviation are computed in the bounding box of the voxels that are not 0, and
+    applied to all voxels. Voxels outside the volume are 0 after normalisation, see `crop_padded`.
 
     Parameters
     ----------
     image : (Z, Y, X) array of real numbers
-        Not changed.
+        Grey values; the array is not changed.
 
     Returns
     -------
     (Z, Y, X) float32 array
+        Normalised values.
 
     Raises
     ------
     DataError
-        If the volume is all 0, holds values that are no numbers, or is constant: the session would fail, or silently
-        answer with nothing.
+        If the volume is all 0, constant, or has values that are infinite or NaN. The session would fail on it or return
+        an empty mask without a message.
     """
     import torch
 
     values = torch.from_numpy(np.array(image, np.float32, order="C"))  # a copy, which is then changed in place
     if values.ndim != 3:
         raise DataError(f"a volume of shape {tuple(values.shape)} cannot be normalised; expected (z, y, x)")
-    # Sums as the session's own, in its order: mean and deviation then agree to the last bit.
+    # The sums are in the same order as in the session, so that mean and deviation agree to the last bit.
     plane = values.sum(0)
     along = (values.sum((1, 2)), plane.sum(1), plane.sum(0))
     if not all(bool(torch.isfinite(sums).all()) for sums in along):
-        raise DataError(f"a volume of shape {tuple(values.shape)} holds values that are infinite or no numbers")
+        raise DataError(f"a volume of shape {tuple(values.shape)} has values that are infinite or NaN")
     filled = [torch.nonzero(sums)[:, 0] for sums in along]
     if any(len(places) == 0 for places in filled):
         raise DataError(f"a volume of shape {tuple(values.shape)} is all 0, so it cannot be normalised")
@@ -199,35 +201,45 @@ def normalise(image: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def crop_padded(array: NDArray[np.generic], centre: Sequence[int], size: Sequence[int]) -> NDArray[np.generic]:
-    """Cut a patch around a voxel; 0 outside of the array.
+    """Cut a patch around a voxel; it is 0 where it leaves the array.
 
     Parameters
     ----------
     array : (..., Z, Y, X) array
+        Volume, or channels of a volume.
     centre : sequence of three int
-        It becomes voxel ``size // 2`` of the patch.
+        Voxel (z, y, x) that becomes voxel ``size // 2`` of the patch.
     size : sequence of three int
+        Edges (z, y, x) of the patch in voxels.
 
     Returns
     -------
     (..., *size) array
-        A copy.
+        Copy of the values.
     """
     out = np.zeros((*array.shape[:-3], *size), array.dtype)
-    here, there = patch_windows(array.shape[-3:], centre, size)
-    every = (slice(None),) * (array.ndim - 3)
-    out[every + there] = array[every + here]
+    in_volume, in_patch = patch_windows(array.shape[-3:], centre, size)
+    leading = (slice(None),) * (array.ndim - 3)
+    out[leading + in_patch] = array[leading + in_volume]
     return out
 
 
 def patch_windows(
     shape: Sequence[int], centre: Sequence[int], size: Sequence[int]
 ) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """Return where a patch and a volume overlap: slices of the volume, and slices of the patch."""
-    here, there = [], []
+    """Return the overlap of a patch and a volume, as slices of the volume and as slices of the patch.
+
+    Parameters
+    ----------
+    shape : sequence of three int
+        Shape (Z, Y, X) of the volume.
+    centre, size : sequence of three int
+        As for `crop_padded`.
+    """
+    in_volume, in_patch = [], []
     for n, c, s in zip(shape, centre, size, strict=True):
         low = c - s // 2
         first, last = max(low, 0), max(min(low + s, n), max(low, 0))
-        here.append(slice(first, last))
-        there.append(slice(first - low, last - low))
-    return tuple(here), tuple(there)
+        in_volume.append(slice(first, last))
+        in_patch.append(slice(first - low, last - low))
+    return tuple(in_volume), tuple(in_patch)

@@ -1,10 +1,11 @@
 """Write model folders that the official nnInteractive session loads.
 
-A folder holds ``dataset.json``, ``plans.json`` (the network), ``inference_info.json`` (its prompts), ``LICENSE`` and
-``fold_0/checkpoint_final.pth``. The checkpoint is a pickle because the format demands it; here it holds tensors and
-plain values only, so that ``torch.load(weights_only=True)`` reads it too.
+A folder contains ``dataset.json``, ``plans.json`` (the network), ``inference_info.json`` (the prompts), ``LICENSE`` and
+``fold_0/checkpoint_final.pth``. The format requires that the checkpoint is a pickle. Here it contains only tensors and
+plain values, so that ``torch.load(weights_only=True)`` reads it.
 
-Source: the folder format of nnInteractive 2.6.0, found by leaving out fields until the session refused.
+Source: the folder format of nnInteractive 2.6.0. The required fields were found by leaving out fields until the session
+refused the folder.
 
 >>> Design(features=(4, 8), strides=(1, 2)).parts()["features_per_stage"]
 [4, 8]
@@ -44,23 +45,23 @@ _CLASSES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """A plain U-Net with instance norms and without dropout, since the session leaves it in training mode.
+    """Design of a plain U-Net with instance norms and without dropout, because the session leaves it in training mode.
 
     Attributes
     ----------
     features : tuple of int
-        Channels of each stage, the finest first.
+        Channels of each stage, the finest stage first.
     strides : tuple of int
-        Of each stage, on all three axes; the first must be 1, so that the answer is as large as the patch.
+        Stride of each stage, the same on all three axes. The first must be 1, so that the output has the patch's size.
     convolutions : int
-        A stage, on the way down and up.
+        Number of convolutions in each stage, in the encoder and in the decoder.
     patch : tuple of int
-        (z, y, x) edge lengths in voxels; above 48 and divisible by the product of `strides`.
+        Edges (z, y, x) of the patch in voxels, above 48 and divisible by the product of `strides`.
 
     Raises
     ------
     ProtocolError
-        If no session could use it.
+        If the official session could not use the network.
     """
 
     features: tuple[int, ...] = (8, 16, 32, 48)
@@ -69,34 +70,38 @@ class Design:
     patch: tuple[int, int, int] = (64, 64, 64)
 
     def __post_init__(self) -> None:
-        """Refuse what the official session could not use."""
+        """Refuse a design that the official session could not use with a `ProtocolError`."""
         if len(self.features) < 2 or len(self.features) != len(self.strides) or min(*self.features, *self.strides) < 1:
             raise ProtocolError(
-                f"a network of features {self.features} and strides {self.strides} cannot be built; expected as many "
-                "of one as of the other, two or more, all above 0"
+                f"a network of features {self.features} and strides {self.strides} cannot be built; expected equal "
+                "numbers of features and strides, two or more, all above 0"
             )
         if self.strides[0] != 1:
-            raise ProtocolError(f"the first stride is {self.strides[0]}; expected 1, so that the answer is full-size")
+            raise ProtocolError(
+                f"the first stride is {self.strides[0]}; expected 1, so that the output has the size of the patch"
+            )
         if self.convolutions < 1:
             raise ProtocolError(f"a stage has {self.convolutions} convolutions; expected at least 1")
         if len(self.patch) != 3 or min(self.patch) < SMALLEST_PATCH:
             raise ProtocolError(
-                f"the patch is {self.patch}; expected three edges of at least {SMALLEST_PATCH}, because the session "
-                "fails to refine smaller ones; 64 is a good choice"
+                f"the patch is {self.patch}; expected three edges of at least {SMALLEST_PATCH} voxels, because the "
+                "session cannot refine in smaller patches; 64 is a good choice"
             )
         if any(edge % self.reduction for edge in self.patch):
-            raise ProtocolError(f"the patch {self.patch} cannot be halved evenly; name multiples of {self.reduction}")
+            raise ProtocolError(
+                f"the patch {self.patch} cannot be reduced evenly; set edges that are multiples of {self.reduction}"
+            )
 
     @property
     def reduction(self) -> int:
-        """By how much the coarsest stage is smaller than the patch."""
+        """Factor by which the grid of the coarsest stage is smaller than the patch."""
         product = 1
         for stride in self.strides:
             product *= stride
         return product
 
     def parts(self) -> dict[str, Any]:
-        """Return the network's arguments as JSON values; classes are named by their import paths."""
+        """Return the arguments of the network as JSON values; classes are given by their import paths."""
         stages = len(self.features)
         return {
             "n_stages": stages,
@@ -114,9 +119,10 @@ class Design:
 
 
 def build_network(design: Design, seed: int) -> torch.nn.Module:
-    """Return the official network class with random weights, which `seed` alone decides.
+    """Return a network of the official class with random weights that depend only on `seed` and the design.
 
-    It maps (n, 8, Z, Y, X) float32, the normalised image and seven channels of prompts, to (n, 2, Z, Y, X) scores.
+    The network maps (n, 8, Z, Y, X) float32, the normalised image and seven channels of prompts, to (n, 2, Z, Y, X)
+    scores of background and object.
 
     Raises
     ------
@@ -138,7 +144,7 @@ def build_network(design: Design, seed: int) -> torch.nn.Module:
         torch.manual_seed(seed)
         network = made(input_channels=1 + CHANNELS, num_classes=OUTPUTS, deep_supervision=False, **parts)
         network.apply(network.initialize)
-    assert isinstance(network, torch.nn.Module)  # noqa: S101 - the class's own promise
+    assert isinstance(network, torch.nn.Module)  # noqa: S101 - the class guarantees it
     return network
 
 
@@ -160,14 +166,15 @@ def write_folder(
     Parameters
     ----------
     folder : Path
-        Made if absent; files of the same names are replaced, others are left alone.
-    state : mapping
-        The network's state_dict; only tensors are written.
+        Folder, created if absent. Files of the same names are replaced, other files are not changed.
+    state : mapping of str -> tensor
+        State_dict of the network.
     design : Design
+        Design of the network.
     name : str
-        Of the data set, as the plans tell it.
+        Name of the data set in the plans.
     licence : str
-        Its first line is what the session shows; nothing is written if it is empty.
+        Text of the file ``LICENSE``, of which the session shows the first line. No file is written if it is empty.
     """
     import torch
 
@@ -200,9 +207,9 @@ def write_folder(
         "pad_mode_image": "constant",
     }
     for file, content in (("plans.json", plans), ("dataset.json", dataset), ("inference_info.json", prompts)):
-        _put(folder / file, (json.dumps(content, indent=1) + "\n").encode())
+        _write(folder / file, (json.dumps(content, indent=1) + "\n").encode())
     if licence:
-        _put(folder / "LICENSE", (licence.rstrip() + "\n").encode())
+        _write(folder / "LICENSE", (licence.rstrip() + "\n").encode())
     checkpoint = {
         "trainer_name": TRAINER,
         "init_args": {"configuration": CONFIGURATION},
@@ -215,7 +222,7 @@ def write_folder(
 
 
 def _plain(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return copies without gradients; the network names each weight up to four times, and it is stored once."""
+    """Return copies without gradients. A weight that has several names in the network is copied only once."""
     copies: dict[tuple[int, torch.Size], torch.Tensor] = {}
     made = {}
     for key, value in state.items():
@@ -226,25 +233,26 @@ def _plain(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return made
 
 
-def _put(file: Path, content: bytes) -> None:
+def _write(file: Path, content: bytes) -> None:
     partial = file.with_name(file.name + ".partial")
     partial.write_bytes(content)
     partial.replace(file)
 
 
 def write_synthetic_folder(folder: Path, *, design: Design | None = None, seed: int = 0, caution: float = 3.0) -> Path:
-    """Write a folder with random weights, for tests of what surrounds a network.
+    """Write a folder with random weights, for tests of the code around the network.
 
     Parameters
     ----------
     folder : Path
+        Folder to write, see `write_folder`.
     design : Design or None
-        None is a small one of about 10 000 weights.
+        Design of the network; None for a small one with about 10 000 weights.
     seed : int
-        Decides the weights, together with `design`.
+        Seed of the weights.
     caution : float
-        How much background is preferred. At 0 half of a patch would be object, also on its faces, and the session
-        would zoom out and refine hundreds of patches a prompt.
+        Bias towards background, in standard deviations of the scores. At 0 half of the patch would be object, also at
+        its faces. The session would then zoom out and refine hundreds of patches for each prompt.
     """
     import torch
 
@@ -252,7 +260,7 @@ def write_synthetic_folder(folder: Path, *, design: Design | None = None, seed: 
     network = build_network(design, seed)
     state = network.state_dict()
     last = f"decoder.seg_layers.{len(design.features) - 2}"
-    # After an instance norm and a leaky ReLU features have about unit size; so this is in standard deviations.
+    # After an instance norm and a leaky ReLU, features have about unit size. So the bias is in standard deviations.
     weight = state[f"{last}.weight"]
     spread = float((weight[1] - weight[0]).norm())
     state[f"{last}.bias"].copy_(torch.tensor([caution * spread, 0.0]))

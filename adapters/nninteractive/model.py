@@ -1,8 +1,9 @@
-"""A stateful session of nnInteractive played as a stateless model.
+"""A stateful session of nnInteractive, wrapped as a stateless model.
 
-A state carries all its prompts. The model remembers which prompts the session holds: what is missing is added, one
-prediction a prompt; a wrong last prompt is taken back; anything else is forgotten and played again from the start. The
-three ways give the same masks, as each prompt sees the same channels and the same random numbers.
+A state contains all its prompts. The model remembers which prompts are in the session. Missing prompts are added, with
+one prediction for each. If only the last prompt of the session is different, it is undone. In all other cases the
+session is reset and all prompts are repeated. The three ways give the same masks, because each prompt gets the same
+channels and the same random numbers.
 """
 
 from __future__ import annotations
@@ -28,19 +29,29 @@ AXES = 3
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """An embedding: the checked (Z, H, W) image itself, as the session can hold one alone."""
+    """Embedding: the checked (Z, Y, X) image itself. The session can contain only one image at a time."""
 
     image: NDArray[np.generic]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(Z, Y, X) of the volume."""
+        """Shape (Z, Y, X) of the volume in voxels."""
         return self.image.shape
 
 
 @dataclass(frozen=True)
 class Start:
-    """The memory of a state that began with a mask: its packed bits, and whether it was refined at once."""
+    """Memory of a state that started from a mask.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape (Z, Y, X) of the mask.
+    bits : bytes
+        Packed bits of the mask.
+    refine : bool
+        Whether the mask was refined before the first prompt.
+    """
 
     shape: tuple[int, ...]
     bits: bytes
@@ -48,14 +59,24 @@ class Start:
 
     @property
     def mask(self) -> Mask:
-        """The mask, unpacked: a bool array of `shape`."""
+        """Unpacked mask, a bool array of `shape`."""
         flat = np.unpackbits(np.frombuffer(self.bits, np.uint8), count=int(np.prod(self.shape)))
         return flat.reshape(self.shape).astype(bool)
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """What the session holds at present, beside the volume."""
+    """Present content of the session, except for the volume.
+
+    Attributes
+    ----------
+    start : Start or None
+        Mask that the session started from.
+    prompts : tuple of Interaction
+        Prompts in the session, the newest last.
+    undoable : bool
+        Whether the last prompt can be undone.
+    """
 
     start: Start | None = None
     prompts: tuple[Interaction, ...] = ()
@@ -64,7 +85,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Steps:
-    """How to get from what the session holds to what a state wants, in this order."""
+    """Steps that bring the session to a state: first undo, then reset, then add."""
 
     undo: bool
     reset: bool
@@ -72,7 +93,7 @@ class Steps:
 
 
 def steps_to(held: Held, start: Start | None, wanted: tuple[Interaction, ...]) -> Steps:
-    """Return the fewest steps that are exact.
+    """Return the fewest steps after which the session is exactly in the wanted state.
 
     >>> a, b, c = Click((1, 1, 1)), Click((2, 2, 2)), Click((3, 3, 3))
     >>> steps_to(Held(None, (a,), True), None, (a, b)) == Steps(False, False, (b,))
@@ -92,20 +113,25 @@ def steps_to(held: Held, start: Start | None, wanted: tuple[Interaction, ...]) -
 
 
 class NnInteractive(Model):
-    """nnInteractive, local or on a server.
+    """nnInteractive, in this process or on a server.
 
     Parameters
     ----------
     card : ModelCard
-    device, checkpoint_id : str
+        Facts about the model.
+    device : str
+        Name of the torch device.
+    checkpoint_id : str
+        Identity of the weights.
     options : dict
-        As chosen; ``licence``, ``session_version`` and ``package`` are added for the records.
+        Options with their values; ``licence``, ``session_version`` and ``package`` are added for the records.
     session : Session
+        Session that predicts.
 
     Notes
     -----
-    Prompts go to the session as they are: a click is a point, a box with a flat axis a half-open 2-D box, scribbles and
-    lassos their crops. A box with no flat axis is treated as option `box` says.
+    The session gets the prompts unchanged: a click as a point, a box with a flat axis as a half-open 2-D box, scribbles
+    and lassos as crops. The option `box` sets the treatment of a box with no flat axis.
     """
 
     def __init__(
@@ -115,15 +141,16 @@ class NnInteractive(Model):
         self.options = options | session.facts
         self._session = session
         self._held: Held | None = None
-        self._shown: Callable[[], Volume | None] = lambda: None  # weak, so that an image goes with its embedding
+        # A weak reference, so that the memory of an image is released together with its embedding.
+        self._shown: Callable[[], Volume | None] = lambda: None
 
     def embed(self, sample: Sample) -> Volume:
-        """Check the volume, hand it to the session and wait until it is normalised there.
+        """Check the volume, pass it to the session and wait until the session has normalised it.
 
         Raises
         ------
         DataError
-            If it is not a (Z, H, W) array of finite numbers, or so constant that normalising it gives NaN.
+            If it is not a (Z, Y, X) array of finite numbers, or if normalisation would give NaN.
         """
         check_volume(sample)
         volume = Volume(sample.image)
@@ -131,40 +158,44 @@ class NnInteractive(Model):
         return volume
 
     def segment(self, embedding: Volume, states: Sequence[State]) -> list[State]:
-        """Predict one state after the other.
+        """Predict the states one after the other.
 
         Raises
         ------
         ProtocolError
-            If a prompt lies outside, is empty, or is of a kind that the checkpoint does not take.
+            If a prompt lies outside the volume, is empty, or is of a kind that the checkpoint does not take.
         ServerError
-            If the server is gone (remote only). A session that expired is opened and played again, once.
+            If the server does not answer (remote only). If a session has expired, a new one is opened once and all
+            prompts are repeated.
         """
         return [self._next(embedding, state) for state in states]
 
     def start_from(self, embedding: Volume, mask: Mask, *, refine: bool = False) -> State:
-        """Return a state without prompts that starts from a given mask, say of another model; prompts correct it.
+        """Return a state without prompts that starts from a mask, for example one of another model.
 
         Parameters
         ----------
         embedding : Volume
-        mask : (Z, H, W) bool array
-            Not empty.
+            Embedding of the sample.
+        mask : (Z, Y, X) bool array
+            Mask with at least one voxel; later prompts correct it.
         refine : bool
-            Predict at once, along the whole mask.
+            True predicts once around the whole mask before the first prompt.
 
         Raises
         ------
         ProtocolError
-            If the mask does not fit or the checkpoint cannot start from one.
+            If the mask does not fit the volume or the checkpoint cannot start from a mask.
         """
         if mask.dtype != np.bool_ or mask.shape != embedding.shape or not mask.any():
             raise ProtocolError(
-                f"a mask to start from is a bool array of shape {embedding.shape} with at least one voxel, "
-                f"not {mask.dtype} {mask.shape} with {np.count_nonzero(mask)}"
+                f"the start mask is {mask.dtype} of shape {mask.shape} with {np.count_nonzero(mask)} voxels; expected "
+                f"a bool array of shape {embedding.shape} with at least one voxel"
             )
         if not self._session.supports_mask or (refine and not self._session.supports_refining):
-            raise ProtocolError(f"this checkpoint of {self.card.name} cannot {'refine' if refine else 'take'} a mask")
+            raise ProtocolError(
+                f"this checkpoint of {self.card.name} cannot {'refine' if refine else 'start from'} a mask"
+            )
         if refine:
             places = [np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(AXES)]
             self._check_size([int(p[0]) for p in places], [int(p[-1]) for p in places], "mask")
@@ -188,8 +219,8 @@ class NnInteractive(Model):
             self._bring(volume, start, prompts)
 
     def _bring(self, volume: Volume, start: Start | None, prompts: tuple[Interaction, ...]) -> None:
-        """Bring the session to where all `prompts` were predicted."""
-        held, self._held = self._held, None  # if a call fails, nobody knows what the session holds
+        """Bring the session to the state after the prediction of all `prompts`."""
+        held, self._held = self._held, None  # if a call fails, the content of the session is not known
         if held is None or self._shown() is not volume:
             self._session.show(volume.image)
             held, self._shown = Held(), weakref.ref(volume)
@@ -209,15 +240,16 @@ class NnInteractive(Model):
         self._held = Held(start, prompts, undoable)
 
     def _prompt(self, interaction: Interaction, shape: tuple[int, ...]) -> Interaction:
-        """Return what is sent for an interaction: itself, or the slice of a box.
+        """Return the prompt that is sent for an interaction: the interaction itself, or the middle slice of a box.
 
         Raises
         ------
         ProtocolError
+            If the interaction cannot be sent to this checkpoint.
         """
         check_inside(interaction, shape)
         check_values(interaction)
-        what = {"click": "points", "box": "bbox2d"}.get(interaction.kind, interaction.kind)
+        kind = {"click": "points", "box": "bbox2d"}.get(interaction.kind, interaction.kind)
         low, high = corners_of(interaction)
         thick = all(a < b for a, b in zip(low, high, strict=True))
         if isinstance(interaction, Box) and thick:
@@ -225,40 +257,43 @@ class NnInteractive(Model):
                 middle = (low[0] + high[0]) // 2
                 interaction = replace(interaction, low=(middle, *low[1:]), high=(middle, *high[1:]))
             elif self.options["box"] == "whole" and self._session.supports("bbox3d"):
-                what = "bbox3d"
+                kind = "bbox3d"
             else:
                 raise ProtocolError(
                     f"the box from {low} to {high} has no flat axis: {self.card.name} with box={self.options['box']} "
-                    "and this checkpoint takes boxes of one slice alone; box=middle-slice sends its middle one"
+                    "and this checkpoint takes only boxes of one slice; box=middle-slice sends the middle slice"
                 )
         if interaction.kind == "lasso" and thick:
             raise ProtocolError(
-                f"the lasso from {low} to {high} lies in more than one slice; {self.card.name} wants one"
+                f"the lasso from {low} to {high} lies in more than one slice; {self.card.name} takes lassos of one "
+                "slice only"
             )
-        if not self._session.supports(what):
-            raise ProtocolError(f"this checkpoint of {self.card.name} does not take a {interaction.kind} ({what})")
+        if not self._session.supports(kind):
+            raise ProtocolError(f"this checkpoint of {self.card.name} does not take a {interaction.kind} ({kind})")
         if not isinstance(interaction, Click):
             self._check_size(*corners_of(interaction), interaction.kind)
         return interaction
 
     def _check_size(self, low: Sequence[int], high: Sequence[int], what: str) -> None:
-        """Refuse what would need a refinement that a small patch cannot have."""
+        """Refuse a prompt that would need a refinement for which the patch of the network is too small."""
         if not self._session.smallest_edge:
             return
         patch = self._session.patch
         if any(b - a + 1 + p // 3 > p for a, b, p in zip(low, high, patch, strict=True)):
             raise ProtocolError(
                 f"the {what} from {tuple(low)} to {tuple(high)} is longer than two thirds of the network's patch "
-                f"{patch}, and that patch is too small to refine what it sees from further away"
+                f"{patch}. It needs a refinement at full resolution, for which this patch is too small; use a model "
+                "folder with a larger patch"
             )
 
 
 def check_values(interaction: Interaction) -> None:
-    """Refuse what a session would round or scale: coordinates that are no integers, drawings that are not bool.
+    """Refuse coordinates that are not integers and drawings that are not bool; a session would round or scale them.
 
     Raises
     ------
     ProtocolError
+        If a coordinate is not an integer or a crop is not bool.
     """
     numbers = [c for corner in corners_of(interaction) for c in corner]
     if not all(isinstance(c, (int, np.integer)) for c in numbers):
@@ -268,13 +303,14 @@ def check_values(interaction: Interaction) -> None:
 
 
 def check_volume(sample: Sample) -> None:
-    """Refuse a volume that the session would turn into NaN.
+    """Refuse a volume that becomes NaN when the session normalises it.
 
-    It shifts and scales by mean and standard deviation within the box of voxels that are not zero, in float32.
+    The session computes mean and standard deviation in float32 within the bounding box of the voxels that are not 0.
 
     Raises
     ------
     DataError
+        If the array is not 3-D, is empty, or has values that are not finite or all equal.
     """
     image, name = sample.image, f"{sample.dataset}/{sample.id}"
     if image.ndim != AXES or image.dtype.kind not in "biuf" or not image.size:
@@ -285,11 +321,13 @@ def check_volume(sample: Sample) -> None:
     with np.errstate(over="ignore"):
         low, high = np.float32(image.min()), np.float32(image.max())  # NaN if any voxel is
     if not np.isfinite(low) or not np.isfinite(high):
-        raise DataError(f"{name} has voxels that are NaN, infinite or beyond float32; nnInteractive would answer NaN")
+        raise DataError(
+            f"{name} has voxels that are NaN, infinite or beyond the range of float32; nnInteractive would predict NaN"
+        )
     if low == high:
         raise DataError(f"{name} has the value {low:g} everywhere; nnInteractive cannot normalise it")
     if low == 0 or high == 0:
         inside = [np.flatnonzero(image.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(AXES)]
         box = image[tuple(slice(int(places[0]), int(places[-1]) + 1) for places in inside)]
         if np.float32(box.min()) == np.float32(box.max()):
-            raise DataError(f"{name} is constant but for zeros around it; nnInteractive cannot normalise it")
+            raise DataError(f"{name} is constant except for zeros around it; nnInteractive cannot normalise it")

@@ -1,4 +1,4 @@
-"""The network of nnInteractive's published weights, untrained, for counting parameters and timing."""
+"""The network of nnInteractive's published weights without its weights, for counting parameters and for timing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ __all__ = ["build_resenc_l"]
 
 
 def build_resenc_l() -> nn.Module:
-    """Return the residual-encoder U-Net of the published weights, untrained."""
+    """Return the untrained residual-encoder U-Net of the published weights.
+
+    Raises
+    ------
+    PluginError
+        If the package of the network is not installed.
+    """
     try:
         from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
     except ImportError as error:

@@ -1,6 +1,6 @@
-"""Prompts drawn at random for the training of 3-D networks: varied on purpose, unlike those of `rclicks.users`.
+"""Random prompts for the training of 3-D networks. They vary more than those of `rclicks.users`, on purpose.
 
-All are pure functions of a mask (or of an error) and a random generator; coordinates are (z, y, x) of the volume.
+All functions are pure functions of masks and a random generator. Coordinates are (z, y, x) in voxels of the volume.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from rclicks.sample import Mask
 
 __all__ = ["first_prompt", "later_prompt", "random_box", "random_click", "random_lasso", "random_scribble"]
 
-CENTRE = 0.6  # share of clicks at the centre; the others are anywhere
-KINDS = {"click": 0.5, "box": 0.15, "lasso": 0.15, "scribble": 0.2}
-DRAWN_LATER = 0.1  # share of corrections that are a scribble instead of a click
-JITTER = (-1, 4)  # of a box's sides, outwards, in voxels; half-open
+CENTRE = 0.6  # probability of a click at the centre; the other clicks are uniform in the mask
+KINDS = {"click": 0.5, "box": 0.15, "lasso": 0.15, "scribble": 0.2}  # probabilities of the first prompt
+DRAWN_LATER = 0.1  # probability that a correction is a scribble instead of a click
+JITTER = (-1, 4)  # range of the outward shift of each side of a box in voxels; half-open
 BRUSH = 2  # width of a scribble in voxels
 
 
@@ -26,8 +26,9 @@ def first_prompt(mask: Mask, rng: np.random.Generator) -> Interaction:
     Parameters
     ----------
     mask : (Z, Y, X) bool array
-        Not empty.
+        Mask of the object, not empty.
     rng : numpy Generator
+        Random generator.
     """
     kind = rng.choice(list(KINDS), p=list(KINDS.values()))
     if kind == "click":
@@ -38,7 +39,19 @@ def first_prompt(mask: Mask, rng: np.random.Generator) -> Interaction:
 
 
 def later_prompt(truth: Mask, answer: Mask, rng: np.random.Generator) -> Interaction:
-    """Return a click (or rarely a scribble) on the largest piece of the error; on the object if there is no error."""
+    """Return a click, or rarely a scribble, on the largest component of the error.
+
+    Without an error it is a positive click on the object.
+
+    Parameters
+    ----------
+    truth : (Z, Y, X) bool array
+        Reference mask, not empty.
+    answer : (Z, Y, X) bool array
+        Prediction.
+    rng : numpy Generator
+        Random generator.
+    """
     from scipy.ndimage import find_objects, label
 
     error = truth ^ answer
@@ -49,17 +62,17 @@ def later_prompt(truth: Mask, answer: Mask, rng: np.random.Generator) -> Interac
     window = find_objects(labels)[largest - 1]
     piece = np.zeros_like(error)
     piece[window] = labels[window] == largest
-    # A piece may hold both missing and surplus voxels; a prompt speaks for the more frequent ones.
-    missing, surplus = piece & truth, piece & answer
-    positive = bool(missing.sum() >= surplus.sum())
-    wrong = missing if positive else surplus
+    # A component may contain false negatives and false positives; the prompt corrects the more frequent ones.
+    false_negatives, false_positives = piece & truth, piece & answer
+    positive = bool(false_negatives.sum() >= false_positives.sum())
+    region = false_negatives if positive else false_positives
     if rng.random() < DRAWN_LATER:
-        return random_scribble(wrong, rng, positive=positive)
-    return random_click(wrong, rng, positive=positive)
+        return random_scribble(region, rng, positive=positive)
+    return random_click(region, rng, positive=positive)
 
 
 def random_click(mask: Mask, rng: np.random.Generator, *, positive: bool = True) -> Click:
-    """Return a click on the voxel farthest from the border of `mask`, or on any voxel of it."""
+    """Return a click on the voxel of `mask` farthest from its border (probability 0.6), or on a random voxel of it."""
     from scipy.ndimage import distance_transform_edt
 
     voxels = np.argwhere(mask)
@@ -74,7 +87,7 @@ def random_click(mask: Mask, rng: np.random.Generator, *, positive: bool = True)
 
 
 def random_box(mask: Mask, rng: np.random.Generator) -> Box:
-    """Return a loose box around the section of `mask` in a slice of any axis."""
+    """Return a box around the section of `mask` in a random slice of a random axis; its sides are shifted at random."""
     axis, index, section = _slice(mask, rng)
     places = np.argwhere(section)
     low, high = places.min(0) - rng.integers(*JITTER, 2), places.max(0) + rng.integers(*JITTER, 2)
@@ -85,7 +98,7 @@ def random_box(mask: Mask, rng: np.random.Generator) -> Box:
 
 
 def random_lasso(mask: Mask, rng: np.random.Generator) -> Lasso:
-    """Return the section of `mask` in a slice of any axis, up to two voxels larger."""
+    """Return a lasso around the section of `mask` in a random slice of a random axis, dilated by 0 to 2 voxels."""
     from scipy.ndimage import binary_dilation
 
     axis, index, section = _slice(mask, rng)
@@ -97,7 +110,7 @@ def random_lasso(mask: Mask, rng: np.random.Generator) -> Lasso:
 
 
 def random_scribble(mask: Mask, rng: np.random.Generator, *, positive: bool = True) -> Scribble:
-    """Return a short line, two voxels wide, that lies in `mask` in a slice of any axis."""
+    """Return a straight line, two voxels wide, within the section of `mask` in a random slice of a random axis."""
     from scipy.ndimage import binary_erosion
 
     axis, index, section = _slice(mask, rng)
@@ -118,7 +131,7 @@ def random_scribble(mask: Mask, rng: np.random.Generator, *, positive: bool = Tr
 
 
 def _slice(mask: Mask, rng: np.random.Generator) -> tuple[int, int, NDArray[np.bool_]]:
-    """Return an axis, a slice of it drawn in proportion to its share of `mask`, and the section there."""
+    """Return a random axis, a slice index, and the section there; the index is drawn in proportion to the areas."""
     axis = int(rng.integers(3))
     areas = mask.sum(tuple(a for a in range(3) if a != axis))
     index = int(rng.choice(len(areas), p=areas / areas.sum()))
@@ -126,7 +139,7 @@ def _slice(mask: Mask, rng: np.random.Generator) -> tuple[int, int, NDArray[np.b
 
 
 def _full(point: NDArray[np.int64], axis: int, index: int) -> tuple[int, ...]:
-    """Put the slice's own coordinate back."""
+    """Return the 3-D coordinates of a 2-D point of a slice."""
     return tuple(int(v) for v in np.insert(point, axis, index))
 
 

@@ -1,4 +1,4 @@
-"""A session of the package ``nninteractive`` on a server, with the verbs of a local one; see `.session`."""
+"""A session of the package ``nninteractive`` on a server, with the methods of a local session, see `.session`."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class RemoteSession(Session):
     Parameters
     ----------
     server : str
-        URL.
+        URL of the server.
     variable : str
-        Name of the environment variable that holds the key, if the server wants one.
+        Name of the environment variable that contains the key, if the server needs one.
     options : dict
-        `autozoom`, `timeout`.
+        Values of the options `autozoom` and `timeout` (seconds).
 
     Raises
     ------
     ServerError
-        If no such server answers, or it is full.
+        If the server does not answer, is of another kind, or has no free session.
     ProtocolError
-        If it refuses the key.
+        If the server refuses the key.
     """
 
     def __init__(self, server: str, variable: str, options: Mapping[str, Any]) -> None:
@@ -42,7 +42,7 @@ class RemoteSession(Session):
         super().__init__()
 
     def open(self) -> Any:
-        """Claim a session on the server, after giving an old one back."""
+        """Open a session on the server after closing the old one."""
         from nnInteractive.inference.remote import nnInteractiveRemoteInferenceSession
 
         self._release()
@@ -59,14 +59,14 @@ class RemoteSession(Session):
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ServerError(f"{self._server} is not an nninteractive-server: {error!r}") from error
-        # The client's own thread keeps the client alive, and with it a place on the server, unless it is closed.
+        # A thread of the client keeps it alive. Without closing, it would occupy a session of the server.
         self._release = weakref.finalize(self, session.close)
         session.set_do_autozoom(self._options["autozoom"])
         return session
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Translate the client's errors."""
+        """Translate the errors of the client into those of rclicks."""
         try:
             import httpx
             from nnInteractive.inference.remote import ServerAtCapacityError, SessionExpiredError

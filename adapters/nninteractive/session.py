@@ -1,9 +1,11 @@
-"""Sessions of the package ``nninteractive``, local or remote, tamed: what they take is asked, not assumed.
+"""Sessions of the package ``nninteractive``, local or remote, without side effects.
 
-A session prints, sets torch's threads for the whole process, may draw from NumPy's global generator and raises whatever
-its libraries raise. `LocalSession`, and `RemoteSession` in `.remote`, offer the same few verbs and leave the process as
-they found it.
-Arguments that a version lacks are dropped (1.x: storage, undo, drawings as crops); 1.1.5 and 2.6.0 were tried.
+A session of the package prints, sets the number of torch threads for the whole process, may draw from NumPy's global
+generator and raises errors of many libraries. `LocalSession`, and `RemoteSession` in `.remote`, have the same methods,
+restore the state of the process and raise the errors of rclicks.
+
+Versions of the package differ. Arguments that a version does not have are left out (1.x has no storage, no undo and no
+drawings as crops). The versions 1.1.5 and 2.6.0 were tried.
 """
 
 from __future__ import annotations
@@ -29,15 +31,15 @@ INSTALL = "nninteractive needs a missing package: pip install 'rclicks[nninterac
 
 
 class ServerError(PluginError):
-    """A server does not answer, is full, or answers nonsense."""
+    """The server does not answer, has no free session, or sends an answer that cannot be read."""
 
 
 class LostSessionError(ServerError):
-    """The server no longer knows the session: it was idle for too long, or the server was started anew."""
+    """The server no longer knows the session: it was idle for too long, or the server was restarted."""
 
 
 def accepted(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of `arguments` that the signature of `function` has."""
+    """Return those of `arguments` that `function` takes."""
     parameters = inspect.signature(function).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return dict(arguments)
@@ -45,7 +47,7 @@ def accepted(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict
 
 
 def package_version() -> str:
-    """Return the version of the installed package, "" if there is none."""
+    """Return the version of the installed package, or "" if it is not installed."""
     try:
         return version("nninteractive")
     except PackageNotFoundError:
@@ -53,14 +55,14 @@ def package_version() -> str:
 
 
 class Session:
-    """One session: an image, the prompts so far and the mask, all held by the package.
+    """One session. The package stores its image, its prompts so far and its mask.
 
     Attributes
     ----------
     raw : object
-        The package's own session.
+        Session object of the package.
     facts : dict
-        Licence and versions, for the records.
+        Licence of the weights and versions of the package, for the records.
     """
 
     def __init__(self) -> None:
@@ -78,7 +80,7 @@ class Session:
         raise NotImplementedError
 
     def guard(self) -> AbstractContextManager[None]:
-        """Return a context for calls of the package: silent, without traces in the process, with typed errors."""
+        """Return a context for calls of the package: no printing, process state restored, errors of rclicks."""
         raise NotImplementedError
 
     def supports(self, what: str) -> bool:
@@ -87,39 +89,39 @@ class Session:
 
     @property
     def supports_mask(self) -> bool:
-        """Whether a mask can be given to start from."""
+        """Whether the checkpoint can start from a mask."""
         return bool(getattr(self.raw, "supports_initial_label", True))
 
     @property
     def supports_refining(self) -> bool:
-        """Whether a given mask can be refined without a prompt."""
+        """Whether the checkpoint can refine a start mask without a prompt."""
         return bool(getattr(self.raw, "supports_zero_shot_label_refinement", True))
 
     @property
     def supports_undo(self) -> bool:
-        """Whether the last prompt can be taken back, exactly."""
+        """Whether the session can undo the last prompt exactly."""
         return bool(getattr(self.raw, "supports_undo", False))
 
     @property
     def smallest_edge(self) -> int:
-        """Edge of the network's patch, or 0 if it is large enough for everything (or not known)."""
+        """Smallest edge of the network's patch in voxels if it is too small for refinement; else 0, or if not known."""
         manager = getattr(self.raw, "configuration_manager", None)
         edge = min(manager.patch_size) if manager is not None else 0
-        margin = 10 if self.facts["session_version"].startswith("1.") else 24  # of refinement boxes, on every side
+        margin = 10 if self.facts["session_version"].startswith("1.") else 24  # around a refined patch, in voxels
         return edge if edge <= 2 * margin else 0
 
     @property
     def patch(self) -> tuple[int, ...]:
-        """Size of the network's patch in voxels."""
+        """Size (z, y, x) of the network's patch in voxels."""
         return tuple(self.raw.configuration_manager.patch_size)
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """A copy of the present mask."""
+        """Copy of the present mask, (Z, Y, X)."""
         return self._buffer != 0
 
     def show(self, image: NDArray[np.generic]) -> None:
-        """Set a (Z, H, W) image, forget all prompts, and wait until it is preprocessed.
+        """Set a (Z, Y, X) image, delete all prompts, and wait until the image is preprocessed.
 
         Raises
         ------
@@ -128,7 +130,7 @@ class Session:
         """
         self._buffer = np.zeros(image.shape, np.uint8)
         for queue in ("new_interaction_centers", "new_interaction_zoom_out_factors"):
-            if hasattr(self.raw, queue):  # a call that failed may have left something in it
+            if hasattr(self.raw, queue):  # a failed call may have left entries in it
                 setattr(self.raw, queue, [])
         plain = np.asarray(image)  # some versions normalise a memory map in place, but copy plain arrays
         with self.guard():
@@ -139,21 +141,21 @@ class Session:
                 if wait is not None:
                     wait()
             except ValueError as error:
-                self.raw.preprocess_future = None  # else it is raised again when the session is destroyed
+                self.raw.preprocess_future = None  # otherwise the error is raised again when the session is destroyed
                 raise DataError(f"nnInteractive refuses the volume of shape {image.shape}: {error}") from error
 
     def reset(self) -> None:
-        """Forget all prompts, keep the image."""
+        """Delete all prompts and keep the image."""
         with self.guard():
             self.raw.reset_interactions()
 
     def start(self, mask: NDArray[np.bool_], refine: bool) -> None:
-        """Forget all prompts and start from `mask`, which is refined as a whole if `refine`."""
+        """Delete all prompts and start from `mask`, (Z, Y, X) bool; `refine` refines the whole mask at once."""
         with self.guard():
             self.raw.add_initial_seg_interaction(mask.astype(np.uint8), run_prediction=refine)
 
     def add(self, interaction: Interaction) -> None:
-        """Add one prompt and predict; it was checked, and a box has a flat axis or may be sent whole."""
+        """Add one checked prompt and predict. A box must have a flat axis, or the checkpoint must take 3-D boxes."""
         sign = {"include_interaction": interaction.positive, "run_prediction": True}
         with self.guard():
             if isinstance(interaction, Click):
@@ -173,12 +175,12 @@ class Session:
                 method(whole, **sign)
 
     def undo(self) -> bool:
-        """Take the last prompt and its prediction back; False if there was nothing to take back."""
+        """Undo the last prompt and its prediction; return False if there was nothing to undo."""
         with self.guard():
             return bool(self.raw.undo())
 
     def reopen(self) -> None:
-        """Replace a lost session by a new one, which knows no image."""
+        """Replace a lost session by a new one, which has no image yet."""
         with self.guard():
             self.raw = self.open()
 
@@ -191,26 +193,27 @@ class LocalSession(Session):
     folder : Path
         Model folder.
     device : str
+        Name of the torch device.
     options : dict
-        `autozoom`, `interactions_storage`, `threads`, `seed`, `trust`.
+        Values of the options `autozoom`, `interactions_storage`, `threads`, `seed` and `trust`.
 
     Raises
     ------
     WeightsError
-        If the folder's weights are unsafe or do not fit.
+        If the weights of the folder contain objects that could run code, or do not fit the network.
     ProtocolError
-        If the network's patch is too small for AutoZoom.
+        If `autozoom` is on and the patch of the network is too small for it.
     """
 
     def __init__(self, folder: Path, device: str, options: Mapping[str, Any]) -> None:
         self._folder, self._device, self._options = folder, device, options
         super().__init__()
-        if not hasattr(self.raw, "interactions_storage"):  # before 2.3.3
+        if not hasattr(self.raw, "interactions_storage"):  # versions before 2.3.3
             self.facts["interactions_storage"] = "the package's own"
         if options["autozoom"] and self.smallest_edge:
             raise ProtocolError(
-                f"the network of {folder} sees patches of {self.smallest_edge} voxels, too small for the refinement "
-                "that follows AutoZoom; pass autozoom=false"
+                f"the network of {folder} has patches with an edge of {self.smallest_edge} voxels, which is too small "
+                "for the refinement after AutoZoom; pass autozoom=false"
             )
 
     def open(self) -> Any:
@@ -236,8 +239,8 @@ class LocalSession(Session):
                 self._fill(session)
         except pickle.UnpicklingError as error:
             raise WeightsError(
-                f"the checkpoint of {self._folder} is damaged or holds Python objects other than tensors and plain "
-                f"values, which could run code when loaded; it was not opened ({error}). If you trust whoever made it, "
+                f"the checkpoint of {self._folder} is damaged or contains Python objects other than tensors and plain "
+                f"values, which could run code when loaded; it was not loaded ({error}). If you trust its source, "
                 "pass the option trust=true"
             ) from error
         except (RuntimeError, ValueError, KeyError, AssertionError, OSError, EOFError) as error:
@@ -252,8 +255,8 @@ class LocalSession(Session):
         except RuntimeError as error:
             if "torchvision::" not in str(error):
                 raise
-            # A trainer that the package does not know is searched for in all of nnU-Net, part of which imports a
-            # torchvision that may not fit torch.
+            # If the package does not know the trainer, it searches all modules of nnU-Net for it. One of them imports
+            # torchvision, which may not fit torch.
             from rclicks.models.torchvision_shim import import_torchvision
 
             import_torchvision()
@@ -261,7 +264,7 @@ class LocalSession(Session):
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Predict with own threads and a seeded generator, silently; put everything back."""
+        """Predict with the set number of threads and a seeded generator, without printing; then restore the state."""
         try:
             import torch
         except ImportError as error:
@@ -277,18 +280,19 @@ class LocalSession(Session):
         finally:
             np.random.set_state(generator)  # noqa: NPY002
             torch.set_num_threads(threads)
-            torch.backends.cudnn.benchmark = benchmark  # a choice by timing would make results depend on the moment
+            torch.backends.cudnn.benchmark = benchmark  # kernels chosen by timing would make results vary
 
 
 @contextmanager
 def _plain_values_only() -> Iterator[None]:
-    """Make every `torch.load` of the package safe: it asks for whole pickles, which could run code."""
+    """Make every `torch.load` of the package safe; the package itself loads complete pickles, which could run code."""
     import torch
 
     scalar = np._core.multiarray.scalar if hasattr(np, "_core") else np.core.multiarray.scalar
     kinds = [type(np.dtype(kind)) for kind in ("float64", "float32", "int64", "int32", "bool")]
-    known = [(scalar, f"numpy.{room}.multiarray.scalar") for room in ("_core", "core")]  # in logs of trainings
-    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # stronger than the argument that the package passes
+    # Checkpoints of trainings contain NumPy scalars in their logs.
+    known = [(scalar, f"numpy.{module}.multiarray.scalar") for module in ("_core", "core")]
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # overrides the argument that the package passes
     before = os.environ.get(name)
     os.environ[name] = "1"
     try:

@@ -1,11 +1,11 @@
 """Train a small network that the official nnInteractive session can load, on volumes with masks, in minutes on a CPU.
 
-A training step plays a short session: a prompt of any kind, then up to five corrections of the network's own answer,
-each seen through a patch around the newest prompt, just as the session shows it; see
-`rclicks.adapters.nninteractive.channels`. The loss, cross-entropy plus soft Dice, is that of the last answer.
+A training step runs a short session: one prompt of any kind, then up to five corrections of the network's own
+prediction. The network gets a patch around the newest prompt, as in the official session, see
+`rclicks.adapters.nninteractive.channels`. The loss is cross-entropy plus soft Dice of the last prediction.
 
-Three quarters of the steps, and all answers on the way, see a smaller patch: that is three times quicker, and the
-instance norms learn not to mind how much of a patch is empty.
+Three quarters of the steps, and all predictions before the last one, use a smaller patch. This is three times faster,
+and the instance norms learn to work with patches that are partly empty.
 """
 
 from __future__ import annotations
@@ -36,24 +36,25 @@ if TYPE_CHECKING:
 __all__ = ["Example", "Recipe", "VolumeTask", "read_objects", "train_volume"]
 
 TRAINING = "training"
-SMALLEST_OBJECT = 20  # voxels
-SMALL_SHARE = 0.75
-VALIDATED = 8  # objects
-VALIDATION_CLICKS = 3
-FLIP = 0.5
+SMALLEST_OBJECT = 20  # in voxels
+SMALL_SHARE = 0.75  # probability of the smaller patch
+VALIDATED = 8  # number of objects for validation
+VALIDATION_CLICKS = 3  # prompts for each of them
+FLIP = 0.5  # probability of mirroring each axis
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One object to learn from.
+    """One object for training or validation.
 
     Attributes
     ----------
     name : str
-        Of the case, and the label's value.
+        Id of the sample and id of the object, joined by "/".
     image : (Z, Y, X) float32 array
-        Normalised.
+        Normalised volume.
     mask : (Z, Y, X) bool array
+        Reference mask.
     """
 
     name: str
@@ -63,20 +64,20 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is learnt and how.
+    """Settings of a training.
 
     Attributes
     ----------
     design : Design
-        The network; its patch is that of the session.
+        Design of the network; its patch is the patch of the session.
     small : int
-        Edge of the smaller patch of three quarters of the steps.
+        Edge of the smaller patch in voxels, which three quarters of the steps use.
     lr : float
-        Peak learning rate; a short rise, then a cosine to 0.
+        Highest learning rate; the schedule is a short rise and then a cosine to 0.
     decay : float
         Weight decay.
     rounds : tuple of float
-        How often (relative) a step has 0, 1, 2, ... corrections.
+        Relative frequencies of steps with 0, 1, 2, ... corrections.
     """
 
     design: Design = field(default_factory=Design)
@@ -86,20 +87,22 @@ class Recipe:
     rounds: tuple[float, ...] = (0.30, 0.22, 0.16, 0.12, 0.10, 0.10)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
+        """Refuse settings that cannot be trained with a `ProtocolError`."""
         if not self.lr > 0:
             raise ProtocolError(f"learning rate is {self.lr}; expected above 0")
         if self.small < self.design.reduction or self.small % self.design.reduction:
             raise ProtocolError(
-                f"the smaller patch is {self.small}; expected a multiple of {self.design.reduction}, the network's "
-                "reduction"
+                f"the edge of the smaller patch is {self.small}; expected a multiple of {self.design.reduction}, the "
+                "product of the network's strides"
             )
         if not self.rounds or min(self.rounds) < 0 or not sum(self.rounds) > 0:
-            raise ProtocolError(f"shares of corrections are {self.rounds}; expected some above 0, none below")
+            raise ProtocolError(
+                f"the frequencies of corrections are {self.rounds}; expected no negative one and at least one above 0"
+            )
 
 
 def read_objects(samples: Iterable[Sample]) -> list[Example]:
-    """Return the objects of volumes that have 20 voxels or more.
+    """Return the objects of the volumes that have at least 20 voxels.
 
     Raises
     ------
@@ -122,7 +125,7 @@ def read_objects(samples: Iterable[Sample]) -> list[Example]:
 
 
 def fingerprint(targets: Sequence[Example]) -> str:
-    """Return 12 hex digits that change with the objects and their volumes."""
+    """Return 12 hex digits of a hash of the objects and their volumes."""
     digest = hashlib.sha256()
     for target in targets:
         digest.update(target.name.encode())
@@ -133,7 +136,21 @@ def fingerprint(targets: Sequence[Example]) -> str:
 
 @dataclass(eq=False)
 class Play:
-    """One object's session: what was prompted and answered so far."""
+    """Session on one object.
+
+    Attributes
+    ----------
+    image : (Z, Y, X) float32 array
+        Normalised volume.
+    truth : (Z, Y, X) bool array
+        Reference mask.
+    rng : numpy Generator
+        Random generator of the prompts.
+    interactions : list of Interaction
+        Prompts so far, the newest last.
+    answer : (Z, Y, X) bool array
+        Present prediction.
+    """
 
     image: NDArray[np.float32]
     truth: Mask
@@ -151,37 +168,42 @@ class Play:
 
     @property
     def centre(self) -> tuple[int, ...]:
-        """Where the session puts its patch: the middle of the newest prompt."""
+        """Centre (z, y, x) of the session's patch: the middle of the newest prompt."""
         newest = self.interactions[-1]
         if isinstance(newest, Click):
             return newest.point
         return tuple(round((a + b + 1) / 2) for a, b in zip(*corners_of(newest), strict=True))
 
     def view(self, size: tuple[int, int, int]) -> NDArray[np.float32]:
-        """Return the network's input, (8, *size)."""
+        """Return the input of the network, (8, *size) float32."""
         channels = draw_channels(self.interactions, self.truth.shape, previous=self.answer)
         return np.asarray(crop_padded(np.concatenate([self.image[None], channels]), self.centre, size), np.float32)
 
     def wanted(self, size: tuple[int, int, int]) -> NDArray[np.int64]:
-        """Return the truth in the patch."""
+        """Return the reference mask in the patch, (*size) int64, 0 or 1."""
         return crop_padded(self.truth, self.centre, size).astype(np.int64)
 
     def take(self, patch: Mask) -> None:
-        """Write an answer back, as the session does."""
-        here, there = patch_windows(self.truth.shape, self.centre, patch.shape)
-        self.answer[here] = patch[there]
+        """Write the prediction of a patch into `answer`, as the session does."""
+        in_volume, in_patch = patch_windows(self.truth.shape, self.centre, patch.shape)
+        self.answer[in_volume] = patch[in_patch]
 
 
 class VolumeTask(TrainingTask):
-    """The training as the loop sees it.
+    """Training of a network, as `rclicks.training.loop` needs it.
 
     Parameters
     ----------
-    targets, held_out : sequence of Example
+    targets : sequence of Example
+        Objects for training.
+    held_out : sequence of Example
+        Objects for validation.
     recipe : Recipe
+        Settings of the network and the training.
     settings : Settings
+        Settings of the loop; the seed, the device and the batch size are used here.
     steps : int
-        An epoch.
+        Number of steps of an epoch.
     """
 
     def __init__(
@@ -195,11 +217,11 @@ class VolumeTask(TrainingTask):
         self.optimizer = torch.optim.AdamW(self.network.parameters(), recipe.lr, weight_decay=recipe.decay)
 
     def lr(self, step: int, total: int) -> float:
-        """Return the learning rate; see `warm_cosine`."""
+        """Return the learning rate, see `warm_cosine`."""
         return warm_cosine(step, total, self.recipe.lr)
 
     def item(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], Mask, int]:
-        """Return a random object's volume (Z, Y, X) and mask, changed at random, and the seed of its prompts."""
+        """Return volume and mask, (Z, Y, X), of a random object with random changes, and the seed of its prompts."""
         target = self.targets[int(rng.integers(len(self.targets)))]
         image, mask = target.image, target.mask
         axes = tuple(axis for axis in range(3) if rng.random() < FLIP)
@@ -210,11 +232,11 @@ class VolumeTask(TrainingTask):
         return changed.astype(np.float32), np.ascontiguousarray(mask), int(rng.integers(2**63))
 
     def loss(self, items: Sequence[Any]) -> torch.Tensor:
-        """Play a session on every item and return the mean loss of the last answers."""
+        """Run a session on every item and return the mean loss of the last predictions."""
         import torch
 
         plays = [Play(image, mask, np.random.default_rng(seed)) for image, mask, seed in items]
-        rng = plays[0].rng  # a batch is one array, so all of it has one patch size and one number of rounds
+        rng = plays[0].rng  # all items of a batch have the same patch size and number of rounds
         shares = np.asarray(self.recipe.rounds) / sum(self.recipe.rounds)
         rounds = int(rng.choice(len(shares), p=shares))
         small = (self.recipe.small,) * 3
@@ -230,20 +252,20 @@ class VolumeTask(TrainingTask):
     def _scores(self, plays: Sequence[Play], size: tuple[int, int, int]) -> torch.Tensor:
         import torch
 
-        # A copy in memory of torch's own: sums over NumPy's differ in the last bits with where it happens to lie.
+        # Copy the array into memory of torch. With memory of NumPy the last bits of sums depend on its alignment.
         views = torch.from_numpy(np.stack([play.view(size) for play in plays])).clone().to(self.device)
         made: torch.Tensor = self.network(views)
         return made
 
     def _round(self, plays: Sequence[Play], size: tuple[int, int, int]) -> None:
-        """Prompt, answer, write back."""
+        """Add a prompt to every session, predict, and write the predictions into the sessions."""
         for play in plays:
             play.prompt()
         for play, scores in zip(plays, self._scores(plays, size), strict=True):
             play.take(scores.argmax(0).cpu().numpy().astype(bool))
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Return the mean Dice after the last of three prompts on held-out objects, and Dice after the first one."""
+        """Return the mean Dice on held-out objects after the third prompt, and the values of the log."""
         import torch
 
         dice: list[list[float]] = []
@@ -258,7 +280,7 @@ class VolumeTask(TrainingTask):
         return last, {"dice_1": first, f"dice_{VALIDATION_CLICKS}": last}
 
     def weights(self) -> dict[str, Any]:
-        """Return the plain state_dict."""
+        """Return the state_dict."""
         return dict(self.network.state_dict())
 
 
@@ -267,13 +289,14 @@ def _dice(a: Mask, b: Mask) -> float:
 
 
 def segmentation_loss(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Return cross-entropy plus 1 - soft Dice of the object, the latter averaged over the batch.
+    """Return cross-entropy plus 1 - soft Dice of the object; the Dice is averaged over the batch.
 
     Parameters
     ----------
     scores : (B, 2, Z, Y, X) tensor
+        Scores of background and object.
     wanted : (B, Z, Y, X) int64 tensor
-        0 or 1.
+        Reference masks, 0 or 1.
     """
     import torch
 
@@ -295,41 +318,52 @@ def train_volume(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
-    """Train a network and write it as an official model folder.
+    """Train a network and write it as a model folder of nnInteractive.
 
     Parameters
     ----------
-    targets, held_out : sequence of Example
-        To learn from, and to choose the best epoch by; of the latter eight are used.
+    targets : sequence of Example
+        Objects for training.
+    held_out : sequence of Example
+        Objects for the choice of the best epoch; at most eight are used, spread evenly.
     recipe : Recipe
+        Settings of the network and the training.
     settings : Settings
-        `settings.epochs` epochs of `steps` steps each.
+        Settings of the loop; there are `settings.epochs` epochs of `steps` steps each.
     folder : Path
-        The model folder; the training's own files lie in its ``training``.
+        Model folder; its sub-folder ``training`` contains the files of the training.
     steps : int
-        An epoch, after which the training can be resumed.
+        Number of steps of an epoch. A training can be resumed after each epoch.
     licence : str
-        Of the weights.
+        Licence of the weights; the folder gets no licence file if it is empty.
     resume : bool
+        True continues an interrupted training in `folder`.
     report : callable
+        Function that is called with the progress, see `rclicks.training.loop.train`.
 
     Raises
     ------
-    DataError, ProtocolError, WeightsError
+    DataError
+        If there is no object for training or validation.
+    ProtocolError
+        If `steps` is below 1 or the folder contains another training.
+    WeightsError
+        If the package of the network is not installed or saved weights cannot be read.
     """
     if not targets or not held_out:
         raise DataError(
-            f"training needs objects to learn from and to validate with; found {len(targets)}, {len(held_out)}"
+            f"training needs at least one object for training and one for validation; found {len(targets)} and "
+            f"{len(held_out)}"
         )
     if steps < 1:
         raise ProtocolError(f"an epoch has {steps} steps; expected at least 1")
-    some = [held_out[i] for i in np.linspace(0, len(held_out) - 1, min(VALIDATED, len(held_out))).round().astype(int)]
-    task = VolumeTask(targets, some, recipe, settings, steps)
+    used = [held_out[i] for i in np.linspace(0, len(held_out) - 1, min(VALIDATED, len(held_out))).round().astype(int)]
+    task = VolumeTask(targets, used, recipe, settings, steps)
     identity: Mapping[str, Any] = {
         "recipe": asdict(recipe),
         "steps": steps,
         "objects": fingerprint(targets),
-        "held_out": fingerprint(some),
+        "held_out": fingerprint(used),
     }
     result = train(task, settings, folder / TRAINING, identity=identity, resume=resume, report=report)
     write_folder(folder, read_checkpoint(result.best), recipe.design, name="Dataset997_VolumeDemo", licence=licence)

@@ -1,12 +1,17 @@
-"""The probabilistic U-Net (Kohl et al., NeurIPS 2018) with clicks, a baseline where raters differ; trained by yourself.
+"""The probabilistic U-Net (Kohl et al., NeurIPS 2018) with clicks, a baseline for images whose raters differ.
 
-No weights are published for it: ``rclicks train probunet`` makes them from any set of images with one or more raters;
-give its ``best.pth`` as the checkpoint. The image is seen at its own resolution, as the crops of the training were.
+No weights are published for it. ``rclicks train probunet`` trains a network on any data set with one or more raters;
+its ``best.pth`` is the checkpoint of this model. Images are not resized, and neither were the crops of the training.
 
-Options of `load`: ``samples`` (masks that are drawn each round), ``prediction`` (the answer: ``mean``, the mean of the
-samples' probabilities, which needs no choice and changes least with the draw; or ``central``, the sample with the
-largest mean IoU with the others, which is a mask that one rater might have drawn) and ``seed``. All samples of a round
-are there for metrics of sets: ``model.samples(embedding, state)``, also before the first click.
+Options of `load`:
+
+* ``samples``: number of masks that are drawn in each round.
+* ``prediction``: ``mean`` predicts the mean probability of the samples, which varies least with the seed. ``central``
+  predicts the sample with the largest mean IoU with the others, a mask that one rater could have drawn.
+* ``seed``: seed of the samples.
+
+For metrics of sets of predictions, ``model.samples(embedding, state)`` returns all samples of a round, also before the
+first click.
 """
 
 from __future__ import annotations
@@ -55,7 +60,7 @@ STEPS, EPOCH_STEPS, BATCH_SIZE, LR = 4000, 100, 4, 2e-3
 
 
 def build_network(variant: str) -> ProbabilisticUNet:
-    """Return the untrained network of the variant "default"; a checkpoint's own sizes may differ.
+    """Return the untrained network of the variant "default"; networks in checkpoints may have other sizes.
 
     Raises
     ------
@@ -75,14 +80,14 @@ def load(
     protocol: Protocol | None = None,
     **options: object,
 ) -> ProbUNetModel:
-    """Load a ``best.pth`` of ``rclicks train probunet``, whose sizes are read from it.
+    """Load a ``best.pth`` of ``rclicks train probunet``; the file contains the sizes of the network.
 
     Raises
     ------
     ProtocolError
         If an option is unknown or not allowed.
     WeightsError
-        If the checkpoint is missing, unsafe or of another kind.
+        If the checkpoint is missing, contains objects that could run code, or is of another kind.
     """
     chosen = read_options(card.name, _OPTIONS, options)
     from rclicks.models.weights import SYNTHETIC, checkpoint_id, fill, find_checkpoint
@@ -107,13 +112,13 @@ def training_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option
             1,
             10**8,
             whole=True,
-            help=f"training steps, in whole epochs of {EPOCH_STEPS} ({STEPS} if not given)",
+            help=f"training steps, a multiple of the {EPOCH_STEPS} steps of an epoch ({STEPS} if not given)",
         ),
-        "size": Number(48, 2, 4096, whole=True, help="side of the crops in pixels, around what raters drew"),
-        "features": Numbers((8, 16, 24, 32), 1, LARGEST, 2, 8, help="channels of each stage, the finest first"),
-        "latent": Number(6, 1, LARGEST, whole=True, help="numbers in a latent"),
-        "clicks": Choice(True, (True, False), help="whether clicks and the previous mask are input"),
-        "beta": Number(1.0, 0, 1e6, help="weight of the divergence of posterior and prior"),
+        "size": Number(48, 2, 4096, whole=True, help="side of the crops in pixels; crops contain objects of raters"),
+        "features": Numbers((8, 16, 24, 32), 1, LARGEST, 2, 8, help="channels of each stage, the finest stage first"),
+        "latent": Number(6, 1, LARGEST, whole=True, help="length of the latent vector"),
+        "clicks": Choice(True, (True, False), help="whether clicks and the previous mask are input channels"),
+        "beta": Number(1.0, 0, 1e6, help="weight of the divergence between posterior and prior"),
         "mixed": Choice(True, (True, False), help="compute in bfloat16 on a GPU"),
     }
 
@@ -129,7 +134,13 @@ def train(
     report: Callable[[Progress], None],
     **options: Any,
 ) -> Result:
-    """Train a network on images of one or more raters; ``best.pth`` is the checkpoint of `load`."""
+    """Train a network on images of one or more raters; `load` reads the resulting ``best.pth``.
+
+    Raises
+    ------
+    DataError, ProtocolError, WeightsError
+        As `rclicks.adapters.probunet.training.train_probunet`; also `ProtocolError` under the protocol ``compat``.
+    """
     from rclicks.training.contract import refuse_compat
     from rclicks.training.cpu import cpu_settings
     from rclicks.training.examples import read_examples

@@ -1,6 +1,6 @@
-"""What training and adapter of a probabilistic U-Net share: its sizes, its input, its checkpoints.
+"""Sizes, input and checkpoints of a probabilistic U-Net, which its training and its model share.
 
-A checkpoint is a torch file of tensors and plain values that says itself which sizes its network has:
+A checkpoint is a torch file of tensors and plain values. It contains the sizes of its network:
 ``{"format": FORMAT, "design": {...}, "state": {...}}``.
 
 >>> Design(features=(8, 16, 32)).reduction, Design(clicks=False).channels
@@ -43,26 +43,27 @@ __all__ = [
 ]
 
 FORMAT = "rclicks probabilistic u-net 1"
-LARGEST = 4096  # channels of a stage, numbers of a latent: a checkpoint that asks for more is refused
+LARGEST = 4096  # largest number of channels of a stage and of numbers in a latent; larger ones are refused
 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """The sizes of a network.
+    """Sizes of a network.
 
     Attributes
     ----------
     features : tuple of int
-        Channels of each stage, from the full resolution down; two stages or more.
+        Channels of each stage, from the full resolution to the lowest; at least two stages.
     latent : int
-        Numbers in a latent.
+        Length of the latent vector.
     clicks : bool
-        Whether positive clicks, negative clicks and the previous mask are input channels. Without them it is the
-        published model, which answers the same whatever is clicked.
+        Whether positive clicks, negative clicks and the previous mask are input channels. Without them the network is
+        the published one, whose prediction does not depend on clicks.
     radius : int
-        Of the clicks' discs, in pixels.
+        Radius of the discs of clicks in pixels.
     leak : float
-        Slope of the rectifiers below 0; published is 0, with which narrow networks can lose features for good.
+        Slope of the rectifiers below 0. The published value is 0, with which features of narrow networks can stay 0
+        permanently.
     """
 
     features: tuple[int, ...] = (8, 16, 24, 32)
@@ -72,26 +73,28 @@ class Design:
     leak: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be built."""
+        """Refuse sizes that cannot be built with a `ProtocolError`."""
         numbers = (*self.features, self.latent, self.radius)
         if not all(isinstance(n, int) and 1 <= n <= LARGEST for n in numbers) or not 2 <= len(self.features) <= 8:
             raise ProtocolError(
                 f"a probabilistic U-Net of stages {self.features}, latent {self.latent} and discs of radius "
-                f"{self.radius} cannot be built; expected 2 to 8 stages and whole numbers from 1 to {LARGEST}"
+                f"{self.radius} cannot be built; expected 2 to 8 stages and integers from 1 to {LARGEST}"
             )
         if not isinstance(self.leak, float) or not 0 <= self.leak < 1:
-            raise ProtocolError(f"leak of a probabilistic U-Net is {self.leak!r}; expected a number from 0 to below 1")
+            raise ProtocolError(
+                f"the leak of a probabilistic U-Net is {self.leak!r}; expected a number of at least 0 and below 1"
+            )
         if not isinstance(self.clicks, bool):
-            raise ProtocolError(f"clicks of a probabilistic U-Net is {self.clicks!r}; expected true or false")
+            raise ProtocolError(f"the value clicks of a probabilistic U-Net is {self.clicks!r}; expected true or false")
 
     @property
     def reduction(self) -> int:
-        """Sides of the input are multiples of this."""
+        """Number of which the sides of the input must be multiples."""
         return int(2 ** (len(self.features) - 1))
 
     @property
     def channels(self) -> int:
-        """Of the input: red, green, blue and, with clicks, three more."""
+        """Number of input channels: red, green, blue and, with clicks, three more."""
         return 6 if self.clicks else 3
 
 
@@ -103,18 +106,19 @@ def build(design: Design) -> ProbabilisticUNet:
 
 
 def checkpoint_of(network: torch.nn.Module, design: Design) -> dict[str, Any]:
-    """Return what a checkpoint's file holds."""
+    """Return the content of a checkpoint file."""
     plain = asdict(design) | {"features": list(design.features)}
     return {"format": FORMAT, "design": plain, "state": dict(network.state_dict())}
 
 
 def read_network(path: Path) -> tuple[ProbabilisticUNet, Design]:
-    """Return the network of a checkpoint and its sizes; nothing in the file is run.
+    """Return the network of a checkpoint and its sizes. No code in the file is run.
 
     Raises
     ------
     WeightsError
-        If the file is damaged, unsafe, of another kind, or contradicts itself.
+        If the file is damaged, contains objects that could run code, is of another kind, or if its weights do not fit
+        its sizes.
     """
     content = read_checkpoint(path)
     if not isinstance(content, Mapping) or content.get("format") != FORMAT:
@@ -126,19 +130,21 @@ def read_network(path: Path) -> tuple[ProbabilisticUNet, Design]:
         design = Design(**given | {"features": tuple(given["features"])})
         state = dict(content["state"])
     except (KeyError, TypeError, ValueError, ProtocolError) as error:
-        raise WeightsError(f"{path} does not say which network it holds ({error!r}); train it again") from error
+        raise WeightsError(
+            f"{path} does not contain the sizes of its network ({error!r}); train the network again"
+        ) from error
     network = build(design)
     load_into(network, state, str(path))
     return network, design
 
 
 def grey_values(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Return (3, H, W) float32 values from -1 to 1 of an (H, W, 3) uint8 image."""
+    """Return an (H, W, 3) uint8 image as (3, H, W) float32 values from -1 to 1."""
     return np.ascontiguousarray(np.moveaxis(np.asarray(image, np.float32) / 127.5 - 1, 2, 0))
 
 
 def padded(plane: NDArray[Any], multiple: int) -> NDArray[Any]:
-    """Return a (..., H, W) array with zeros below and to the right, so that both sides are multiples of a number."""
+    """Return a (..., H, W) array padded with zeros at the bottom and right to multiples of `multiple`."""
     height, width = plane.shape[-2:]
     margins = [(0, 0)] * (plane.ndim - 2) + [(0, -height % multiple), (0, -width % multiple)]
     return np.pad(plane, margins)
@@ -147,21 +153,22 @@ def padded(plane: NDArray[Any], multiple: int) -> NDArray[Any]:
 def network_input(
     design: Design, image: NDArray[np.float32], clicks: Sequence[Click], previous: Mask | None
 ) -> torch.Tensor:
-    """Return the (C, H, W) float32 tensor that the network sees.
+    """Return the input of the network, a (C, H, W) float32 tensor.
 
     Parameters
     ----------
     design : Design
+        Sizes of the network.
     image : (3, H, W) float32 array
-        Of `grey_values`, padded.
+        Padded result of `grey_values`.
     clicks : sequence of Click
-        All so far; those beyond the image are not seen.
+        All clicks so far; clicks outside the image have no effect.
     previous : (H, W) bool array or None
-        The answer before the newest click; None for none.
+        Prediction before the newest click; None for an empty one.
     """
     import torch
 
-    # A copy in torch's own memory: sums over NumPy's differ in the last bits with where it happens to lie.
+    # Copy the array into memory of torch. With memory of NumPy the last bits of sums depend on its alignment.
     planes = torch.from_numpy(image).clone()
     if not design.clicks:
         return planes

@@ -1,4 +1,4 @@
-"""How a probabilistic U-Net plays: one pass for the features, then a short one for each latent that is drawn."""
+"""The model of a probabilistic U-Net: one pass computes the features, then a short pass decodes each drawn latent."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image as the network sees it.
+    """Image at the size of the network's input.
 
     Attributes
     ----------
     image : (3, h, w) float32 array
-        From -1 to 1, padded to what the network's stages can halve.
+        Values from -1 to 1, padded so that all stages of the network can halve it.
     shape : tuple of int
-        (H, W) of the image.
+        Height and width (H, W) of the image in pixels.
     names : tuple of str
-        Data set and sample.
+        Name of the data set and id of the sample; they select the random numbers.
     """
 
     image: Floats
@@ -48,14 +48,14 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """What a round's samples were made of, besides the image and the clicks.
+    """Input of a round's samples, in addition to the image and the clicks.
 
     Attributes
     ----------
     noise : (N, L) float32 array
-        Normal numbers; the prior makes latents of them.
+        Standard normal numbers, which the prior transforms into N latents.
     previous : (H, W) bool array or None
-        The answer before the round.
+        Prediction before the round; None in the first round.
     """
 
     noise: Floats
@@ -63,20 +63,25 @@ class Memory:
 
 
 class ProbUNetModel(Model):
-    """A probabilistic U-Net with clicks as further input.
+    """A probabilistic U-Net with clicks as additional input.
 
-    A round's samples depend on the image, its names, the clicks, the answer before and the option `seed`, and on
-    nothing else.
+    The samples of a round depend only on the image, its names, the clicks, the previous prediction and the option
+    `seed`.
 
     Parameters
     ----------
-    card, device, checkpoint_id
-        As in the contract.
+    card : ModelCard
+        Facts about the model.
     network : ProbabilisticUNet
+        Network with its weights; it is moved to the device and no longer trained.
     design : Design
-        Of `network`.
+        Sizes of `network`.
+    device : str
+        Name of the torch device.
+    checkpoint_id : str
+        Identity of the weights, see `rclicks.models.contract.Model`.
     options : dict
-        Effective options, as `adapters.probunet.load` lists them.
+        All options of `rclicks.adapters.probunet.load` with their values.
     """
 
     precisions = PRECISIONS
@@ -96,19 +101,19 @@ class ProbUNetModel(Model):
         self.network.requires_grad_(False)
 
     def embed(self, sample: Sample) -> Prepared:
-        """Scale and pad the image; the network itself sees image and clicks together."""
+        """Scale and pad the image. The network is not called, because its input contains the clicks."""
         pixels = np.asarray(sample.image)
         image = padded(grey_values(pixels), self.design.reduction)
         return Prepared(image, (pixels.shape[0], pixels.shape[1]), (sample.dataset, sample.id))
 
     def segment(self, embedding: Prepared, states: Sequence[State]) -> list[State]:
-        """Play each state on its own, so that company does not matter."""
+        """Predict every state separately, so that a result does not depend on the other states."""
         return [self._round(embedding, state) for state in states]
 
     def samples(self, embedding: Prepared, state: State) -> Floats:
-        """Return the (N, H, W) probabilities of all samples of a state that `segment` returned.
+        """Return the (N, H, W) float32 probabilities of all samples of a state that `segment` returned.
 
-        For a new ``State()`` they are the samples before any click.
+        For a new ``State()`` they are the samples before the first click.
         """
         clicks = tuple(clicks_of(state.interactions))
         memory = state.memory or Memory(self._noise(embedding.names, clicks), state.mask)
@@ -136,17 +141,17 @@ class ProbUNetModel(Model):
             features = self.network.features(given)
             mean, log = (part.float() for part in self.network.prior(given))
             latents = mean + log.exp() * torch.tensor(memory.noise, device=self.device)
-            # One after the other: the memory of one, and bits that do not hang on how many there are.
+            # One latent after the other needs the memory of one, and the bits do not depend on the number of latents.
             maps = [torch.sigmoid(self.network.decode(features, one[None]).float())[0].cpu().numpy() for one in latents]
         return np.stack(maps)[:, :height, :width]
 
     def _noise(self, names: tuple[str, str], clicks: Sequence[Click]) -> Floats:
-        """Return normal numbers of these names and clicks; a network without clicks draws the same at each click."""
+        """Return random numbers that depend on names and clicks; without click input they are equal in all rounds."""
         placed = [f"{c.point} {'+' if c.positive else '-'}" for c in clicks] if self.design.clicks else []
         rng = keyed_rng(self.options["seed"], "probunet", *names, *placed)
         return rng.standard_normal((self.options["samples"], self.design.latent), np.float32)
 
 
 def central(masks: Mask) -> int:
-    """Return which of (N, H, W) masks has the largest mean IoU with all of them; the first among equals."""
+    """Return the index of the mask with the largest mean IoU with all of (N, H, W) masks; the first one in a tie."""
     return int(Overlaps.of(masks, masks[:0]).similarity("iou").within.mean(1).argmax())

@@ -1,10 +1,12 @@
-"""The network of a probabilistic U-Net (Kohl et al., NeurIPS 2018), small, in torch.
+"""The network of a small probabilistic U-Net (Kohl et al., NeurIPS 2018).
 
-A U-Net makes features of the image; a latent of a few numbers, the same at every pixel, is joined to them by 1x1
-convolutions. The latent comes from a Gaussian with a diagonal covariance: the prior sees the image and the prompts, the
-posterior sees one rater's mask as well. Other than published: group norms in the U-Net, leaky rectifiers, prompts as
-further input channels, and the maximum beside the mean where the Gaussians' networks pool. These have no norms, as
-published: a norm takes away how much of the image a mask fills, which is what they are to tell.
+A U-Net computes features of the image. 1x1 convolutions combine them with a latent vector, which is the same at every
+pixel. The latent comes from a Gaussian with a diagonal covariance. The prior depends on the image and the prompts, the
+posterior also on the mask of one rater.
+
+Four things differ from the paper: group norms in the U-Net, leaky rectifiers, prompts as additional input channels, and
+a pooling of the prior and posterior networks with the maximum in addition to the mean. As in the paper, these two
+networks have no norms: a norm would remove the information how much of the image a mask covers.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from torch import Tensor, nn
 
 __all__ = ["Gaussian", "ProbabilisticUNet", "divergence"]
 
-GROUP = 8  # channels of a group of the norms
-FIRST_LOG_SIGMA = -1.0  # of untrained Gaussians; narrow ones, so that what a mean says is soon heard above the noise
-LOG_SIGMA = 6.0  # largest size of a logarithm of a standard deviation
+GROUP = 8  # channels in each group of the norms
+FIRST_LOG_SIGMA = -1.0  # of untrained Gaussians; they are narrow, so that the network soon learns to use the mean
+LOG_SIGMA = 6.0  # largest absolute value of the logarithm of a standard deviation
 
 Gaussian = tuple[Tensor, Tensor]  # means and logarithms of standard deviations, each (B, L)
 
@@ -34,16 +36,16 @@ def divergence(of: Gaussian, other: Gaussian) -> Tensor:
 
 
 class ProbabilisticUNet(nn.Module):
-    """U-Net, prior, posterior, and what joins a latent to the features.
+    """U-Net, prior, posterior, and the layers that combine a latent with the features.
 
     Parameters
     ----------
     channels : int
-        Of the input: image and prompts.
+        Number of input channels: image and prompts.
     features : sequence of int
-        Channels of each stage; each stage after the first has half the resolution of the one before.
+        Channels of each stage. Each stage after the first has half the resolution of the one before.
     latent : int
-        Numbers in a latent (L).
+        Length L of the latent vector.
     leak : float
         Slope of the rectifiers below 0.
     """
@@ -56,7 +58,7 @@ class ProbabilisticUNet(nn.Module):
         self.prior_head = nn.Linear(2 * features[-1], 2 * latent)
         self.posterior_stages = _stages(channels + 1, features, leak, norms=False)
         self.posterior_head = nn.Linear(2 * features[-1], 2 * latent)
-        for head in (self.prior_head, self.posterior_head):  # prior and posterior begin alike
+        for head in (self.prior_head, self.posterior_head):  # prior and posterior are equal at the start
             nn.init.zeros_(head.weight)
             nn.init.constant_(head.bias[:latent], 0.0)
             nn.init.constant_(head.bias[latent:], FIRST_LOG_SIGMA)
@@ -70,16 +72,16 @@ class ProbabilisticUNet(nn.Module):
         )
 
     def expect(self, share: float) -> None:
-        """Begin with the logits of a share of pixels that are drawn, strictly within 0 and 1.
+        """Set the output bias to the logit of the share of object pixels, which must lie strictly between 0 and 1.
 
-        Where little is drawn, hundreds of steps would else be spent on learning that most pixels are not.
+        Without this, a training on small objects spends hundreds of steps on learning that most pixels are background.
         """
         last = self.join[-1]
         assert isinstance(last.bias, Tensor)  # noqa: S101 - the last layer is a convolution with a bias
         nn.init.constant_(last.bias, math.log(share / (1 - share)))
 
     def features(self, given: Tensor) -> Tensor:
-        """Return (B, F, H, W) features of (B, C, H, W) input; H and W are multiples of 2 ** (stages - 1)."""
+        """Return (B, F, H, W) features of (B, C, H, W) input; H and W must be multiples of 2 ** (stages - 1)."""
         found = given
         kept = []
         for number, stage in enumerate(self.down):
@@ -91,11 +93,11 @@ class ProbabilisticUNet(nn.Module):
         return found
 
     def prior(self, given: Tensor) -> Gaussian:
-        """Return the latent's distribution for (B, C, H, W) input."""
+        """Return the prior of the latent for (B, C, H, W) input, see `Gaussian`."""
         return _gaussian(self.prior_stages, self.prior_head, given)
 
     def posterior(self, given: Tensor, mask: Tensor) -> Gaussian:
-        """Return the latent's distribution for (B, C, H, W) input and (B, H, W) masks of 0 and 1."""
+        """Return the posterior of the latent for (B, C, H, W) input and (B, H, W) masks of 0 and 1, see `Gaussian`."""
         return _gaussian(self.posterior_stages, self.posterior_head, torch.cat([given, mask[:, None] - 0.5], 1))
 
     def decode(self, features: Tensor, latent: Tensor) -> Tensor:
@@ -128,6 +130,6 @@ def _gaussian(stages: nn.ModuleList, head: nn.Linear, given: Tensor) -> Gaussian
     found = given
     for number, stage in enumerate(stages):
         found = stage(F.avg_pool2d(found, 2) if number else found)
-    pooled = torch.cat([found.mean((2, 3)), found.amax((2, 3))], 1)  # a mean alone hardly sees a click
+    pooled = torch.cat([found.mean((2, 3)), found.amax((2, 3))], 1)  # a click hardly changes the mean alone
     mean, log = head(pooled).float().chunk(2, 1)
     return mean, log.clamp(-LOG_SIGMA, LOG_SIGMA)

@@ -1,14 +1,17 @@
-"""Train a probabilistic U-Net on images that several raters have drawn, with clicks of one rater at a time.
+"""Train a probabilistic U-Net on images with masks of several raters; every training session follows one rater.
 
-A step takes crops of random images and for each of them two random raters, who click up to a few times at the centre of
-the largest error of the network's own answer (the one of the prior's mean). Two who differ on one crop within one step
-teach much sooner what the latent is for than raters of unlike crops do. The loss is the negated evidence lower
-bound of that rater's mask, divided by the number of pixels: cross-entropy under a latent of the posterior, summed over
-the pixels, plus beta times the divergence of the posterior from the prior (Kohl et al., NeurIPS 2018). Some raters
-do not click at all, so that the prior's samples before the first click are those of the published model.
+A step uses crops of random images, and two sessions on each crop, which follow two random raters. A session has up to a
+few clicks at the centre of the largest error of the network's own prediction (from the mean of the prior). Two raters
+who differ on the same crop in the same step teach the use of the latent much faster than raters of different crops.
 
-A rater who drew nothing is learnt from only where no clicks were due. Sessions begin with an empty answer, so such a
-rater never clicks; without this rule, images without clicks would show empty masks more often than raters draw them.
+The loss is the negative evidence lower bound of the mask of the followed rater, divided by the number of pixels:
+cross-entropy under a latent of the posterior, summed over the pixels, plus beta times the divergence of the posterior
+from the prior (Kohl et al., NeurIPS 2018). Some sessions have no clicks, so that the prior's samples before the first
+click are those of the published model.
+
+A session that follows a rater with an empty mask never has a click, because it starts with an empty prediction. Such a
+session counts in the loss only if it was drawn to have no clicks. Otherwise the network would see empty masks without
+clicks more often than raters draw them.
 """
 
 from __future__ import annotations
@@ -39,31 +42,31 @@ if TYPE_CHECKING:
 
 __all__ = ["ProbUNetTask", "Recipe", "train_probunet"]
 
-GAIN, OFFSET = 0.1, 0.1  # how much the light of a crop is changed at most, in grey values from -1 to 1
+GAIN, OFFSET = 0.1, 0.1  # largest changes of the grey values of a crop, which range from -1 to 1
 TOGETHER = 2  # raters of a crop in one step
-VALIDATED = 12  # images
-SAMPLES = 16  # of each image in validation
-CLICKS = 3  # after which validation measures Dice
+VALIDATED = 12  # number of images for validation
+SAMPLES = 16  # samples of each image in validation
+CLICKS = 3  # clicks after which validation measures Dice
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is learnt and how.
+    """Settings of a training.
 
     Attributes
     ----------
     design : Design
-        The network; without clicks it is trained as published.
+        Sizes of the network. A network without clicks is trained as published.
     size : int
-        Side of the crops in pixels; smaller images are padded with mid-grey.
+        Side of the crops in pixels. Smaller images are padded with the grey value 0 (medium grey).
     beta : float
-        Weight of the divergence; larger values make the prior's samples more like one another's mean.
+        Weight of the divergence. With larger values the samples of the prior are more similar to each other.
     lr : float
-        Peak learning rate; a short rise, then a cosine to 0.
+        Highest learning rate; the schedule is a short rise and then a cosine to 0.
     decay : float
         Weight decay.
     rounds : tuple of float
-        How often (relative) a rater clicks 0, 1, 2, ... times; only the first counts if the design has no clicks.
+        Relative frequencies of sessions with 0, 1, 2, ... clicks. If the design has no clicks, all sessions have 0.
     """
 
     design: Design = field(default_factory=Design)
@@ -74,36 +77,49 @@ class Recipe:
     rounds: tuple[float, ...] = (0.55, 0.15, 0.15, 0.15)
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
+        """Refuse settings that cannot be trained with a `ProtocolError`."""
         if not self.lr > 0 or not self.beta >= 0:
-            raise ProtocolError(f"learning rate is {self.lr}, beta {self.beta}; expected above 0, and 0 or more")
+            raise ProtocolError(
+                f"the learning rate is {self.lr} and beta is {self.beta}; expected a learning rate above 0 and a "
+                "beta of at least 0"
+            )
         if self.size < self.design.reduction or self.size % self.design.reduction:
             raise ProtocolError(
-                f"the side of the crops is {self.size}; expected a multiple of {self.design.reduction}, which the "
-                "network's stages reduce it by"
+                f"the side of the crops is {self.size}; expected a multiple of {self.design.reduction}, by which the "
+                "stages of the network reduce it"
             )
         if not self.rounds or min(self.rounds) < 0 or not sum(self.rounds) > 0:
-            raise ProtocolError(f"shares of clicks are {self.rounds}; expected some above 0, none below")
+            raise ProtocolError(
+                f"the frequencies of clicks are {self.rounds}; expected no negative one and at least one above 0"
+            )
 
     @property
     def shares(self) -> NDArray[np.float64]:
-        """How often a rater clicks 0, 1, 2, ... times; sums to 1."""
+        """Probabilities of 0, 1, 2, ... clicks in a session; they sum to 1."""
         rounds = np.asarray(self.rounds if self.design.clicks else (1.0,))
         return rounds / rounds.sum()
 
 
 @dataclass(eq=False)
 class Play:
-    """One rater's session on one crop: clicks and answer so far.
+    """Session on one crop that follows one rater.
 
     Attributes
     ----------
     image : (3, s, s) float32 array
-    truth, counted : (s, s) bool array
-        The rater's mask, without pixels that do not count, and those that do.
+        Grey values from -1 to 1.
+    truth : (s, s) bool array
+        Mask of the followed rater, without ignored pixels.
+    counted : (s, s) bool array
+        True where pixels are not ignored.
     rng : numpy Generator
+        Random generator of the session.
     rounds : int
-        How often the rater shall look at an answer.
+        Number of clicks that the session should have.
+    clicks : list of Click
+        Clicks so far.
+    answer : (s, s) bool array or None
+        Prediction before the newest click; None for an empty one.
     """
 
     image: NDArray[np.float32]
@@ -115,29 +131,37 @@ class Play:
     answer: Mask | None = None
 
     def __post_init__(self) -> None:
-        """Leave out what does not count."""
+        """Remove ignored pixels from the mask."""
         self.truth = self.truth & self.counted
 
     def follow(self, answer: Mask) -> None:
-        """Add the rater's next click on an answer, if anything is wrong; the first click is made on no answer."""
+        """Add the next click of the base rule, if the prediction `answer` has an error.
+
+        The first click is placed on an empty prediction.
+        """
         seen = answer if self.clicks else np.zeros_like(self.truth)
-        facts = TargetReference(self.truth, ~self.counted)
-        new = next_click(facts, seen, [click.point for click in self.clicks])
+        reference = TargetReference(self.truth, ~self.counted)
+        new = next_click(reference, seen, [click.point for click in self.clicks])
         if new is not None:
             self.answer = answer if self.clicks else None
             self.clicks.append(new)
 
 
 class ProbUNetTask(TrainingTask):
-    """The training as the loop sees it.
+    """Training of a network, as `rclicks.training.loop` needs it.
 
     Parameters
     ----------
-    examples, held_out : sequence of Example
+    examples : sequence of Example
+        Examples for training.
+    held_out : sequence of Example
+        Examples for validation.
     recipe : Recipe
+        Settings of the network and the training.
     settings : Settings
+        Settings of the loop; the seed, the device and the batch size are used here.
     steps : int
-        An epoch.
+        Number of steps of an epoch.
     """
 
     def __init__(
@@ -155,11 +179,11 @@ class ProbUNetTask(TrainingTask):
         self.optimizer = torch.optim.AdamW(weights, recipe.lr, weight_decay=recipe.decay, fused=True)
 
     def lr(self, step: int, total: int) -> float:
-        """Return the learning rate; see `warm_cosine`."""
+        """Return the learning rate, see `warm_cosine`."""
         return warm_cosine(step, total, self.recipe.lr)
 
     def item(self, index: int, rng: np.random.Generator) -> list[Play]:
-        """Return the sessions, yet without clicks, of two random raters (of one, if there is one) on a random crop."""
+        """Return new sessions on a random crop that follow two random raters, or one if the example has only one."""
         example = self.examples[int(rng.integers(len(self.examples)))]
         raters = rng.choice(len(example.masks), min(TOGETHER, len(example.masks)), replace=False)
         crop = random_crop(example, self.recipe.size, rng)
@@ -167,12 +191,12 @@ class ProbUNetTask(TrainingTask):
         image = np.where(crop.inside, light, 0).astype(np.float32)
         rounds = int(rng.choice(len(self.recipe.shares), p=self.recipe.shares))
         return [
-            Play(image, crop.masks[rater], crop.counted, own, rounds)
-            for rater, own in zip(raters, rng.spawn(TOGETHER), strict=False)
+            Play(image, crop.masks[rater], crop.counted, generator, rounds)
+            for rater, generator in zip(raters, rng.spawn(TOGETHER), strict=False)
         ]
 
     def loss(self, items: Sequence[list[Play]]) -> torch.Tensor:
-        """Let each item's raters click and return the mean negated lower bound a pixel, in nats."""
+        """Run the sessions of all items and return the mean negative lower bound for each pixel, in nats."""
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
@@ -182,15 +206,15 @@ class ProbUNetTask(TrainingTask):
         with torch.no_grad():
             for number in range(max(play.rounds for play in plays)):
                 self._round([play for play in plays if play.rounds > number])
-        torch.clear_autocast_cache()  # torch 2.4 would take weights that were cast there, without gradients
+        torch.clear_autocast_cache()  # torch 2.4 would reuse weights that were cast above without gradients
         given = self._views(plays)
         truth = self._stack([play.truth for play in plays])
         counted = self._stack([play.counted for play in plays])
         noise = self._stack([play.rng.standard_normal(self.recipe.design.latent) for play in plays])
         posterior = self.network.posterior(given, truth)
         logits = self.network.decode(self.network.features(given), posterior[0] + posterior[1].exp() * noise)
-        wrong = (cross_entropy(logits, truth, reduction="none") * counted).sum((1, 2))
-        bound = wrong + self.recipe.beta * divergence(posterior, self.network.prior(given))
+        entropy = (cross_entropy(logits, truth, reduction="none") * counted).sum((1, 2))
+        bound = entropy + self.recipe.beta * divergence(posterior, self.network.prior(given))
         weight = self._stack([np.float32(not play.rounds or bool(play.clicks)) for play in plays])
         return (weight * bound / counted.sum((1, 2)).clamp_min(1)).sum() / weight.sum().clamp_min(1)
 
@@ -207,12 +231,12 @@ class ProbUNetTask(TrainingTask):
         return made.to(self.device, memory_format=torch.channels_last)
 
     def _round(self, plays: Sequence[Play]) -> None:
-        """Answer with the prior's mean, then let the raters click."""
+        """Predict with the mean of the prior, then add a click to every session."""
         for play, answer in zip(plays, self._centre(plays), strict=True):
             play.follow(answer)
 
     def _centre(self, plays: Sequence[Play]) -> Mask:
-        """Return the (B, s, s) masks of the prior's mean."""
+        """Return the (B, s, s) masks predicted with the mean of the prior."""
         given = self._views(plays)
         return self._masks(given, self.network.prior(given)[0])
 
@@ -221,13 +245,17 @@ class ProbUNetTask(TrainingTask):
         return found
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Return how good the network is on the held-out examples, and what to log.
+        """Return the score on the held-out examples and the values of the log.
 
-        Logged are means over images: the squared energy distance (IoU) of the prior's samples before any click
-        (``ged``), the samples' mean distance among themselves (``samples``) beside the raters' (``raters``); and,
-        over raters who drew something, the Dice with a rater of the mask rebuilt from that rater's own posterior
-        (``rebuilt``) and of the answer of the prior's mean after three clicks of that rater (``own_3``), and this
-        answer's Dice with the other ones (``others_3``). The score is ``own_3 - ged``, or ``-ged`` without clicks.
+        The values are means over the images:
+
+        * ``ged``: squared generalised energy distance (IoU) of the prior's samples before the first click.
+        * ``samples``: mean distance between the samples; ``raters``: mean distance between the raters.
+        * ``rebuilt``: Dice of the mask decoded from the posterior of a rater with the mask of this rater.
+        * ``own_3``: Dice of the prediction after three clicks with the followed rater; ``others_3``: with the others.
+
+        The last three are means over the raters who drew an object. The score is ``own_3 - ged``, or ``-ged`` for a
+        network without clicks.
         """
         import torch
 
@@ -246,8 +274,8 @@ class ProbUNetTask(TrainingTask):
         found = {"ged": energy.value, "samples": energy.samples, "raters": energy.raters}
         plays = [play for play in plays if play.truth.any()]
         if not plays:
-            nothing = dict.fromkeys(("rebuilt", f"own_{CLICKS}", f"others_{CLICKS}"), float("nan"))
-            return found | nothing
+            undefined = dict.fromkeys(("rebuilt", f"own_{CLICKS}", f"others_{CLICKS}"), float("nan"))
+            return found | undefined
         given = self._views(plays)
         rebuilt = self._masks(given, self.network.posterior(given, self._stack([p.truth for p in plays]))[0])
         for _ in range(CLICKS):
@@ -270,19 +298,19 @@ class ProbUNetTask(TrainingTask):
         return found
 
     def weights(self) -> dict[str, Any]:
-        """Return a checkpoint of `rclicks.adapters.probunet.checkpoint`."""
+        """Return the content of a checkpoint, see `rclicks.adapters.probunet.checkpoint`."""
         return checkpoint_of(self.network, self.recipe.design)
 
 
 def foreground(examples: Sequence[Example], size: int) -> float:
-    """Return the share of pixels that a rater draws in a crop around an example's middle, strictly within 0 and 1."""
+    """Return the mean share of object pixels in the central crops of the examples, strictly between 0 and 1."""
     crops = [central_crop(example, size) for example in examples]
     drawn = sum(float((c.masks & c.counted).sum()) / len(c.masks) for c in crops)
     return (drawn + 1) / (sum(float(c.counted.sum()) for c in crops) + 2)
 
 
 def _own_and_others(answers: Mask, truth: Mask) -> tuple[float, float]:
-    """Return the mean Dice of each of (R, H, W) answers with its own rater, and with the other ones (NaN for none)."""
+    """Return the mean Dice of (R, H, W) predictions with the followed rater and with the others (NaN if none)."""
     dice = Overlaps.of(answers, truth).similarity("dice").across
     same = np.eye(len(truth), dtype=bool)
     return mean_of(dice[same]), mean_of(dice[~same])
@@ -299,38 +327,49 @@ def train_probunet(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
-    """Train a network; its ``best.pth`` is the checkpoint of the model `probunet`.
+    """Train a network; the model `probunet` loads the resulting ``best.pth``.
 
     Parameters
     ----------
-    examples, held_out : sequence of Example
-        To learn from, and to choose the best epoch by; of the latter twelve are used.
+    examples : sequence of Example
+        Examples for training.
+    held_out : sequence of Example
+        Examples for the choice of the best epoch; at most twelve are used, spread evenly.
     recipe : Recipe
+        Settings of the network and the training.
     settings : Settings
-        `settings.epochs` epochs of `steps` steps each.
+        Settings of the loop; there are `settings.epochs` epochs of `steps` steps each.
     folder : Path
-        See `rclicks.training.loop`.
+        Output folder, see `rclicks.training.loop`.
     steps : int
-        An epoch, after which the training can be resumed.
+        Number of steps of an epoch. A training can be resumed after each epoch.
     resume : bool
+        True continues an interrupted training in `folder`.
     report : callable
+        Function that is called with the progress, see `rclicks.training.loop.train`.
 
     Raises
     ------
-    DataError, ProtocolError, WeightsError
+    DataError
+        If there is no example for training or validation.
+    ProtocolError
+        If `steps` is below 1 or the folder contains another training.
+    WeightsError
+        If saved weights cannot be read.
     """
     if not examples or not held_out:
         raise DataError(
-            f"training needs objects to learn from and to validate with; found {len(examples)}, {len(held_out)}"
+            f"training needs at least one object for training and one for validation; found {len(examples)} and "
+            f"{len(held_out)}"
         )
     if steps < 1:
         raise ProtocolError(f"an epoch has {steps} steps; expected at least 1")
-    some = evenly(held_out, VALIDATED)
-    task = ProbUNetTask(examples, some, recipe, settings, steps)
+    used = evenly(held_out, VALIDATED)
+    task = ProbUNetTask(examples, used, recipe, settings, steps)
     identity: Mapping[str, Any] = {
         "recipe": asdict(recipe),
         "steps": steps,
         "objects": fingerprint(examples),
-        "held_out": fingerprint(some),
+        "held_out": fingerprint(used),
     }
     return train(task, settings, folder, identity=identity, resume=resume, report=report)

@@ -1,7 +1,7 @@
 """HRNet (Sun et al. 2019, v2) with an object-contextual head (Yuan et al. 2020), as RITM uses them.
 
-Own code with the key names of the published checkpoints. `HRNet` runs in two halves, so that feature-level BRS can
-step in between: `features` (backbone) and `head` (object context and classifier).
+The code is our own; the parameter names are those of the published checkpoints. `HRNet` has two parts, so that BRS can
+change the features between them: `features` (backbone) and `head` (object context and classifier).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["HRNet"]
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return `x`, (B, C, h, w), bilinearly resized to `size` with aligned corners; itself if it has that size."""
+    """Return `x`, (B, C, h, w), resized to `size` (bilinear, aligned corners), or `x` itself if it has this size."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return interpolate(x, size=size, mode="bilinear", align_corners=True)
@@ -31,7 +31,7 @@ def _conv_bn(inside: int, outside: int, kernel: int, stride: int = 1, active: bo
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
+    """Residual block of two 3x3 convolutions."""
 
     expansion = 1
 
@@ -49,7 +49,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions and a shortcut, projected where the channels change."""
+    """Residual block of 1x1, 3x3 and 1x1 convolutions; the shortcut is a 1x1 convolution if the channels change."""
 
     expansion = 4
 
@@ -73,7 +73,7 @@ class Bottleneck(nn.Module):
 
 
 class ExchangeModule(nn.Module):
-    """Parallel branches of falling resolution, whose results are then mixed all with all."""
+    """Parallel branches with decreasing resolution; then each output is a sum of the results of all branches."""
 
     def __init__(self, widths: list[int], blocks: int) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class ExchangeModule(nn.Module):
     def _path(widths: list[int], source: int, target: int) -> nn.Module | None:
         if source == target:
             return None
-        if source > target:  # from lower resolution: enlarged after the convolution
+        if source > target:  # from lower to higher resolution: `forward` enlarges the result of the convolution
             return _conv_bn(widths[source], widths[target], 1, active=False)
         steps = target - source
         return nn.Sequential(
@@ -96,7 +96,7 @@ class ExchangeModule(nn.Module):
         )
 
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Return one tensor a branch."""
+        """Return one tensor for each branch; shapes are those of `inputs`."""
         inner = [branch(x) for branch, x in zip(self.branches, inputs, strict=True)]
         outputs = []
         for target, paths in enumerate(self.fuse_layers):
@@ -110,16 +110,16 @@ class ExchangeModule(nn.Module):
 
 
 class ContextBlock(nn.Module):
-    """Attention of pixels to object regions; RITM has one region, to which every pixel attends with weight 1.
+    """Attention of pixels to object regions. RITM has one region, to which every pixel attends with weight 1.
 
-    The query and key layers exist for the checkpoint's sake only: a softmax over one region is 1 whatever they say.
+    The query and key layers exist only because checkpoints contain them. A softmax over one region is always 1.
     """
 
     def __init__(self, channels: int, key: int) -> None:
         super().__init__()
 
         def unit(inside: int, outside: int) -> list[nn.Module]:
-            # batch norm and ReLU sit in a sequence of their own: hence keys such as f_pixel.1.0.weight
+            # batch norm and ReLU are in a nested sequence, which gives keys such as f_pixel.1.0.weight
             return [
                 nn.Conv2d(inside, outside, 1, bias=False),
                 nn.Sequential(nn.BatchNorm2d(outside), nn.ReLU(inplace=True)),
@@ -131,12 +131,12 @@ class ContextBlock(nn.Module):
         self.f_up = nn.Sequential(*unit(key, channels))
 
     def forward(self, region: Tensor) -> Tensor:
-        """Return the context, (B, C, 1, 1), of the one region descriptor (B, C, 1, 1)."""
+        """Return the context, (B, C, 1, 1), of the region descriptor, (B, C, 1, 1)."""
         return self.f_up(self.f_down(region))
 
 
 class ContextHead(nn.Module):
-    """Joins each pixel's features with the object context."""
+    """Layer that combines the features of each pixel with the object context."""
 
     def __init__(self, channels: int, key: int) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class ContextHead(nn.Module):
         )
 
     def forward(self, pixels: Tensor, region: Tensor) -> Tensor:
-        """Return (B, C, h, w) features."""
+        """Return (B, C, h, w) features from (B, C, h, w) pixels and a (B, C, 1, 1) region descriptor."""
         context = self.object_context_block(region).expand_as(pixels)
         return self.conv_bn_dropout(torch.cat([context, pixels], dim=1))
 
@@ -159,11 +159,16 @@ class HRNet(nn.Module):
     Parameters
     ----------
     width : int
-        Channels of the finest branch (18 or 32); branch k has 2^k times as many.
+        Channels of the finest branch, 18 or 32; branch k has 2^k times as many.
     ocr_width : int
-        Width of the object-context attention.
+        Channels of the object-context attention.
     small : bool
-        Half the blocks and fewer modules (RITM's h18s).
+        True for RITM's h18s, which has half of the blocks and fewer modules.
+
+    Raises
+    ------
+    ValueError
+        If `ocr_width` is not positive.
     """
 
     def __init__(self, width: int, ocr_width: int, small: bool = False) -> None:
@@ -201,7 +206,7 @@ class HRNet(nn.Module):
     def features(self, image: Tensor, extra: Tensor | None = None) -> Tensor:
         """Return (B, 15 width, ~H/4, ~W/4) features of a normalised (B, 3, H, W) image.
 
-        `extra`, (B, 64, ~H/2, ~W/2), is added after the first convolution: the clicks' way in.
+        `extra`, (B, 64, ~H/2, ~W/2), contains the encoded clicks; it is added after the first convolution.
         """
         x = relu(self.bn1(self.conv1(image)), inplace=True)
         if extra is not None:
@@ -218,7 +223,7 @@ class HRNet(nn.Module):
         """Return the (B, 2 ocr_width, h, w) input of the classifier and the (B, 1, h, w) auxiliary logits."""
         aux = self.aux_head(features)
         pixels = self.conv3x3_ocr(features)
-        attention = aux.flatten(2).softmax(dim=2)  # where the object roughly is: sums to 1 over the pixels
+        attention = aux.flatten(2).softmax(dim=2)  # weights of the rough object, which sum to 1 over the pixels
         region = torch.matmul(pixels.flatten(2), attention.transpose(1, 2)).unsqueeze(3)
         return self.ocr_distri_head(pixels, region), aux
 
@@ -228,5 +233,5 @@ class HRNet(nn.Module):
         return self.cls_head(inner), aux
 
     def forward(self, image: Tensor, extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return logits and auxiliary logits at output stride 4."""
+        """Return logits and auxiliary logits, (B, 1, ~H/4, ~W/4) each."""
         return self.head(self.features(image, extra))

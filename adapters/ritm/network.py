@@ -1,6 +1,6 @@
-"""The network of RITM (Sofiiuk et al. 2021): clicks and the previous mask enter an HRNet after its first layer.
+"""The network of RITM (Sofiiuk et al. 2021): clicks and the previous mask are added after the first layer of an HRNet.
 
-Own code with the key names of the published checkpoints.
+The code is our own; the parameter names are those of the published checkpoints.
 """
 
 from __future__ import annotations
@@ -21,25 +21,28 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class HRNetModel(nn.Module):
-    """RITM's click-driven segmentation network.
+    """RITM's segmentation network for clicks.
 
     Parameters
     ----------
     width, ocr_width, small
-        See `HRNet`.
+        Sizes of the backbone, see `HRNet`.
     with_prev_mask : bool
-        The input has the previous probability as fourth channel.
+        Whether the input has the previous probability as its fourth channel.
     binary_prev_mask : bool
-        That channel is cut at 0.5 first.
-    use_disks, norm_radius
-        Clicks as disks of radius `norm_radius` pixels, else as tanh distance maps in units of it.
+        Whether this channel is binarised at 0.5 first.
+    use_disks : bool
+        Whether clicks are encoded as disks of radius `norm_radius`; otherwise as tanh of distance / `norm_radius`.
+    norm_radius : float
+        Radius of the disks or unit of the distances, in pixels.
     use_leaky_relu : bool
+        Whether the layers that encode the clicks use leaky rectifiers.
     use_rgb_conv : bool
-        Older fusion: image and clicks are mixed into a new 3-channel image.
+        Whether image and clicks are combined into a new 3-channel image (older fusion).
     conv_extend : bool
-        Fusion by a single convolution.
-    norm_mean_std : pair of 3 numbers
-        Normalisation of the image in [0, 1].
+        Whether one convolution encodes the clicks.
+    norm_mean_std : pair of sequences of 3 numbers
+        Mean and standard deviation for the normalisation of an RGB image in [0, 1].
     """
 
     def __init__(
@@ -90,9 +93,9 @@ class HRNetModel(nn.Module):
         Parameters
         ----------
         image : (B, 3 or 4, H, W) tensor
-            RGB in [0, 1] and, if `with_prev_mask`, the previous probability.
+            RGB image in [0, 1] and, if `with_prev_mask`, the previous probability.
         points : (B, 2N, 3) tensor
-            See `rclicks.models.early_fusion.click_maps.point_tensor`.
+            Clicks, see `rclicks.models.early_fusion.click_maps.point_tensor`.
         """
         size = (image.shape[2], image.shape[3])
         maps = disk_maps if self.use_disks else tanh_maps
@@ -105,7 +108,7 @@ class HRNetModel(nn.Module):
         return (image[:, :3] - self.mean) / self.deviation, clicks
 
     def features(self, image: Tensor, clicks: Tensor) -> Tensor:
-        """Return the backbone's features of what `prepare` returned."""
+        """Return the features of the backbone for the output of `prepare`."""
         if self.rgb_conv is not None:
             return self.feature_extractor.features(self.rgb_conv(torch.cat([image, clicks], dim=1)))
         return self.feature_extractor.features(image, self.maps_transform(clicks))

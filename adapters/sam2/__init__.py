@@ -1,15 +1,18 @@
-"""SAM 2 and SAM 2.1 (Ravi et al., 2024), through the package ``sam2``: on images, and as a tracker through volumes.
+"""SAM 2 and SAM 2.1 (Ravi et al., 2024) through the package ``sam2``: on images, and as a tracker through volumes.
 
-On images: one mask an image (``multimask_output`` off, with the package's fallback to the best of three when the
-single mask is not stable); its logits are fed back with the next prompt under the protocol's rule ``mask_prompt``.
-There are no options.
+On images, the network predicts one mask (``multimask_output`` is off). If this mask is not stable, the package takes
+the best of three masks. The logits of the mask are a prompt of the next round under the rule ``mask_prompt`` of the
+protocol. There are no options.
 
-In volumes, the practice of RadioActive and MedSAM2 (Ma et al., 2025): slices are frames, a prompt belongs to its slice,
-and the object is tracked forwards and backwards. Options: ``window`` and ``axis`` (see
-`rclicks.models.slicewise.slices`), ``side`` (the network's square input; 1024 as published, MedSAM2's weights want
-512), ``keep`` (most encoded slices that are remembered) and ``strokes`` (most clicks that stand for a scribble). The
-package's hole filling is off: it needs a compiled extension, and the package silently goes without where that is
-missing, so that numbers would depend on the machine.
+On volumes, slices are used as frames of a video, as in RadioActive and MedSAM2 (Ma et al., 2025). A prompt belongs to
+its slice, and the object is tracked forwards and backwards. Options:
+
+* ``window``, ``axis``: see `rclicks.models.slicewise.slices`.
+* ``side``: side of the network's square input in pixels. The published value is 1024; MedSAM2's weights need 512.
+* ``keep``: largest number of slice encodings that are stored; ``strokes``: most clicks that stand for a scribble.
+
+The hole filling of the package is off. Without its compiled extension the package leaves it out without a message, so
+results would depend on the machine.
 """
 
 from __future__ import annotations
@@ -364,7 +367,7 @@ VIDEO_OPTIONS: dict[str, Number | Choice] = {
     "keep": Number(64, 1, 100_000, whole=True),
     "strokes": Number(5, 1, 100, whole=True),
 }
-# As the package's own builder sets them, but for the hole filling.
+# The values that the builder of the package sets, except for the hole filling.
 VIDEO_CONFIGURATION = {
     "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
     "binarize_mask_from_pts_for_mem_enc": True,
@@ -379,9 +382,9 @@ def build_network(variant: str, side: int | None = None) -> nn.Module:
     Parameters
     ----------
     variant : str
+        Name of the configuration.
     side : int or None
-        None builds the network for images. A number builds the video predictor with a square input of so many
-        pixels, a multiple of 32; no weight depends on it.
+        Side of the video predictor's square input in pixels, a multiple of 32. None builds the network for images.
 
     Raises
     ------
@@ -406,14 +409,14 @@ def load(
     protocol: Protocol | None = None,
     **options: Any,
 ) -> Model:
-    """Load a SAM 2 checkpoint, whose state_dict stands under the key ``model``.
+    """Load a SAM 2 checkpoint; its key ``model`` contains the state_dict.
 
     Raises
     ------
     ProtocolError
-        If an option is unknown or wrong.
+        If an option is unknown or not allowed.
     WeightsError
-        If the weights are missing or do not fit.
+        If the weights are missing or do not fit the network.
     """
     if card.dims == 3:
         return _load_video(card, checkpoint, device, **options)

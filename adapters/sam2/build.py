@@ -16,12 +16,12 @@ from rclicks.errors import ProtocolError
 
 __all__ = ["build_sam2"]
 
-# As the package's own builders set it, for images and for videos.
+# The values that the builders of the package set, for images and for videos.
 _STABILITY = {"via_stability": True, "stability_delta": 0.05, "stability_thresh": 0.98}
 
 
 def build_sam2(variant: str, cards: Iterable[ModelCard], changes: Mapping[str, Any] | None = None) -> nn.Module:
-    """Return the untrained network of a variant that one of `cards` names, with `changes` of its configuration.
+    """Return the untrained network of a variant of `cards`; `changes` replace values of its configuration.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def build_sam2(variant: str, cards: Iterable[ModelCard], changes: Mapping[str, A
     known = {card.variant for card in cards}
     if variant not in known:
         raise ProtocolError(f"unknown SAM 2 variant {variant!r}; allowed: {', '.join(sorted(known))}")
-    # Read as a plain file, because composing it would need hydra's global state, which belongs to the application.
+    # Read the configuration as a plain file. Composing it would change hydra's global state, which other code may use.
     config = OmegaConf.load(str(files("sam2") / "configs" / variant.partition("_")[0] / f"{variant}.yaml"))
     stable = {f"dynamic_multimask_{key}": value for key, value in _STABILITY.items()}
     for key, value in {"sam_mask_decoder_extra_args": stable, **(changes or {})}.items():
@@ -39,7 +39,7 @@ def build_sam2(variant: str, cards: Iterable[ModelCard], changes: Mapping[str, A
     try:
         network: nn.Module = instantiate(config.model, _recursive_=True)
     except InstantiationException as error:
-        # Hydra wraps what a constructor raises, once a level; callers can only act on the error itself.
+        # Hydra wraps the error of a constructor at every level; callers need the original error.
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
             cause = cause.__cause__

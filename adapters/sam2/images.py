@@ -1,4 +1,4 @@
-"""SAM 2's image branch, encoded once and decoded in batches."""
+"""SAM 2 on images: encoded once, decoded in batches."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ __all__ = ["Sam2Model"]
 
 
 class Sam2Model(PromptableModel):
-    """Images are squashed to the network's square; boxes are two points labelled 2 and 3, before the clicks."""
+    """SAM 2 on images.
+
+    Images are resized to the square input of the network. A box is passed as two points with the labels 2 and 3 before
+    the clicks.
+    """
 
     @cached_property
     def _transforms(self) -> Callable[[NDArray[np.uint8]], Tensor]:
-        """The package's preprocessing; it compiles when built, so once a model and not once an image."""
+        """Preprocessing of the package. It is compiled when it is built; so it is built once for each model."""
         from sam2.utils.transforms import SAM2Transforms
 
         transforms: Callable[[NDArray[np.uint8]], Tensor] = SAM2Transforms(int(self.network.image_size), 0.0)

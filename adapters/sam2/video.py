@@ -1,4 +1,4 @@
-"""SAM 2's own video predictor on the slices of a volume, without files: the frames are encoded here, once each."""
+"""SAM 2's video predictor on the slices of a volume, without files; this module encodes the frames."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ Prompts = Mapping[int, tuple[Click | Box, ...]]
 
 
 class Frames(Stack):
-    """The slices of a volume as SAM 2's frames, encoded when the predictor first looks at them.
+    """The slices of a volume as frames of SAM 2; a frame is encoded when the predictor first needs it.
 
-    It stands in for the predictor's own ``cached_features``, which hold a single frame: `get` never misses, so the
-    predictor neither encodes nor stores anything itself. The positional encodings are the same for all frames and are
-    kept once.
+    An instance replaces the predictor's ``cached_features``, which contain a single frame. `get` returns a value for
+    every frame, so the predictor itself never encodes or stores a frame. The positional encodings are the same for all
+    frames and are stored once.
     """
 
     def __init__(self, sample: Sample, network: nn.Module, options: Mapping[str, Any]) -> None:
@@ -47,12 +47,12 @@ class Frames(Stack):
         self._maps: Recent[list[Tensor]] = Recent(self._encode, options["keep"])
 
     def get(self, index: int, default: object = None) -> tuple[Tensor, dict[str, list[Tensor]]]:
-        """Return (image, features) of a frame; the predictor passes the image through without a look at it."""
+        """Return (image, features) of a frame; the image is a placeholder, because the predictor does not use it."""
         maps = self._maps[index]
         return maps[0].new_zeros(1, 1, 1, 1), {"backbone_fpn": list(maps), "vision_pos_enc": list(self._positions)}
 
     def tensor(self, index: int) -> Tensor:
-        """Return a slice as the network's input (3, side, side): Pillow's resize, as the package reads its frames."""
+        """Return a slice as (3, side, side) input of the network, resized with Pillow as the package does it."""
         from PIL import Image
 
         side = int(self._network.image_size)
@@ -69,20 +69,20 @@ class Frames(Stack):
 
 @dataclass(frozen=True)
 class Memory:
-    """What the predictor remembers of one trajectory; its tensors are shared and never changed.
+    """Memory of the predictor for one trajectory; its tensors are shared and never changed.
 
     Attributes
     ----------
     done : int
-        How many interactions are worked in.
+        Number of interactions that the memory contains.
     prompts : mapping of int to tuple
-        Frame -> all of its clicks and boxes, oldest first.
-    outputs : tuple of two mappings
-        Frame -> tensors (`TENSORS`): of prompted frames, and of all others.
+        Clicks and boxes of each prompted frame, oldest first.
+    outputs : tuple of two mappings of int to tuple of Tensor
+        Output tensors (`TENSORS`) of each prompted frame, and of each other frame.
     reverse : mapping of int to bool
-        Tracked frame -> whether it was last reached backwards.
+        Whether each tracked frame was last reached backwards.
     positions : tuple of Tensor
-        The memory's positional encoding, the same for all frames.
+        Positional encoding of the predictor's memory, the same for all frames.
     """
 
     done: int = 0
@@ -93,13 +93,14 @@ class Memory:
 
 
 class Sam2VideoModel(Model):
-    """A session with the video predictor a trajectory: prompt a frame, then track forwards and backwards, every round.
+    """SAM 2's video predictor on volumes, with one session for each trajectory.
 
-    Prompts of frames that were tracked before correct what was tracked, and such frames become conditioning frames
-    (``add_all_frames_to_correct_as_cond``); otherwise the next tracking would forget them. Tracking starts at the
-    first conditioning frame, as the package does by default.
+    In every round a frame is prompted, then the object is tracked forwards and backwards. A prompt in a frame that was
+    tracked before corrects it, and the frame becomes a conditioning frame (``add_all_frames_to_correct_as_cond``).
+    Otherwise the next tracking would overwrite the correction. Tracking starts at the first conditioning frame, which
+    is the default of the package.
 
-    The answer is a function of the interactions alone: without `State.memory` they are played again from the first.
+    The prediction depends only on the interactions. Without `State.memory` all interactions are repeated.
     """
 
     precisions = PRECISIONS
@@ -113,7 +114,7 @@ class Sam2VideoModel(Model):
         self.options = dict(options)
 
     def embed(self, sample: Sample) -> Frames:
-        """Find axis and grey window; frames are encoded when they are first needed.
+        """Find the slice axis and the grey window; frames are encoded when they are first needed.
 
         Raises
         ------
@@ -123,7 +124,7 @@ class Sam2VideoModel(Model):
         return Frames(sample, self.network, self.options)
 
     def segment(self, embedding: Frames, states: Sequence[State]) -> list[State]:
-        """Answer every state by itself."""
+        """Predict every state separately."""
         precision = network_precision(self.precision, self.device)
         with translate_memory_errors(), torch.inference_mode(), precision, _quiet():
             return [self._answer(embedding, state) for state in states]
@@ -138,18 +139,18 @@ class Sam2VideoModel(Model):
         memory: Memory = state.memory or Memory()
         if memory.done == len(state.interactions) and state.mask is not None and state.probability is not None:
             return state
-        session = _thaw(memory, frames, self.network)
+        session = _restore(memory, frames, self.network)
         prompts = dict(memory.prompts)
         for interaction in state.interactions[memory.done :]:
             self._prompt(session, frames, prompts, interaction)
             probability = self._track(session, frames)
-        kept = _freeze(session, prompts, len(state.interactions))
+        kept = _save(session, prompts, len(state.interactions))
         return State(state.interactions, probability > self.card.threshold, probability, kept)
 
     def _prompt(
         self, session: dict[str, Any], frames: Frames, prompts: dict[int, Any], interaction: Interaction
     ) -> None:
-        """Tell the predictor all prompts of every frame that has a new one."""
+        """Pass to the predictor all prompts of every frame that has a new prompt."""
         parts = to_slices(interaction, frames.axis, spacing=frames.spacing, strokes=self.options["strokes"])
         for part in parts:
             known = prompts[part.index] = (*prompts.get(part.index, ()), *part.prompts)
@@ -164,7 +165,7 @@ class Sam2VideoModel(Model):
             self.network.add_new_points_or_box(session, frame_idx=part.index, obj_id=1, **given)
 
     def _track(self, session: dict[str, Any], frames: Frames) -> NDArray[np.float32]:
-        """Return the probabilities of the whole volume."""
+        """Return the probabilities of the whole volume, (Z, Y, X)."""
         probability = np.zeros(frames.shape, np.float32)
         for reverse in (False, True):
             for index, _, logits in self.network.propagate_in_video(session, reverse=reverse):
@@ -172,8 +173,8 @@ class Sam2VideoModel(Model):
         return probability
 
 
-def _thaw(memory: Memory, frames: Frames, network: nn.Module) -> dict[str, Any]:
-    """Return the inference state that the package's ``init_state`` makes from a folder, with what was remembered."""
+def _restore(memory: Memory, frames: Frames, network: nn.Module) -> dict[str, Any]:
+    """Return an inference state like that of the package's ``init_state``, with the content of a memory."""
     height, width = frames.plane
     positions = list(memory.positions)
     outputs = [
@@ -185,7 +186,7 @@ def _thaw(memory: Memory, frames: Frames, network: nn.Module) -> dict[str, Any]:
     ]
     known = bool(memory.done)
     return {
-        "images": (),  # never read, as `Frames.get` never misses
+        "images": (),  # never read, because `Frames.get` returns a value for every frame
         "num_frames": len(frames),
         "offload_video_to_cpu": False,
         "offload_state_to_cpu": False,
@@ -206,8 +207,8 @@ def _thaw(memory: Memory, frames: Frames, network: nn.Module) -> dict[str, Any]:
     }
 
 
-def _freeze(session: dict[str, Any], prompts: Prompts, done: int) -> Memory:
-    """Return what has to be remembered of an inference state; its inputs follow from the prompts."""
+def _save(session: dict[str, Any], prompts: Prompts, done: int) -> Memory:
+    """Return the memory of an inference state; the inputs of the state can be derived from the prompts."""
     outputs = tuple(
         {index: tuple(out[name] for name in TENSORS) for index, out in session["output_dict_per_obj"][0][kind].items()}
         for kind in KINDS
@@ -218,6 +219,6 @@ def _freeze(session: dict[str, Any], prompts: Prompts, done: int) -> Memory:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide the predictor's progress bars, which have no switch."""
+    """Hide the progress bars of the predictor, which it cannot switch off."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield

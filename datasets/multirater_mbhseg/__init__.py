@@ -1,7 +1,8 @@
-"""MBH-Seg, slices of CT with brain haemorrhages and up to five annotators: all bleeding as one object, or by class.
+"""MBH-Seg: CT slices with brain haemorrhages and up to five annotators; one object in all, or one for each class.
 
-Reads what `rclicks data prepare MBHSeg_binary` writes, and what AESPA's script wrote (.npy masks). Raters keep the
-numbers of the annotators: rater 5 is the same person everywhere, and a case that 1 and 5 drew has the raters 1 and 5.
+These data sets read the files that `rclicks data prepare MBHSeg_binary` writes, and those of AESPA's script (.npy
+masks). The raters have the numbers of the annotators. So rater 5 is the same person in every case, and a case that the
+annotators 1 and 5 drew has the raters 1 and 5.
 """
 
 from __future__ import annotations
@@ -43,19 +44,19 @@ CARDS = (
         source="MBH-Seg challenge 2025",
         licence="MIT, as quoted by a third party",
         get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary "
-        "RAW -o OUT`; both data sets read what it writes.",
+        "RAW -o OUT`; both data sets read its output.",
         prepares=True,
     ),
     DatasetCard(
         name="MBHSeg_multi",
-        summary="brain haemorrhages in CT slices, up to five annotators, an object a class",
+        summary="brain haemorrhages in CT slices, up to five annotators, one object for each class",
         folder="mbhseg",
         layout="<split>/imgs/<case>/slice_<i>.png and <split>/gt/<case>/slice_<i>_r<k>.<png|npy>",
         rater_identity="known",
         source="MBH-Seg challenge 2025",
         licence="MIT, as quoted by a third party",
         get="Take MBH_Train_2025_voxel-label.zip of the MBH-Seg challenge, then `rclicks data prepare MBHSeg_binary "
-        "RAW -o OUT`; both data sets read what it writes.",
+        "RAW -o OUT`; both data sets read its output.",
         prepares=True,
     ),
 )
@@ -80,7 +81,8 @@ def load(
     part : str
         Name of a split (a folder below the root), or "all".
     raters : int or list of int, optional
-        Annotators to take; slices that none of them drew are left out. The published loader knows [1, 2, 3, 4] alone.
+        Numbers of the annotators to use; slices that none of them drew are left out. The default is all annotators. The
+        published loader uses [1, 2, 3, 4].
     on_missing, on_empty
         See `rclicks.data.multirater.options.RaterRules`.
 
@@ -111,54 +113,54 @@ def load(
 def prepare(
     card: DatasetCard, raw: Path | None, out: Path, *, report: Callable[[str], None], **options: object
 ) -> Prepared:
-    """Cut the CT volumes of a folder into slices; both data sets read what is written.
+    """Cut the CT volumes of a folder into slices, which both data sets can read.
 
-    Options are `window`, `orientation` and `geometry`; see `cut_slices`.
+    The options are `window`, `orientation` and `geometry`, see `cut_slices`.
 
     Raises
     ------
     ProtocolError
         If no folder is given, or an option is unknown or not allowed.
     DataError
-        See `cut_slices`.
+        As `cut_slices`.
     """
     chosen = read_options(card.name, OPTIONS, options, kind="data set")
     if raw is None:
-        raise ProtocolError(f"data set {card.name}: name the folder with <split>/<case>/image.nii.gz as RAW")
+        raise ProtocolError(f"data set {card.name}: pass the folder with <split>/<case>/image.nii.gz as RAW")
     windows = read_windows(chosen["window"])
     return cut_slices(
         raw, out, windows=windows, orientation=chosen["orientation"], geometry=chosen["geometry"], report=report
     )
 
 
-def _any_class(drawing: MaskFile) -> dict[str, Mask]:
-    if drawing.path.suffix != ".npy":
-        return {drawing.object: check_labels(read_values(drawing.path), drawing.path) > 0}
-    stored = read_array(drawing.path)
+def _any_class(file: MaskFile) -> dict[str, Mask]:
+    if file.path.suffix != ".npy":
+        return {file.object: check_labels(read_values(file.path), file.path) > 0}
+    stored = read_array(file.path)
     if stored.ndim == 2:
-        return {drawing.object: binary(stored, MaskRules(), drawing.path)}
-    return {drawing.object: _one_hot(stored, drawing.path)[..., 1:].any(axis=2)}
+        return {file.object: binary(stored, MaskRules(), file.path)}
+    return {file.object: _one_hot(stored, file.path)[..., 1:].any(axis=2)}
 
 
-def _classes(drawing: MaskFile) -> dict[str, Mask]:
-    if drawing.path.suffix != ".npy":
-        labels = check_labels(read_values(drawing.path), drawing.path)
+def _classes(file: MaskFile) -> dict[str, Mask]:
+    if file.path.suffix != ".npy":
+        labels = check_labels(read_values(file.path), file.path)
         return {name: labels == value for value, name in enumerate(CLASSES, start=1)}
-    stored = _one_hot(read_array(drawing.path), drawing.path)
+    stored = _one_hot(read_array(file.path), file.path)
     return {name: stored[..., value] for value, name in enumerate(CLASSES, start=1)}
 
 
 def _one_hot(stored: Any, path: Path) -> Any:
-    """Return (H, W, 6) bool."""
+    """Return a stored one-hot mask as an (H, W, 6) bool array, the background first."""
     if stored.ndim != 3 or stored.shape[2] != len(CLASSES) + 1:
         raise DataError(
-            f"{path} has the shape {stored.shape}; expected (H, W, {len(CLASSES) + 1}), a channel a class and the "
-            "background first. Masks without classes are for MBHSeg_binary"
+            f"{path} has the shape {stored.shape}; expected (H, W, {len(CLASSES) + 1}) with the background as the "
+            "first channel, then one channel for each class. Masks without classes are for MBHSeg_binary"
         )
     return stored != 0
 
 
-def _slices(root: Path, part: str, shows: str) -> list[RaterEntry]:
+def _slices(root: Path, part: str, target: str) -> list[RaterEntry]:
     splits = [f for f in sub_folders(root) if any((f / name).is_dir() for name in _IMAGES)]
     chosen = [f for f in splits if part in ("all", f.name)]
     if part != "all" and not chosen:
@@ -168,42 +170,42 @@ def _slices(root: Path, part: str, shows: str) -> list[RaterEntry]:
     for split in chosen:
         images = [split / name for name in _IMAGES if (split / name).is_dir()]
         if len(images) > 1:
-            raise DataError(f"{split} holds both {' and '.join(_IMAGES)}; keep one")
+            raise DataError(f"{split} contains both folders {' and '.join(_IMAGES)}; keep one")
         cases = sub_folders(images[0])
-        if strangers := sorted({f.name for f in sub_folders(split / "gt")} - {f.name for f in cases}):
-            raise DataError(f"{split / 'gt'} has cases without images: {', '.join(strangers[:5])}")
+        if unmatched := sorted({f.name for f in sub_folders(split / "gt")} - {f.name for f in cases}):
+            raise DataError(f"{split / 'gt'} has cases without images: {', '.join(unmatched[:5])}")
         for case in cases:
-            entries += _case(split, case, split / "gt" / case.name, shows)
+            entries += _case(split, case, split / "gt" / case.name, target)
     return entries
 
 
-def _case(split: Path, images: Path, masks: Path, shows: str) -> list[RaterEntry]:
-    pictures = {f.stem: f for f in sorted(list_files(images, (".png",)), key=lambda f: natural(f.name))}
+def _case(split: Path, images: Path, masks: Path, target: str) -> list[RaterEntry]:
+    slices = {f.stem: f for f in sorted(list_files(images, (".png",)), key=lambda f: natural(f.name))}
     drawn: dict[tuple[str, str], Path] = {}
     for file in list_files(masks, (".png", ".npy")) if masks.is_dir() else []:
         name = _MASK.fullmatch(file.name)
-        if name is None or name["slice"] not in pictures:
+        if name is None or name["slice"] not in slices:
             raise DataError(f"{file} belongs to no image in {images}; expected slice_<i>_r<k>.png or .npy")
-        slot = name["slice"], name["rater"]
-        if slot in drawn:
-            raise DataError(f"{file} and {drawn[slot]} are the same rater's; keep one")
-        drawn[slot] = file
-    # Who annotated the case should have a file of each slice, if only an empty one.
+        key = name["slice"], name["rater"]
+        if key in drawn:
+            raise DataError(f"{file} and {drawn[key]} are masks of the same rater; keep one")
+        drawn[key] = file
+    # An annotator of the case is expected to have a file for each slice, which may be an empty mask.
     raters = sorted({rater for _, rater in drawn}, key=natural)
     path: Callable[[str, str], Path] = lambda s, r: drawn.get((s, r), masks / f"{s}_r{r}.png")  # noqa: E731
     return [
         RaterEntry(
             f"{split.name}-{images.name}-{stem}",
             file,
-            tuple(MaskFile(r, path(stem, r), shows) for r in raters),
+            tuple(MaskFile(r, path(stem, r), target) for r in raters),
             images.name,
         )
-        for stem, file in pictures.items()
+        for stem, file in slices.items()
     ]
 
 
 def _spacing(index: Path) -> dict[str, tuple[float, float]]:
-    """Return the size of the pixels (row, column) in mm of each <split>/<case>; none where there is no index."""
+    """Return the pixel size (row, column) in mm of each <split>/<case>; the dict is empty if there is no index file."""
     if not index.is_file():
         return {}
     try:

@@ -1,14 +1,14 @@
-"""Prepare MBH-Seg, CT of brain haemorrhages with several annotators, for 2-D models: volumes in, slices out.
+"""Prepare MBH-Seg, CT volumes of brain haemorrhages with several annotators, for 2-D models: cut volumes into slices.
 
-Options of ``rclicks data prepare``: `window`, [LOW,HIGH] or three such pairs in HU; `orientation`, stored or upright;
-`geometry`, check or image. `cut_slices` explains them.
+Options of ``rclicks data prepare``: `window` ([LOW,HIGH] or three such pairs in HU), `orientation` (stored or upright)
+and `geometry` (check or image), see `cut_slices`.
 
-Raw: ``<split>/<case>/image.nii.gz`` and ``label_annot_<k>.nii.gz``, k being the annotator. Prepared:
-``<split>/imgs/<case>/slice_<i>.png`` (8 bit), ``<split>/gt/<case>/slice_<i>_r<k>.png`` (0 background, 1 to 5 the
-classes) and ``prepared.json``, which says how it was made and from what bytes.
+Raw files: ``<split>/<case>/image.nii.gz`` and ``label_annot_<k>.nii.gz``, where k is the number of the annotator.
+Prepared files: ``<split>/imgs/<case>/slice_<i>.png`` (8 bit), ``<split>/gt/<case>/slice_<i>_r<k>.png`` (0 background,
+1 to 5 the classes) and ``prepared.json``, which contains the settings and the hashes of the raw files.
 
-By default the pictures are those of AESPA: the window 0 to 80 HU, cut to 8 bit without rounding, the file's own third
-axis and no turning, slices in which at least one annotator drew something.
+By default the slices are those of AESPA: the window 0 to 80 HU, truncated to 8 bit without rounding, along the third
+axis of the file without rotation, and only slices in which at least one annotator drew an object.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ OPTIONS: dict[str, Option] = {
 
 
 def read_windows(value: Any) -> tuple[Window, ...]:
-    """Return the one or three windows that the option `window` means.
+    """Return the one or three windows of the option `window`, each (low, high) in HU.
 
     Raises
     ------
     TypeError, ValueError, LookupError
-        If the value means none.
+        If the value is not allowed.
 
     >>> read_windows([-160, 240])
     ((-160.0, 240.0),)
@@ -93,8 +93,8 @@ def read_windows(value: Any) -> tuple[Window, ...]:
         if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in (low, high)):
             raise TypeError(f"{low!r} or {high!r} is not a number")
         windows.append((float(low), float(high)))
-    if len(windows) not in (1, 3) or not all(low < high for low, high in windows):  # false for not-a-number too
-        raise ValueError("neither one nor three windows, or an empty one")
+    if len(windows) not in (1, 3) or not all(low < high for low, high in windows):  # the comparison is false for NaN
+        raise ValueError("expected one or three windows with LOW below HIGH")
     return tuple(windows)
 
 
@@ -111,29 +111,35 @@ def cut_slices(
 
     Parameters
     ----------
-    raw, out : Path
-        `out` must be absent or empty; it appears when all is done.
+    raw : Path
+        Folder with the raw files.
+    out : Path
+        Folder for the slices, absent or empty. It is created after all cases are done.
     windows : one or three (low, high)
-        HU that become black and white: one for grey pictures, three for red, green and blue.
+        HU values that become black and white: one window for grey images, three for red, green and blue.
     orientation : {"stored", "upright"}
-        "stored": rows are the file's first axis, columns its second. "upright": the patient's front is up and the
-        right side is left, as radiologists look.
+        Orientation of the slices. "stored": rows are the first axis of the file, columns the second. "upright":
+        anterior is at the top and the patient's right is on the left, as in radiology.
     geometry : {"check", "image"}
-        Whether a label map must lie where its image does, or only have its shape.
+        Whether a label map must have the geometry of its image ("check"), or only its shape ("image").
     report : callable (str) -> None
-        Told the name and the number of slices of each case that is done.
+        Function that is called with the name and the number of slices after each case.
+
+    Returns
+    -------
+    Prepared
+        Numbers of cases and slices, and the cases that were left out because their files do not fit together.
 
     Raises
     ------
     DataError
-        If there is no case, none can be prepared, or `out` cannot be written. A case that contradicts itself is left
-        out and named in the answer.
+        If there is no case, no case can be prepared, or `out` cannot be written.
     """
     cases = [(split, case) for split in sub_folders(raw) for case in sub_folders(split)]
     if not cases:
-        raise DataError(f"{raw} holds no case; expected <split>/<case>/image.nii.gz and label_annot_<k>.nii.gz")
+        raise DataError(f"{raw} contains no case; expected <split>/<case>/image.nii.gz and label_annot_<k>.nii.gz")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} is not empty; name a new folder")
+        raise DataError(f"{out} is not empty; use a new folder")
     partial = out.with_name(f".{out.name}.partial")
     facts: dict[str, Any] = {}
     failed = []
@@ -169,24 +175,24 @@ def cut_slices(
 
 
 def check_labels(labels: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    """Return labels as uint8, refusing values that are no class.
+    """Return labels as uint8.
 
     Raises
     ------
     DataError
-        Naming the values.
+        If a value is not the number of a class; the message contains the values.
     """
     values = np.unique(labels)
-    if strange := [float(v) for v in values if v not in range(len(CLASSES) + 1)]:
-        shown = ", ".join(f"{v:g}" for v in strange[:5])
-        raise DataError(f"{path} holds the labels {shown}; expected 0 (background) to {len(CLASSES)} ({CLASSES[-1]})")
+    if unknown := [float(v) for v in values if v not in range(len(CLASSES) + 1)]:
+        listed = ", ".join(f"{v:g}" for v in unknown[:5])
+        raise DataError(f"{path} holds the labels {listed}; expected 0 (background) to {len(CLASSES)} ({CLASSES[-1]})")
     return np.asarray(labels, np.uint8)
 
 
 def _write_case(
     case: Path, out: Path, windows: Sequence[Window], orientation: Orientation, *, place: bool
 ) -> dict[str, Any]:
-    """Write the slices of one case, if all its files are sound; return what the index says of it."""
+    """Write the slices of one case after checking all its files; return its entry of the index."""
     image_path, label_paths = _files(case)
     image = read_volume(image_path)
     labels = {}
@@ -214,24 +220,26 @@ def _files(case: Path) -> tuple[Path, dict[str, Path]]:
     volumes = sorted(f for f in case.iterdir() if f.name.lower().endswith(SUFFIXES) and not f.name.startswith("."))
     images = [f for f in volumes if "image" in f.name]
     if len(images) != 1:
-        raise DataError(f"{case} holds {len(images)} files with `image` in their names; expected one image.nii.gz")
+        raise DataError(f"{case} contains {len(images)} files with `image` in their names; expected one image.nii.gz")
     labels: dict[str, Path] = {}
     for file in (f for f in volumes if f not in images):
         name = _ANNOTATOR.fullmatch(case_name(file))
         if name is None:
-            raise DataError(f"{file} names no annotator; expected label_annot_<k>.nii.gz with a number k")
+            raise DataError(
+                f"the name of {file} contains no annotator; expected label_annot_<k>.nii.gz with a number k"
+            )
         if name[1] in labels:
             raise DataError(f"{file} and {labels[name[1]]} are of the same annotator; keep one")
         labels[name[1]] = file
     if not labels:
-        raise DataError(f"{case} holds an image and no label_annot_<k>.nii.gz")
+        raise DataError(f"{case} contains an image but no label_annot_<k>.nii.gz")
     return images[0], labels
 
 
 def _turning(
     image: Volume, path: Path, orientation: Orientation
 ) -> tuple[Callable[[NDArray[Any]], NDArray[Any]], tuple[float, float]]:
-    """Return what makes a picture of a slice (y, x), and the size of its pixels (row, column) in mm."""
+    """Return the function from a slice (y, x) to the prepared image, and the pixel size (row, column) in mm."""
     _, y, x = image.spacing
     if orientation == "stored":
         return (lambda a: a.T), (x, y)
@@ -239,8 +247,8 @@ def _turning(
     first, second, third = np.abs(affine / np.linalg.norm(affine, axis=0)).argmax(axis=0)
     if third != 2 or {first, second} != {0, 1}:
         raise DataError(f"{path} is not stored in axial slices, so it cannot be turned upright; use orientation=stored")
-    across = affine[0, 0 if first == 0 else 1]  # to the patient's right, which is to be on the left
-    down = affine[1, 1 if first == 0 else 0]  # to the front, which is to be up
+    across = affine[0, 0 if first == 0 else 1]  # component towards the patient's right, which must be on the left
+    down = affine[1, 1 if first == 0 else 0]  # component towards anterior, which must be at the top
 
     def turn(values: NDArray[Any]) -> NDArray[Any]:
         upright = values if first == 0 else values.T
@@ -250,7 +258,7 @@ def _turning(
 
 
 def _window(values: NDArray[Any], window: Window) -> NDArray[np.uint8]:
-    """Return HU in 8 bit, cut and not rounded, as the published pictures are."""
+    """Return HU values as 8 bit, truncated instead of rounded, as in the published slices."""
     low, high = window
     return np.asarray(np.clip((np.asarray(values, np.float64) - low) / (high - low), 0, 1) * 255, np.uint8)
 

@@ -1,1 +1,1 @@
-"""Click models: where people click on an object or on an error, and what is done with such maps."""
+"""Click models: maps of where people click on an object or on an error, and functions that use these maps."""

@@ -1,7 +1,7 @@
-"""What a click model and its module must do: from an image and an error to a map of where people would click.
+"""Contract of click models. A click model computes a map of where people click from an image and an error.
 
-`ClickModel` is the live object, `ClickModelModule` the module that makes it: one file or one folder of
-``clickability/``.
+`ClickModel` is the class of click models. `ClickModelModule` describes the module that builds one: a file or a folder
+in ``clickability/``.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ ClickMap = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True, eq=False)
 class ClickMapQuery:
-    """What a map is asked for.
+    """Input of a click model for one map.
 
     Attributes
     ----------
-    mask : (H, W) array, or (Z, H, W) for models of volumes
-        The object: bool, or float in [0, 1].
+    mask : (H, W) array, or (Z, H, W) for volumes
+        Reference mask of the object: bool, or float in [0, 1].
     error : array of the same shape
-        What is to be mended by the click: missed object (then a subset of `mask`), or wrongly taken background. In
-        the first round it equals `mask`. bool, or float in [0, 1].
+        Error that the click should correct: false negatives, which are a subset of `mask`, or false positives. In the
+        first round it equals `mask`. bool, or float in [0, 1].
     spacing : tuple of float or None
-        Volumes only: size of a voxel along each axis for models that measure distances; None for 1 each.
+        Voxel size along each axis in mm, for click models of volumes that measure distances; None for 1 on each axis.
     """
 
     mask: NDArray[Any]
@@ -48,41 +48,50 @@ class ClickMapQuery:
 
 
 class ClickModel(ABC):
-    """A map of where people click. Stateless: what depends on the image alone comes from `prepare`."""
+    """A model of where people click. It has no state; `prepare` computes everything that depends on the image alone.
+
+    Attributes
+    ----------
+    card : ClickModelCard
+        Facts about the click model.
+    checkpoint_id : str
+        Identity of the weights; "none" for a model without weights.
+    """
 
     card: ClickModelCard
     checkpoint_id: str = "none"
 
     def prepare(self, image: NDArray[np.uint8]) -> Any:
-        """Return what depends on the (H, W, 3) uint8 RGB image alone; called once an image."""
+        """Return everything that depends on the (H, W, 3) uint8 RGB image alone. It is called once for each image."""
         return None
 
     @abstractmethod
     def maps(self, prepared: Any, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
-        """Return one map an ask, each (H, W), finite and not negative.
+        """Return one map for each query, (H, W), finite and not negative.
 
-        Maps are not normalised and may be positive outside the error; whoever samples from them multiplies by the
-        error mask and normalises. Networks answer all asks in one call (`card.batched`).
+        Maps are not normalised and may be positive outside the error. The caller multiplies them by the error mask and
+        normalises them. Networks compute all queries in one call (`card.batched`).
 
         Parameters
         ----------
         prepared
-            What `prepare` returned for the image.
-        queries : sequence of Ask
-            Of one image, all (H, W).
+            Result of `prepare` for the image.
+        queries : sequence of ClickMapQuery
+            Queries for one image, whose arrays all have its shape (H, W).
         """
 
 
 class ClickModelModule(Protocol):
     """The module of a family of click models: its cards, and the functions that the engine calls in it.
 
-    `CARDS` and `load` are required. The hook marked as optional may be absent. `rclicks.hooks` explains which
+    `CARDS` and `load` are required. The hooks marked as optional may be absent. `rclicks.hooks` explains which
     arguments are passed.
 
     Attributes
     ----------
     CARDS : tuple of ClickModelCard
-        Calls of `rclicks.cards.ClickModelCard` with literal arguments; read without importing the module.
+        Cards, written as calls of `rclicks.cards.ClickModelCard` with literal arguments. They are read without
+        importing the module.
     """
 
     CARDS: tuple[ClickModelCard, ...]
@@ -90,17 +99,17 @@ class ClickModelModule(Protocol):
     def load(
         self, card: ClickModelCard, *, checkpoint: str | None, device: str, protocol: Rules, **options: Any
     ) -> ClickModel:
-        """Build a click model. Called in each worker process before the first map is needed.
+        """Build a click model. It is called in each worker process before the first map is needed.
 
         Parameters
         ----------
         card : ClickModelCard
             One of `CARDS`.
         checkpoint : str or None
-            Path given by the user, "synthetic" for seeded weights of tests, or None for the published file. The
-            engine refuses one for a card without `parameters`.
+            Path given by the user, "synthetic" for synthetic weights of tests, or None for the published file. The
+            engine refuses a checkpoint if the card has no `parameters`.
         device : str
-            "cpu", "cuda", "cuda:1" or "mps".
+            Name of the torch device: "cpu", "cuda", "cuda:1" or "mps".
         protocol : rclicks.protocol.Protocol
             Rules of the run.
         **options
@@ -111,7 +120,7 @@ class ClickModelModule(Protocol):
         ProtocolError
             If an option is unknown or its value is not allowed.
         WeightsError
-            If the weights are missing, unsafe or do not fit.
+            If the weights are missing, contain objects that could run code, or do not fit the network.
         PluginError
             If an optional package is missing.
         """
@@ -120,16 +129,16 @@ class ClickModelModule(Protocol):
     def shipped_weights(self, card: ClickModelCard) -> str:
         """Return the identity "<file>@<12 hex digits of SHA-256>" of weights that come with the package.
 
-        Called before a run if the user gave no checkpoint; the identity is part of the run. A module without the hook
-        has no weights, or those that `ClickModelCard.checkpoint` names.
+        It is called before a run if the user gave no checkpoint. The run stores the identity. A module without this
+        hook has no weights, or the weights that `ClickModelCard.checkpoint` names.
         """
 
     @optional
     def training_options(self, card: ClickModelCard, protocol: Rules) -> Mapping[str, Option]:
-        """Return the options of a training, which stand in the model's spec.
+        """Return the options of a training, which the user sets in the spec of the model.
 
-        Called before a training and by ``rclicks show``, if the card says ``trainable=True``; no heavy package is
-        imported. See `rclicks.training.contract.TrainableModule`.
+        It is called before a training and by ``rclicks show`` if the card says ``trainable=True``. It must not import
+        large packages. See `rclicks.training.contract.TrainableModule`.
         """
 
     @optional
@@ -145,13 +154,15 @@ class ClickModelModule(Protocol):
         report: Callable[[Any], None],
         **options: Any,
     ) -> Any:
-        """Train the network of a card, write its weights below `out`, and return how it went.
+        """Train the network of a card, write its weights below `out`, and return the result of the training.
 
-        Called by ``rclicks train`` and `rclicks.train`, if the card says ``trainable=True``. See
-        `rclicks.training.contract.TrainableModule`: `data` is a `TrainingData`, `settings` a `TrainingSettings`, and
-        `report` takes a `rclicks.training.loop.Progress`, and the result is a `rclicks.training.loop.Result`.
+        It is called by ``rclicks train`` and `rclicks.train` if the card says ``trainable=True``. `data` is a
+        `TrainingData` and `settings` a `TrainingSettings` of `rclicks.training.contract`. `report` takes a
+        `rclicks.training.loop.Progress`, and the result is a `rclicks.training.loop.Result`. See
+        `rclicks.training.contract.TrainableModule`.
 
         Raises
         ------
         DataError, ProtocolError, WeightsError, PluginError, OutOfMemory
+            As described in `rclicks.training.contract.TrainableModule`.
         """

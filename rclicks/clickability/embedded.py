@@ -1,15 +1,15 @@
-"""The click model that comes with the package: five cues, weighted as people's clicks say.
+"""The click model that is included in the package: five cues with weights fitted to clicks of people.
 
-The probability of a pixel x of the error E is E(x) exp(w . cues(x)), normalised over the error. The cues know nothing
-of the image's content but its frame:
+The probability of a pixel x of the error E is E(x) exp(w . cues(x)), normalised over the error. The cues do not use the
+content of the image, only its size:
 
-* ``depth``: log(0.05 + d), d the distance to the outside of the error divided by its maximum;
-* ``spread``: distance to the error's centroid in units of its extent in that direction (Mahalanobis distance);
-* ``height``: signed height below the centroid in units of the vertical extent (people click the upper part);
-* ``row``, ``column``: distance to the middle row and column of the image, in image heights and widths.
+* ``depth``: log(0.05 + d), where d is the distance to the outside of the error, divided by its maximum;
+* ``spread``: distance to the centroid of the error in units of its extent in this direction (Mahalanobis distance);
+* ``height``: signed height below the centroid in units of the vertical extent (people prefer the upper part);
+* ``row``, ``column``: distance to the middle row and column of the image in units of its height and width.
 
-The weights were fitted by maximum likelihood to clicks of the first round; clicks of later rounds were not to be had,
-so an error of a later round is treated as if it were an object. docs/click-models.md has data, recipe and figures.
+The weights were fitted by maximum likelihood to clicks of the first round. Clicks of later rounds were not available,
+so an error of a later round is treated like an object. docs/click-models.md describes data, recipe and results.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ __all__ = [
 CARDS = (
     ClickModelCard(
         name="clickability-mini",
-        summary="five geometric cues, weighted as 1,677 human clicks on VOC objects say; comes with the package",
+        summary="five geometric cues with weights fitted to 1,677 human clicks on VOC objects; included in the package",
         source="trained here on the What's the Point clicks",
         licence="Apache-2.0; the clicks have no stated licence, their authors ask for the citation",
         citation="Bearman et al.: What's the point: semantic segmentation with point supervision, ECCV 2016",
@@ -68,21 +68,22 @@ CUES = ("depth", "spread", "height", "row", "column")
 FORMAT = "rclicks cue model 1"
 WEIGHTS = Path(__file__).parents[1] / "assets" / "clickability" / "clickability-mini.json"
 DEPTH_FLOOR = 0.05
-PIXEL_VARIANCE = 1 / 12  # of a point within its pixel; keeps the extent of a one-pixel-wide error above 0
-INSIDE = 0.5  # a soft error's pixels above it count as inside for the distance transform
+PIXEL_VARIANCE = 1 / 12  # variance of a point within its pixel; keeps the extent of a one-pixel-wide error above 0
+INSIDE = 0.5  # pixels of a soft error above this value count as inside for the distance transform
 
 
 @dataclass(frozen=True, eq=False)
 class Cues:
-    """The pixels of one error and what is known of them.
+    """The pixels of one error and their cues.
 
     Attributes
     ----------
     rows, columns : (n,) int arrays
+        Indices of the pixels.
     weight : (n,) float64 array
-        How much each belongs to the error, in (0, 1].
+        Degree to which each pixel belongs to the error, in (0, 1].
     values : (n, 5) float32 array
-        In the order of `CUES`.
+        Cues in the order of `CUES`.
     """
 
     rows: NDArray[np.intp]
@@ -91,14 +92,14 @@ class Cues:
     values: NDArray[np.float32]
 
     def scores(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the weighted sum of the cues, an (n,) array: the log-density up to a constant."""
+        """Return the weighted sum of the cues, (n,): the logarithm of the density up to a constant."""
         total = np.zeros(len(self.values))
         for column, weight in zip(self.values.T, weights, strict=True):
             total += weight * column
         return total
 
     def density(self, scores: NDArray[np.floating[Any]], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Return the (H, W) map in proportion to weight times exp(score), of sum 1; all 0 if there are no pixels."""
+        """Return the (H, W) map that is proportional to weight * exp(score) and sums to 1; all 0 without pixels."""
         made = np.zeros(shape, np.float32)
         if len(self.weight):
             mass = self.weight * np.exp(scores - scores.max())
@@ -107,7 +108,7 @@ class Cues:
 
 
 def cues(error: NDArray[Any]) -> Cues:
-    """Return the cues of each pixel of an (H, W) error, bool or float in [0, 1]; none for an empty one."""
+    """Return the cues of the pixels of an (H, W) error, bool or float in [0, 1]; an empty error has no pixels."""
     height, width = error.shape
     box = _box(error > 0)
     part = error[box]
@@ -120,7 +121,7 @@ def cues(error: NDArray[Any]) -> Cues:
     depth = _depth(inside if inside.any() else part > 0)[rows, columns]
     rows, columns = rows + box[0].start, columns + box[1].start
     share = weight / weight.sum()
-    # No matrix products here: their last bits depend on where in memory the operands lie.
+    # There are no matrix products here, because their last bits depend on the memory alignment of the operands.
     down, right = rows - (share * rows).sum(), columns - (share * columns).sum()
     down_var = (share * down**2).sum() + PIXEL_VARIANCE
     right_var = (share * right**2).sum() + PIXEL_VARIANCE
@@ -135,9 +136,10 @@ def cues(error: NDArray[Any]) -> Cues:
 
 
 def _depth(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the distance to the outside, in which the border counts, divided by its maximum.
+    """Return the distance to the outside divided by its maximum; pixels beyond the image border count as outside.
 
-    OpenCV's roots differ in the last bits with where in memory they are computed; squared distances are whole numbers.
+    The last bits of OpenCV's square roots depend on the memory alignment. Squared distances are integers, so rounding
+    them removes this difference.
     """
     framed = cv2.copyMakeBorder(inside.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     rough = cv2.distanceTransform(framed, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1].astype(np.float64)
@@ -146,13 +148,13 @@ def _depth(inside: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _box(inside: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Return the smallest rectangle that holds all true pixels; empty if there is none."""
+    """Return the smallest rectangle that contains all true pixels; it is empty if there are none."""
     left, top, width, height = cv2.boundingRect(inside.view(np.uint8))
     return slice(top, top + height), slice(left, left + width)
 
 
 def read_weights(path: Path) -> NDArray[np.float64]:
-    """Return the weights of the cues, in the order of `CUES`.
+    """Return the (5,) weights of the cues in the order of `CUES`.
 
     Raises
     ------
@@ -169,7 +171,7 @@ def read_weights(path: Path) -> NDArray[np.float64]:
         raise WeightsError(f"{path} is no weight file of a cue model: expected JSON with format {FORMAT!r}")
     weights = content.get("weights")
     if not isinstance(weights, dict) or set(weights) != set(CUES):
-        raise WeightsError(f"{path}: weights must be given for exactly {', '.join(CUES)}; found {weights!r}")
+        raise WeightsError(f"{path}: expected weights for exactly {', '.join(CUES)}; found {weights!r}")
     values = [weights[name] for name in CUES]
     if not all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values):
         raise WeightsError(f"{path}: weights must be finite numbers; found {weights!r}")
@@ -177,22 +179,23 @@ def read_weights(path: Path) -> NDArray[np.float64]:
 
 
 class CueModel(ClickModel):
-    """A log-linear density over the error's pixels.
+    """A log-linear density over the pixels of the error.
 
     Parameters
     ----------
     card : ClickModelCard
+        Facts about the click model.
     weights : (5,) float64 array
-        In the order of `CUES`.
+        Weights in the order of `CUES`.
     identity : str
-        Of the weight file.
+        Identity of the weight file.
     """
 
     def __init__(self, card: ClickModelCard, weights: NDArray[np.float64], identity: str = "none") -> None:
         self.card, self.weights, self.checkpoint_id = card, weights, identity
 
     def maps(self, prepared: Any, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
-        """Return one (H, W) float32 density an ask: of sum 1 and 0 outside the error; all 0 if that is empty."""
+        """Return one (H, W) float32 density for each query. It sums to 1, and it is all 0 for an empty error."""
         found = [cues(query.error) for query in queries]
         return [c.density(c.scores(self.weights), a.error.shape) for c, a in zip(found, queries, strict=True)]
 
@@ -204,12 +207,12 @@ def load(
     device: str = "cpu",
     protocol: Protocol | None = None,
 ) -> CueModel:
-    """Return the click model; it needs no network library and runs on the CPU.
+    """Return the click model. It needs no network library and always runs on the CPU.
 
     Parameters
     ----------
     checkpoint : path or None
-        A file that `rclicks train clickability-mini` wrote; None takes the package's own.
+        Weight file that `rclicks train clickability-mini` wrote; None uses the file in the package.
 
     Raises
     ------
@@ -222,12 +225,12 @@ def load(
 
 
 def shipped_weights(card: ClickModelCard) -> str:
-    """Return the identity of the package's own weights, for provenance."""
+    """Return the identity of the weights in the package, for the records."""
     return checkpoint_id(WEIGHTS, card)
 
 
 def training_options(card: ClickModelCard, protocol: Protocol) -> Mapping[str, Option]:
-    """Return the options of a fit."""
+    """Return the options of a training."""
     from rclicks.clickability.training.hooks import COMMON_OPTIONS, FOLDS
 
     return {**COMMON_OPTIONS, "folds": FOLDS}
@@ -244,7 +247,13 @@ def train(
     report: Callable[[Progress], None],
     **options: Any,
 ) -> Result:
-    """Fit the weights of the cues to real clicks, in seconds; the file written is the checkpoint of `load`."""
+    """Fit the weights of the cues to recorded clicks, which takes seconds; `load` takes the written file as checkpoint.
+
+    Raises
+    ------
+    DataError, ProtocolError
+        As `rclicks.clickability.training.hooks.fit_cues`.
+    """
     from rclicks.clickability.training.hooks import fit_cues
 
     return fit_cues(card, data, out, WEIGHTS.name, settings=settings, protocol=protocol, report=report, **options)

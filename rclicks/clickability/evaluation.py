@@ -1,12 +1,13 @@
-"""Score a click model, or one group of people against another, by real clicks.
+"""Compare a click model with recorded clicks of people, or the clicks of one group of people with those of another.
 
-For each item (an object in one round) sets of as many points as there are real clicks are drawn from the model's map
-and compared with the real ones: PL1, the share of sets that a Kolmogorov-Smirnov test accepts (KS), the Wasserstein
-distance (WD), and the map's value at the real clicks (NSS, PDE); see `rclicks.metrics.clicks`. The map is taken as the
-model gives it, not confined to the error.
+An item is an object in one round. For each item, sets of points are drawn from the map of the model. A set has as many
+points as the item has recorded clicks. The sets are compared with the recorded clicks by PL1, the share of sets that a
+Kolmogorov-Smirnov test accepts (KS) and the Wasserstein distance (WD). Two more metrics use the value of the map at the
+recorded clicks (NSS, PDE). See `rclicks.metrics.clicks`. The map is used as the model returns it; it is not restricted
+to the error.
 
-``draws="keyed"`` draws the sets of an item once, from numbers keyed by seed, data set and item. ``"published"`` draws
-anew for each of the three measures from one generator that all items share in order.
+``draws="keyed"`` draws the sets of an item once; the random numbers depend on seed, data set and item.
+``draws="published"`` draws new sets for each of PL1, KS and WD, from one generator for all items in their order.
 """
 
 from __future__ import annotations
@@ -41,40 +42,46 @@ def evaluate(
     draws: str = "keyed",
     on_item: Callable[[ClickItem], None] = lambda item: None,
 ) -> pd.DataFrame:
-    """Score a click model on real clicks, one row an item.
+    """Compare a click model with recorded clicks.
 
     Parameters
     ----------
     model : ClickModel
+        Click model to evaluate.
     items : sequence of ClickItem
-        Items of one image should follow each other, so that the image is prepared once.
+        Objects with recorded clicks. Items of the same image should follow each other, so that the image is prepared
+        once.
     sets : int
-        Sampled sets an item.
+        Number of sets of points that are drawn for each item.
     seed : int
+        Seed of the random numbers.
     draws : {"keyed", "published"}
-        See the module's text; the rows depend on the order of the items only if published. Protocols name it `draws`.
+        Way of drawing, see the docstring of this module. It is the rule `draws` of the protocol. Only with "published"
+        do the rows depend on the order of the items.
     on_item : callable
-        Told each item when it is done.
+        Function that is called with each item when it is done.
 
     Returns
     -------
     pandas.DataFrame
-        dataset, key, kind, clicks (number of real ones), pl1, ks, wd, nss, pde, on_error (share of the map's mass on
-        the error). ks is NaN for an item with a single click, which no mean over items counts; other sets without a
-        p value count as rejected.
+        One row for each item with the columns dataset, key, kind, clicks (number of recorded clicks), pl1, ks, wd, nss,
+        pde, and on_error (share of the map's mass on the error). ks is NaN for an item with a single click, and means
+        over items leave such items out. Other sets without a p value count as rejected.
 
     Raises
     ------
     DataError
-        If an item has no clicks or one outside the image, its object is empty, or the model answers a map without any
-        mass; names the item.
+        If an item has no clicks, a click outside the image or an empty object, or if the model returns a map without
+        any mass. The message names the item.
     PluginError
         If the map has another shape than the image, negative values or values that are not finite.
     ProtocolError
-        If `draws` or `sets` is none of those allowed.
+        If `draws` or `sets` has a value that is not allowed.
     """
     if draws not in ("keyed", "published") or sets < 1:
-        raise ProtocolError(f"draws is {draws!r} and sets {sets}; allowed: keyed or published, and at least 1")
+        raise ProtocolError(
+            f"draws is {draws!r} and sets is {sets}; allowed: draws keyed or published, and sets of at least 1"
+        )
     stream = np.random.RandomState(seed) if draws == "published" else None
     rows = []
     prepared: Any = None
@@ -82,7 +89,7 @@ def evaluate(
     for item in items:
         scene = item.load()
         if not len(item.points):
-            raise DataError(f"{item.dataset}, {item.key}: nobody clicked on this item")
+            raise DataError(f"{item.dataset}, {item.key}: this item has no recorded click")
         if image != (item.dataset, item.sample):
             prepared, image = model.prepare(scene.image), (item.dataset, item.sample)
         (found,) = model.maps(prepared, [ClickMapQuery(scene.mask, scene.error)])
@@ -99,11 +106,14 @@ def evaluate(
 def _check(found: ClickMap, item: ClickItem, scene: Scene, name: str) -> None:
     shape, where = scene.image.shape[:2], f"{item.dataset}, {item.key}"
     if (item.points < 0).any() or (item.points >= shape).any():
-        raise DataError(f"{where}: a click lies outside of the image of {shape[0]} x {shape[1]} pixels")
+        raise DataError(f"{where}: a click lies outside the image of {shape[0]} x {shape[1]} pixels")
     if found.shape != shape:
-        raise PluginError(f"{where}: click model {name} answered a map of shape {found.shape}, expected {shape}")
+        raise PluginError(f"{where}: click model {name} returned a map of shape {found.shape}; expected {shape}")
     if not np.isfinite(found).all() or found.min() < 0:
-        raise PluginError(f"{where}: click model {name} answered a map with negative or other than finite values")
+        raise PluginError(
+            f"{where}: click model {name} returned a map with negative, infinite or NaN values; expected finite values "
+            "of at least 0"
+        )
 
 
 def _scores(
@@ -118,7 +128,9 @@ def _scores(
     n = len(item.points)
     shares = np.cumsum(found.ravel(), dtype=np.float64)
     if not shares[-1] > 0:
-        raise DataError(f"{item.dataset}, {item.key}: click model {name} answered a map of zeros, nothing to draw from")
+        raise DataError(
+            f"{item.dataset}, {item.key}: click model {name} returned a map of zeros, from which no click can be drawn"
+        )
 
     def drawn() -> NDArray[np.int64]:
         uniform = stream.random_sample((sets, n)) if stream is not None else keyed.random((sets, n))
@@ -138,20 +150,21 @@ def _scores(
 
 
 def draw_points(cumulative: NDArray[np.float64], uniform: NDArray[np.float64], width: int) -> NDArray[np.int64]:
-    """Return points (row, column) drawn with replacement from a map.
+    """Return points drawn with replacement from a map.
 
     Parameters
     ----------
     cumulative : (H * W,) float64 array
-        Cumulative sums of the map in row-major order; the last is above 0.
+        Cumulative sums of the map in row-major order; the last one is above 0.
     uniform : (...) float array
-        Numbers in [0, 1); equal numbers give NumPy's legacy `choice`.
+        Random numbers in [0, 1). For the same numbers the result equals that of NumPy's legacy `choice`.
     width : int
-        W.
+        Width W of the map in pixels.
 
     Returns
     -------
     (..., 2) int64 array
+        Points as (row, column) in pixels.
     """
     at = np.searchsorted(cumulative / cumulative[-1], uniform, side="right")
     return np.stack(np.divmod(at, width), axis=-1).astype(np.int64)
@@ -160,25 +173,28 @@ def draw_points(cumulative: NDArray[np.float64], uniform: NDArray[np.float64], w
 def _box_of(scene: Scene, item: ClickItem) -> tuple[int, int]:
     window = bounding_box(np.asarray(scene.mask) > 0)
     if window is None:
-        raise DataError(f"{item.dataset}, {item.key}: the object has no pixel")
+        raise DataError(f"{item.dataset}, {item.key}: the mask of the object is empty")
     return window[0].stop - window[0].start, window[1].stop - window[1].start
 
 
 def compare_devices(items: Sequence[ClickItem], *, least: int = 10, published: bool = False) -> pd.DataFrame:
-    """Compare clicks made on a PC with those made on a phone, for items with at least `least` clicks of each.
+    """Compare clicks made on a PC with clicks made on a phone.
 
     Parameters
     ----------
     items : sequence of ClickItem
+        Objects with recorded clicks.
     least : int
+        Smallest number of clicks from each kind of device; items with fewer clicks are left out.
     published : bool
-        Published code puts the column of the PC clicks in the place of their row as well, so that its PL1 and WD are
-        wrong; its KS is not affected.
+        True repeats an error of the published code. It uses the column of the PC clicks also as their row, so that its
+        PL1 and WD are wrong; KS is not affected.
 
     Returns
     -------
     pandas.DataFrame
-        dataset, key, kind, pc, mobile (numbers of clicks), pl1, ks (accepted), wd.
+        One row for each item with the columns dataset, key, kind, pc and mobile (numbers of clicks), pl1, ks (1 if
+        accepted, else 0) and wd.
     """
     rows = []
     for item in items:
@@ -193,30 +209,33 @@ def compare_devices(items: Sequence[ClickItem], *, least: int = 10, published: b
 
 
 def compare_displays(items: Mapping[str, Sequence[ClickItem]], reference: str = "Text_Description") -> pd.DataFrame:
-    """Compare clicks under each way of showing the target with those of people who read its description.
+    """Compare the clicks of each display mode with those of a reference mode.
+
+    A display mode is a way in which people were shown their target, for example by a text or by an outline.
 
     Parameters
     ----------
-    items : dict of display mode -> items
-        Items of equal key belong together.
+    items : dict of str -> sequence of ClickItem
+        Items of each display mode; items with the same key belong together.
     reference : str
+        Display mode with which the others are compared.
 
     Returns
     -------
     pandas.DataFrame
-        display, key, clicks, pl1, ks (accepted), wd.
+        One row for each mode and item with the columns display, key, clicks, pl1, ks (1 if accepted, else 0) and wd.
 
     Raises
     ------
     DataError
-        If the reference is missing.
+        If there are no items of the reference mode.
     """
     if reference not in items:
-        raise DataError(f"no clicks of display mode {reference!r}; found {', '.join(items) or 'none'}")
+        raise DataError(f"there are no clicks of display mode {reference!r}; found {', '.join(items) or 'none'}")
     known = {item.key: item for item in items[reference]}
     rows = []
-    for display, own in items.items():
-        for item in own:
+    for display, shown in items.items():
+        for item in shown:
             if display == reference or item.key not in known:
                 continue
             box = _box_of(item.load(), item)

@@ -1,10 +1,10 @@
-"""From people's clicks to the map that a click model is trained on.
+"""Maps made from clicks of people, on which click models are trained.
 
-`click_map` is the published form (Antonov et al. 2024): blurred clicks, divided by their peak, times the blurred error.
-It has no unit, and its mass depends on how the clicks lie and on the size of the blur.
+`click_map` is the published form (Antonov et al. 2024): blurred clicks, divided by their maximum, times the blurred
+error. It has no unit, and its sum depends on the positions of the clicks and on the size of the blur.
 
-`click_density` is the corrected form: a probability of each pixel. The blur of each click is cut to the error and
-renormalised there, so that every click on the error counts the same, however near the edge it is.
+`click_density` is the corrected form: a probability for each pixel. The blur of each click is restricted to the error
+and normalised there, so that every click on the error has the same weight, also near the edge.
 
 >>> error = np.zeros((3, 4), bool); error[1, 1:3] = True
 >>> click_density(np.array([[1, 1]]), error, sigma=0).tolist()[1]
@@ -26,12 +26,12 @@ from rclicks.errors import DataError
 __all__ = ["click_density", "click_map", "gaussian_map", "pixel_sigma"]
 
 REFERENCE_DIAGONAL = math.hypot(1920, 1080)
-KERNEL_WIDTHS = 7  # of the published blur, in sigmas
-DENSITY_REACH = 4.0  # sigmas at which the blur of the density is cut
+KERNEL_WIDTHS = 7  # width of the kernel of the published blur in sigmas
+DENSITY_REACH = 4.0  # radius of the blur of the density in sigmas
 
 
 def pixel_sigma(sigma: float, shape: tuple[int, int]) -> float:
-    """Return a blur for images of 1920 x 1080 pixels in pixels of an image of size (height, width).
+    """Return sigma, given in pixels of a 1920 x 1080 image, in pixels of an image of shape (height, width).
 
     Raises
     ------
@@ -39,15 +39,15 @@ def pixel_sigma(sigma: float, shape: tuple[int, int]) -> float:
         If sigma is negative or not finite.
     """
     if not (math.isfinite(sigma) and sigma >= 0):
-        raise DataError(f"sigma of the clicks' blur is {sigma}; expected a number, at least 0")
+        raise DataError(f"sigma of the clicks' blur is {sigma}; expected a finite number of at least 0")
     return sigma * math.hypot(*shape) / REFERENCE_DIAGONAL
 
 
 def _counts(points: NDArray[np.integer[Any]], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return how many clicks each pixel got."""
+    """Return the number of clicks on each pixel, (H, W) float32."""
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] != 2 or not len(points):
-        raise DataError(f"expected clicks as (n, 2) rows of y, x with n > 0, not an array of shape {points.shape}")
+        raise DataError(f"the clicks have the shape {points.shape}; expected (n, 2) rows of y, x with n > 0")
     outside = ((points < 0) | (points >= shape)).any(axis=1)
     if outside.any():
         y, x = points[int(outside.argmax())].tolist()
@@ -63,24 +63,25 @@ def gaussian_map(points: NDArray[np.integer[Any]], shape: tuple[int, int], sigma
     Parameters
     ----------
     points : (n, 2) int array
-        (row, column) of each click, n > 0; repeats add.
-    shape : (height, width)
+        Clicks as (row, column) in pixels, n > 0. Equal clicks add up.
+    shape : (int, int)
+        Height and width of the map in pixels.
     sigma : float
-        Of the blur in pixels of a 1920 x 1080 image, > 0; it scales with the diagonal.
+        Standard deviation of the blur in pixels of a 1920 x 1080 image, > 0. It is scaled with the diagonal.
 
     Returns
     -------
     (H, W) float32 array
-        In [0, 1].
+        Values in [0, 1].
 
     Raises
     ------
     DataError
-        If there is no click, one lies outside, or sigma is not positive.
+        If there is no click, a click lies outside the image, or sigma is not positive.
     """
     width = pixel_sigma(sigma, shape)
     if width == 0:
-        raise DataError("sigma of the clicks' blur is 0; the published map needs more")
+        raise DataError("sigma of the clicks' blur is 0; expected a value above 0 for the published map")
     size = math.ceil(KERNEL_WIDTHS * width)
     size += 1 - size % 2
     counts = _counts(points, shape).astype(np.float64)
@@ -94,16 +95,21 @@ def click_map(points: NDArray[np.integer[Any]], error: NDArray[Any], sigma: floa
     Parameters
     ----------
     points : (n, 2) int array
-        (row, column) of each click, n > 0.
+        Clicks as (row, column) in pixels, n > 0.
     error : (H, W) array
-        bool, or float in [0, 1].
+        Error, bool or float in [0, 1].
     sigma : float
-        See `gaussian_map`.
+        As for `gaussian_map`.
+
+    Returns
+    -------
+    (H, W) float32 array
+        Values in [0, 1].
 
     Raises
     ------
     DataError
-        See `gaussian_map`.
+        As `gaussian_map`.
 
     References
     ----------
@@ -116,29 +122,30 @@ def click_map(points: NDArray[np.integer[Any]], error: NDArray[Any], sigma: floa
 
 
 def click_density(points: NDArray[np.integer[Any]], error: NDArray[Any], sigma: float = 5.0) -> NDArray[np.float64]:
-    """Return the probability of each pixel of the error to be clicked, estimated from people's clicks.
+    """Return for each pixel of the error the probability of a click, estimated from clicks of people.
 
-    Every click on the error has the same mass, spread by a Gaussian over the error's own pixels; a click beside the
-    error has none. Within a soft error, pixels count as much as they belong to it.
+    Every click on the error has the same mass, which a Gaussian spreads over the pixels of the error. Clicks outside
+    the error have no mass. Pixels of a soft error are weighted by their value.
 
     Parameters
     ----------
     points : (n, 2) int array
-        (row, column) of each click, n > 0.
+        Clicks as (row, column) in pixels, n > 0.
     error : (H, W) array
-        bool, or float in [0, 1].
+        Error, bool or float in [0, 1].
     sigma : float
-        Of the blur in pixels of a 1920 x 1080 image; it scales with the diagonal. 0 does not blur.
+        Standard deviation of the blur in pixels of a 1920 x 1080 image. It is scaled with the diagonal. 0 means no
+        blur.
 
     Returns
     -------
     (H, W) float64 array
-        It sums to 1 and is 0 outside the error. All 0 if no click is on the error.
+        Density that sums to 1 and is 0 outside the error. It is all 0 if no click is on the error.
 
     Raises
     ------
     DataError
-        If there is no click, one lies outside the image, or sigma is negative.
+        If there is no click, a click lies outside the image, or sigma is negative.
     """
     weight = np.asarray(error, np.float64)
     shape = weight.shape[0], weight.shape[1]
@@ -153,7 +160,8 @@ def click_density(points: NDArray[np.integer[Any]], error: NDArray[Any], sigma: 
     def blur(array: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(gaussian_filter(array, width, mode="constant", truncate=DENSITY_REACH))
 
-    # What a click at pixel c gives to the error is blur(weight)[c]; its mass is divided by that beforehand.
+    # The share of the blur of a click at pixel c that is on the error is blur(weight)[c]. Dividing the click by this
+    # share before blurring gives every click the same mass on the error.
     reached = blur(weight)
     density = weight * blur(np.divide(counts, reached, out=np.zeros(shape), where=counts > 0))
     return np.asarray(density / density.sum())

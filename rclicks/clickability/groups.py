@@ -1,14 +1,15 @@
-"""Slices of a click map's probability mass, and draws from them.
+"""Click groups: slices of the probability mass of a click map, and random clicks from them.
 
-Pixels are ordered from the least to the most likely; a slice is an interval of the mass that they add up to. Group G1
-of ten is the slice 0.0 to 0.1: the many unlikely pixels that together hold a tenth of the mass. G10 is the peaks.
+Pixels are sorted from the least to the most likely one. A slice is an interval of their cumulative mass. With ten
+groups, G1 is the slice from 0.0 to 0.1: the many unlikely pixels that together contain a tenth of the mass. G10
+contains the peaks of the map.
 
-`MassOrder` is the corrected form: double precision, and slices that share no mass. A pixel that straddles a bound
-belongs to both slices by just the mass that it has in each, so that clicks of all groups together follow the map
-itself. Equal pixels are ordered by a fixed pseudo-random number, not by their place in the image.
+`MassOrder` is the corrected form. It uses double precision, and slices do not overlap: if the mass of a pixel crosses
+the bound of two slices, each slice contains its part of this mass. So the clicks of all groups together follow the map.
+Pixels of equal probability are ordered by a fixed pseudo-random number, not by their position in the image.
 
-`published_slice` and `published_draw` are the published form (Antonov et al. 2024): sums in single precision, and
-slices that keep both of their threshold values, so that neighbours overlap.
+`published_slice` and `published_draw` are the published form (Antonov et al. 2024). It uses sums in single precision,
+and slices contain both of their threshold values, so that neighbouring slices overlap.
 
 >>> order = MassOrder(np.array([[0.0, 1.0], [3.0, 4.0]]))
 >>> order.draw((0.5, 1.0), 0.3)
@@ -31,19 +32,20 @@ from rclicks.errors import ProtocolError
 __all__ = ["Bounds", "MassOrder", "bounds_of", "group_names", "group_number", "published_draw", "published_slice"]
 
 BUCKETS = 1024
-CHUNK = 1 << 16  # pixels looked at together: few enough to stay in the cache
+CHUNK = 1 << 16  # number of pixels that are processed together, small enough for the cache
 
 Bounds = tuple[float, float]
 Point = tuple[int, ...]
 
 
 def bounds_of(groups: int | Sequence[float]) -> tuple[Bounds, ...]:
-    """Return the (low, high) mass interval of each group, G1 (least likely) first.
+    """Return the mass interval (low, high) of each group; the first one is G1, the least likely.
 
     Parameters
     ----------
     groups : int or sequence of float
-        A number of equal slices, or all their bounds in rising order from 0 to 1, such as [0, 0.5, 0.9, 1].
+        Number of groups of equal mass, or the bounds of all groups in rising order from 0 to 1, such as
+        [0, 0.5, 0.9, 1].
 
     Raises
     ------
@@ -57,7 +59,7 @@ def bounds_of(groups: int | Sequence[float]) -> tuple[Bounds, ...]:
         raise ProtocolError(f"groups is {groups!r}; expected a number of groups or a list of bounds from 0 to 1")
     if isinstance(groups, int):
         if groups < 1:
-            raise ProtocolError(f"groups is {groups}; expected 1 or more")
+            raise ProtocolError(f"groups is {groups}; expected at least 1")
         edges = [i / groups for i in range(groups + 1)]
     else:
         try:
@@ -70,31 +72,31 @@ def bounds_of(groups: int | Sequence[float]) -> tuple[Bounds, ...]:
 
 
 def group_names(count: int) -> tuple[str, ...]:
-    """Return G1 ... Gn, G1 for the least likely clicks."""
+    """Return the names G1 to Gn of `count` groups; G1 contains the least likely clicks."""
     return tuple(f"G{i + 1}" for i in range(count))
 
 
 def group_number(name: str) -> int | None:
-    """Return the 1-based number of a group's name, or None if it is no group."""
+    """Return the number of a group, counted from 1, or None if the name is not that of a group."""
     found = re.fullmatch(r"G([1-9][0-9]*)", name)
     return int(found[1]) if found else None
 
 
 class MassOrder:
-    """The pixels of one weighted map in rising order with their summed mass; made once, drawn from many times.
+    """The pixels of a map in rising order of their weight, with their cumulative mass.
 
-    Pixels are sorted into buckets of like weight, and a bucket is put in order when a draw falls into it: a draw looks
-    at few pixels, and a volume needs little memory beside its map.
+    Pixels are assigned to buckets of similar weight. A bucket is sorted when a draw falls into it. So a draw processes
+    few pixels, and a volume needs little memory in addition to its map.
 
     Parameters
     ----------
     weights : (H, W) or (Z, H, W) array
-        Finite and not negative; 0 where nobody may click. It is kept and must not change.
+        Map of finite weights of at least 0; 0 where no click is allowed. The array is kept and must not be changed.
 
     Attributes
     ----------
     total : float
-        Sum of all weights; 0 if there is nothing to draw from.
+        Sum of all weights; 0 if no click can be drawn.
     """
 
     def __init__(self, weights: NDArray[Any]) -> None:
@@ -109,19 +111,19 @@ class MassOrder:
         self.total = float(self._edges[-1])
 
     def draw(self, bounds: Bounds, uniform: float) -> Point:
-        """Return the pixel at the share `uniform` of a slice's mass.
+        """Return the indices of the pixel at the share `uniform` of the mass of a slice.
 
         Parameters
         ----------
-        bounds : (low, high)
-            0 <= low < high <= 1.
+        bounds : (float, float)
+            Interval of the slice, 0 <= low < high <= 1.
         uniform : float
-            In [0, 1), drawn by the caller.
+            Random number in [0, 1).
 
         Raises
         ------
         ValueError
-            If there is no mass at all.
+            If the map has no mass.
         """
         if self.total == 0:
             raise ValueError("the map has no mass to draw from")
@@ -137,7 +139,7 @@ class MassOrder:
         return _place(int(pixels[min(at, pixels.size - 1)]), self._shape)
 
     def mass(self, bounds: Bounds) -> NDArray[np.float64]:
-        """Return the map of the mass that each pixel has within a slice; its sum is (high - low) * total."""
+        """Return the mass of each pixel within a slice as a map, float64; its sum is (high - low) * total."""
         low, high = (edge * self.total for edge in bounds)
         pixels, mass = self._in_order(None, 0.0)
         before = np.concatenate([[0.0], mass[:-1]])
@@ -146,7 +148,7 @@ class MassOrder:
         return kept.reshape(self._shape)
 
     def _in_order(self, bucket: int | None, before: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return the pixels of a bucket (None: all) in rising order, and the mass up to and with each."""
+        """Return the pixels of a bucket (None: all pixels) in rising order, and the cumulative mass at each pixel."""
         found = [
             np.flatnonzero((part > 0) & (bucket is None or self._bucket(part) == bucket)) + k * CHUNK
             for k, part in enumerate(self._chunks())
@@ -167,12 +169,12 @@ class MassOrder:
 
 
 def _place(pixel: int, shape: tuple[int, ...]) -> Point:
-    """Return the indices of a pixel counted in array order."""
+    """Return the indices of a pixel given by its flat index."""
     return tuple(int(c) for c in np.unravel_index(pixel, shape))
 
 
 def _scatter(pixels: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return a fixed pseudo-random number for each pixel index (the finaliser of SplitMix64, Steele et al. 2014)."""
+    """Return a fixed pseudo-random number for each pixel index (finaliser of SplitMix64, Steele et al. 2014)."""
     x = pixels.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -182,13 +184,16 @@ def _scatter(pixels: NDArray[np.int64]) -> NDArray[np.uint64]:
 def published_slice(weights: NDArray[np.float32], bounds: Bounds) -> NDArray[np.float32]:
     """Return `weights` with all pixels outside the published slice set to 0.
 
-    The slice keeps every pixel whose value lies between the values at which the single-precision cumulative sum of the
-    sorted map reaches `low` and exceeds `high` of the total, both included.
+    The cumulative sum of the sorted map is computed in single precision. The slice contains all pixels from the value
+    at which this sum reaches the share `low` of the total to the value at which it exceeds the share `high`. Both
+    values are included.
 
     Parameters
     ----------
     weights : (H, W) float32 array
-    bounds : (low, high)
+        Map of weights.
+    bounds : (float, float)
+        Interval (low, high) of the slice.
     """
     values = np.sort(weights.ravel())
     total = values.sum()
@@ -200,9 +205,9 @@ def published_slice(weights: NDArray[np.float32], bounds: Bounds) -> NDArray[np.
 
 
 def published_draw(weights: NDArray[np.float32], uniform: float) -> Point | None:
-    """Return the pixel that NumPy's legacy `choice` takes for one `uniform`; None if there is no mass.
+    """Return the pixel that NumPy's legacy `choice` draws with the random number `uniform`; None if there is no mass.
 
-    Pixels count in row-major order, each with the share of its weight.
+    The pixels are in row-major order, and their probabilities are proportional to their weights.
     """
     total = weights.sum()
     if not total > 0:

@@ -1,8 +1,8 @@
-"""Fit an image into a box of fixed size without changing its proportions, and take maps back out of the box.
+"""Fit an image into a box of fixed size without changing its aspect ratio, and convert maps back to the image.
 
-Networks of a fixed input size see the image scaled until it touches two opposite sides of the box and centred between
-the other two. The click models of RClicks (Antonov et al. 2024) use 416 x 416, its saliency model (TranSalNet, Lou et
-al. 2022) 288 x 384 pixels.
+The image is scaled until it touches two opposite sides of the box, and it is centred between the other two sides. The
+click models of the RClicks paper (Antonov et al. 2024) use a box of 416 x 416 pixels, its saliency model (TranSalNet,
+Lou et al. 2022) one of 288 x 384 pixels.
 
 >>> Letterbox.of((100, 150), (416, 416))
 Letterbox(image=(100, 150), box=(416, 416), rows=(69, 346), columns=(0, 416))
@@ -23,13 +23,16 @@ __all__ = ["Letterbox", "cover"]
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image lies in its box.
+    """Position of an image in its box.
 
     Attributes
     ----------
-    image, box : (height, width)
-    rows, columns : (first, last + 1)
-        The part of the box that the scaled image fills.
+    image : (int, int)
+        Height and width of the image in pixels.
+    box : (int, int)
+        Height and width of the box in pixels.
+    rows, columns : (int, int)
+        Rows and columns of the box that the scaled image fills, each as (first, last + 1).
     """
 
     image: tuple[int, int]
@@ -39,10 +42,10 @@ class Letterbox:
 
     @classmethod
     def of(cls, image: tuple[int, int], box: tuple[int, int]) -> Letterbox:
-        """Return the place of an image of size `image` in a box of size `box`, both (height, width).
+        """Return the position of an image of size `image` in a box of size `box`, both (height, width) in pixels.
 
-        The scaled side is cut to whole pixels, but never to none: an image of 1 x 1000 pixels keeps one row (published
-        code fails there).
+        The scaled side is rounded down, but not below one pixel. So an image of 1 x 1000 pixels keeps one row;
+        published code fails in this case.
         """
         (height, width), (box_height, box_width) = image, box
         new_height, new_width = box
@@ -59,14 +62,14 @@ class Letterbox:
         Parameters
         ----------
         array : (H, W) or (H, W, C) array
-            float32, float64 or uint8 (then rounded to whole numbers).
+            Array of dtype float32, float64 or uint8; values of uint8 are rounded.
         fill : float
             Value of the rest of the box.
 
         Returns
         -------
         (box height, box width) or (box height, box width, C) array
-            Of the same dtype.
+            Scaled array of the same dtype.
         """
         size = (self.columns[1] - self.columns[0], self.rows[1] - self.rows[0])
         made = np.full((*self.box, *array.shape[2:]), fill, array.dtype)
@@ -75,21 +78,22 @@ class Letterbox:
         return made
 
     def take(self, boxed: NDArray[np.float32], *, antialias: bool = False) -> NDArray[np.float32]:
-        """Return a map of the box as a map of the image: cut, then resized bilinearly with half-pixel centres.
+        """Return a map of the box as a map of the image: cropped, then resized (bilinear, half-pixel centres).
 
         Parameters
         ----------
         boxed : (box height, box width) float32 array
+            Map of the box.
         antialias : bool
-            Smooth before making the map smaller, which only happens to images that are smaller than the box.
-            Published code leaves this to torchvision's ``Resize``, whose default for tensors was False up to version
+            Whether the map is smoothed before it is made smaller, which happens if the image is smaller than the box.
+            In published code torchvision's ``Resize`` decides this: its default for tensors was False up to version
             0.16 and is True since 0.17. The golden files ``padding_416`` and ``rclicks_clickability_segnext_*``
             need True (they were made with 0.28), the fixture ``clickability_forward`` needs False.
 
         Returns
         -------
         (H, W) float32 array
-            Within the range of the cut, up to rounding.
+            Values within the range of the cropped map, except for rounding.
         """
         cut = np.ascontiguousarray(boxed[slice(*self.rows), slice(*self.columns)], np.float32)
         size = (self.image[1], self.image[0])
@@ -99,20 +103,21 @@ class Letterbox:
 
 
 def cover(array: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Return an array scaled until it covers `size`, cut at its centre; the way back of TranSalNet.
+    """Return an array scaled until it covers `size` and cropped around its centre, as TranSalNet does for its maps.
 
-    It is the inverse of `Letterbox.put` up to rounding of the sizes.
+    It is the inverse of `Letterbox.put`, except for the rounding of sizes.
 
     Parameters
     ----------
     array : (h, w) array
-        float32, float64 or uint8.
-    size : (height, width)
+        Array of dtype float32, float64 or uint8.
+    size : (int, int)
+        Height and width of the result in pixels.
 
     Returns
     -------
     (height, width) array
-        Of the same dtype.
+        Scaled array of the same dtype.
     """
     height, width = size
     scaled_height, scaled_width = size

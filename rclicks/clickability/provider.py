@@ -1,9 +1,9 @@
-"""Click maps on demand: batched, never computed twice for the first round of an object, and counted.
+"""Click maps for users: computed in batches, stored for the first round of an object, and counted.
 
-One `ClickMapProvider` serves all users of a worker that use the same click model. It keeps what the model prepared for
-the present image, and the maps of first-round errors (error equal to the object), which all groups, replicates and
-users share. In volumes, whose objects are played one after the other, it keeps the maps of the present object only.
-Maps of later rounds are computed in one batch and not kept.
+In a worker there is one `ClickMapProvider` for each click model, which all users share. It stores the result of
+`ClickModel.prepare` for the present image, and the maps of the first round (where the error equals the object), which
+all groups, replicates and users share. For volumes, whose objects are processed one after the other, it stores only the
+maps of the present object. Maps of later rounds are computed in one batch and not stored.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ __all__ = ["ClickMapProvider", "Counts"]
 
 @dataclass
 class Counts:
-    """What a click model was asked for.
+    """Work that a click model has done.
 
     Attributes
     ----------
-    first_maps, later_maps : int
-        Maps computed for first and for later rounds.
+    first_maps : int
+        Number of maps computed for first rounds.
+    later_maps : int
+        Number of maps computed for later rounds.
     calls : int
-        Calls of the model.
+        Number of calls of the model.
     seconds : float
-        Spent in the model, preparing images included.
+        Time spent in the model in seconds, including the preparation of images.
     """
 
     first_maps: int = 0
@@ -46,19 +48,21 @@ class Counts:
 
 
 class ClickMapProvider:
-    """Answers asks by one click model.
+    """Provider of the maps of one click model.
 
     Parameters
     ----------
     build : callable
-        Returns the click model; called at the first ask.
+        Function that returns the click model; it is called at the first query.
     identity : dict
-        Name, options and weights, for provenance.
+        Name, options and weights of the click model, for the records.
     batch_size : int
-        Canonical batch of a network: every call has as many asks, the last padded with copies, because the last bits
-        of a network's output depend on the batch size.
+        Number of queries in each call of a network. The last batch is padded with copies, because the last bits of a
+        network's output depend on the batch size.
     card : ClickModelCard
         Facts about the click model.
+    clock : callable
+        Function that returns the time in seconds.
     """
 
     def __init__(
@@ -82,12 +86,12 @@ class ClickMapProvider:
         return self._build()
 
     def maps(self, sample: Sample, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
-        """Return one map an ask; equal asks share one map, so nobody may write into it.
+        """Return one map for each query. Equal queries share a map, so callers must not change it.
 
         Raises
         ------
         ValueError
-            If the model's answer is no finite, non-negative map of the ask's shape.
+            If the model returns a map of another shape, or with values that are negative or not finite.
         """
         start = self._clock()
         if sample is not self._sample:
@@ -102,7 +106,7 @@ class ClickMapProvider:
             for k, query in wanted.items()
             if query.error is query.mask or np.array_equal(query.error, query.mask)
         }
-        if len(sample.shape) == 3:  # a map is as large as a volume: keep that of the present object alone
+        if len(sample.shape) == 3:  # a map is as large as a volume: keep only that of the present object
             self._first = first or self._first
         else:
             self._first |= first
@@ -120,7 +124,9 @@ class ClickMapProvider:
             answers = self.model.maps(self._prepared, padded)
             self.counts.calls += 1
             if len(answers) != len(padded):
-                raise ValueError(f"click model {self.model.card.name} got {len(padded)} asks, answered {len(answers)}")
+                raise ValueError(
+                    f"click model {self.model.card.name} returned {len(answers)} maps for {len(padded)} queries"
+                )
             for query, answer in zip(batch, answers, strict=False):
                 found.append(_checked(answer, query, self.model.card.name))
         return found
@@ -137,10 +143,10 @@ def _key(query: ClickMapQuery) -> bytes:
 
 def _checked(answer: ClickMap, query: ClickMapQuery, name: str) -> ClickMap:
     if answer.shape != query.error.shape:
-        raise ValueError(f"click model {name} answered a map of shape {answer.shape}, expected {query.error.shape}")
+        raise ValueError(f"click model {name} returned a map of shape {answer.shape}; expected {query.error.shape}")
     low, total = float(answer.min()), float(answer.sum(dtype=np.float64))
     if low < 0 or not np.isfinite(total):
         raise ValueError(
-            f"click model {name} answered a map with {'negative' if low < 0 else 'infinite or NaN'} values"
+            f"click model {name} returned a map with {'negative' if low < 0 else 'infinite or NaN'} values"
         )
     return answer

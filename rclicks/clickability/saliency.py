@@ -1,12 +1,13 @@
-"""Click models from saliency: people click where they would look, within the error.
+"""Click models from saliency, which assume that people click where they look, within the error.
 
-The two baselines SM and SI of RClicks (Antonov et al. 2024). The network TranSalNet (Lou et al. 2022) sees the error's
-surroundings; its map, times the error and divided by its sum, is the click map:
+These are the two baselines SM and SI of the RClicks paper (Antonov et al. 2024). The input of the network TranSalNet
+(Lou et al. 2022) is the part of the image around the error. Its output, multiplied by the error and divided by the sum,
+is the click map.
 
-* ``saliency-cutout`` (SM) sees the error cut out, on grey;
-* ``saliency-image`` (SI) sees the image as it is.
+* ``saliency-cutout`` (SM): the input is grey outside the error.
+* ``saliency-image`` (SI): the input is the unchanged image.
 
-As published, the network's map is rounded to 256 levels before it is resized.
+As published, the output of the network is rounded to 256 levels before it is resized.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CARDS = (
     ClickModelCard(
         name="saliency-cutout",
         variant="cutout",
-        summary="TranSalNet saliency of the error, cut out and put on grey",
+        summary="TranSalNet saliency of the error; the image is grey outside the error",
         source="https://github.com/LJOVO/TranSalNet; baseline SM of Antonov et al. 2024 (RClicks)",
         licence="MIT",
         citation="Lou et al.: TranSalNet: towards perceptually relevant visual saliency prediction, 2022",
@@ -50,7 +51,7 @@ CARDS = (
     ClickModelCard(
         name="saliency-image",
         variant="image",
-        summary="TranSalNet saliency of the error and what is around it",
+        summary="TranSalNet saliency of the error and its surroundings",
         source="https://github.com/LJOVO/TranSalNet; baseline SI of Antonov et al. 2024 (RClicks)",
         licence="MIT",
         citation="Lou et al.: TranSalNet: towards perceptually relevant visual saliency prediction, 2022",
@@ -65,7 +66,7 @@ CARDS = (
 BOX = (288, 384)
 ENLARGE = 1.4
 GREY = 127.5
-FILL = 1  # of 255: what published code puts around the image
+FILL = 1  # 8-bit value around the image, as in published code
 
 Frame = tuple[slice, slice]
 
@@ -76,14 +77,14 @@ def frame_of(error: NDArray[Any]) -> Frame:
     Raises
     ------
     DataError
-        If no pixel equals 1, as in a soft mask that was not thresholded.
+        If no pixel equals 1, for example in a soft mask that was not thresholded.
     """
     certain = error == 1
     if not certain.any():
         raise DataError(
             f"saliency click models need an error mask with at least one pixel equal to 1; the largest value of this "
-            f"one, of shape {error.shape}, is {float(error.max()) if error.size else 'missing'}. Threshold soft masks "
-            "first, and do not ask for clicks on empty errors"
+            f"mask of shape {error.shape} is {float(error.max()) if error.size else 'missing'}. Threshold soft masks "
+            "first, and do not query clicks on empty errors"
         )
     rows, columns = (_enlarged(np.flatnonzero(certain.any(axis)), error.shape[1 - axis]) for axis in (1, 0))
     return rows, columns
@@ -97,29 +98,36 @@ def _enlarged(found: NDArray[np.intp], length: int) -> slice:
 
 
 def cut_out(image: NDArray[np.uint8], error: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the image with grey outside of the error.
+    """Return the (H, W, 3) uint8 image with grey outside the error.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 array
+        RGB image.
     error : (H, W) array
-        bool, or float in [0, 1], which blends (published code adds grey to all pixels below 1, which overflows).
+        Error, bool or float in [0, 1]. Pixels with a value between 0 and 1 are blended with grey. Published code adds
+        grey to all pixels below 1, which overflows.
     """
     share = np.asarray(error, np.float64)[..., None]
     return (share * image + (1 - share) * GREY).astype(np.uint8)
 
 
 class Saliency(ClickModel):
-    """TranSalNet on the surroundings of each error.
+    """Click model from the saliency of the surroundings of each error.
 
     Parameters
     ----------
     card : ClickModelCard
+        Facts about the click model.
     network : torch.nn.Module
-        A `TranSalNet`, in evaluation mode, on `device`.
-    device, checkpoint_id : str
+        `TranSalNet` in evaluation mode on `device`.
+    device : str
+        Name of the torch device.
+    checkpoint_id : str
+        Identity of the weights.
     together : bool or None
-        Answer all asks in one forward pass; None does so anywhere but on the CPU, see `one_by_one`.
+        Whether one forward pass computes all queries. None means True except on the CPU, see
+        `rclicks.clickability.segnext.one_by_one`.
     """
 
     def __init__(
@@ -135,19 +143,20 @@ class Saliency(ClickModel):
         self.together = device != "cpu" if together is None else together
 
     def prepare(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Return the image: what the network sees depends on the error."""
+        """Return the image itself, because the input of the network depends on the error."""
         return image
 
     def maps(self, prepared: NDArray[np.uint8], queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
-        """Return one (H, W) float32 map an ask: 0 outside the error, with sum 1.
+        """Return one (H, W) float32 map for each query; it is 0 outside the error and sums to 1.
 
-        If saliency is 0 on all of the error, the map is the error itself.
+        If the saliency is 0 on the whole error, the map is the error itself.
 
         Raises
         ------
         DataError
-            See `frame_of`.
+            As `frame_of`.
         OutOfMemory
+            If the memory of the device is too small.
         """
         if not self.together:
             return one_by_one(lambda query: self._batch(prepared, [query])[0], queries)
@@ -172,7 +181,7 @@ class Saliency(ClickModel):
 
 
 def _pasted(saliency: NDArray[np.uint8], error: NDArray[Any], frame: Frame) -> NDArray[np.float32]:
-    """Return the (288, 384) map of a frame as a click map of the whole image."""
+    """Return the (288, 384) map of a frame as an (H, W) click map of the whole image."""
     inside = error[frame]
     found = cover(saliency, inside.shape).astype(np.float64) * inside
     total = found.sum()
@@ -188,12 +197,12 @@ def load(
     device: str = "cpu",
     protocol: Protocol | None = None,
 ) -> Saliency:
-    """Return one of the two models, with the published TranSalNet weights, a plain state_dict.
+    """Return one of the two models with the published weights of TranSalNet, which are a plain state_dict.
 
     Raises
     ------
     WeightsError
-        If the checkpoint is missing, unsafe or does not fit.
+        If the checkpoint is missing, contains objects that could run code, or does not fit the network.
     """
     from rclicks.clickability.networks.transalnet import TranSalNet
 

@@ -1,19 +1,20 @@
-"""The click model of RClicks (Antonov et al. 2024): a SegNeXt that has learnt from people's clicks.
+"""The click model of the RClicks paper (Antonov et al. 2024): a SegNeXt trained on clicks of people.
 
 Options of `load`:
 
-* ``wrapper``: what the maps are scaled to. "benchmark" scales to [0, 1] over the network's square input, bars beside
-  the image included, as the published benchmark does; "simulator" scales once more over the image, as the published
-  simulator and evaluation of click models do. As a density over the whole image the two differ; the least likely
-  pixel of the image has exactly 0 in the second.
-* ``antialias``: see `rclicks.clickability.letterbox.Letterbox.take`; off as with the versions that the authors pin.
-* ``blocks``: "own", or "mmsegmentation" to build the same network from that package's blocks, if it is installed.
+* ``wrapper``: scaling of the maps. "benchmark" scales them to [0, 1] over the square input of the network, including
+  the bars beside the image, as the published benchmark does. "simulator" scales them again over the image, as the
+  published simulator and evaluation of click models do. The two give different densities; with "simulator" the least
+  likely pixel of the image is exactly 0.
+* ``antialias``: see `rclicks.clickability.letterbox.Letterbox.take`. The default is off, as in the versions of
+  torchvision that the authors require.
+* ``blocks``: "own", or "mmsegmentation" to build the same network from the blocks of this package if it is installed.
 
-The authors' ablations over the width of the clicks' blur are further files of the same network: pass their path as
-``checkpoint``. The smaller variants have no published weights.
+The authors published more weight files of the same network, for other widths of the blur of the clicks. Pass the path
+of such a file as ``checkpoint``. The smaller variants have no published weights.
 
-Trainings follow the published recipe (``rclicks train ... --protocol compat``) and have the options ``clicks``,
-``masks`` and ``sigma``.
+Trainings follow the published recipe (``rclicks train ... --protocol compat``). Their options are ``clicks``, ``masks``
+and ``sigma``.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ CARDS = (
     ClickModelCard(
         name="clickability-s",
         variant="s",
-        summary="RClicks' click model with SegNeXt-S, for weights of your own",
+        summary="RClicks' click model with SegNeXt-S, for your own weights",
         source="https://github.com/emb-ai/rclicks",
         licence="MIT",
         citation="Antonov et al.: RClicks: realistic click simulation for benchmarking interactive segmentation, "
@@ -88,7 +89,7 @@ CARDS = (
     ClickModelCard(
         name="clickability-t",
         variant="t",
-        summary="RClicks' click model with SegNeXt-T, for weights of your own",
+        summary="RClicks' click model with SegNeXt-T, for your own weights",
         source="https://github.com/emb-ai/rclicks",
         licence="MIT",
         citation="Antonov et al.: RClicks: realistic click simulation for benchmarking interactive segmentation, "
@@ -103,20 +104,21 @@ CARDS = (
 
 BOX = (416, 416)
 MEAN, DEVIATION = np.array([(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)], np.float32)
-EPSILON = 1e-8  # of the published benchmark's min-max scaling
+EPSILON = 1e-8  # added to the range in the min-max scaling of the published benchmark
 WRAPPERS = ("benchmark", "simulator")
 BLOCKS = ("own", "mmsegmentation")
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What depends on the image alone.
+    """Prepared image.
 
     Attributes
     ----------
     letterbox : Letterbox
-    image : (1, 3, 416, 416) float32 tensor
-        Normalised, on the device.
+        Position of the image in the input of the network.
+    image : (1, 3, h, w) float32 tensor
+        Normalised image at the size of the network's input, on the device.
     """
 
     letterbox: Letterbox
@@ -124,24 +126,31 @@ class Prepared:
 
 
 def network_image(image: NDArray[np.uint8], letterbox: Letterbox) -> NDArray[np.float32]:
-    """Return the (3, 416, 416) input of the network; bars beside the image have ImageNet's mean colour.
+    """Return the (3, h, w) float32 input of the network; bars beside the image have the mean colour of ImageNet.
 
     Parameters
     ----------
     image : (H, W, 3) uint8 array
-        RGB.
+        RGB image.
     letterbox : Letterbox
+        Position of the image in the box, which has the size (h, w).
     """
     normalised = (image.astype(np.float32) / 255 - MEAN) / DEVIATION
     return np.ascontiguousarray(letterbox.put(normalised).transpose(2, 0, 1))
 
 
 def one_by_one(answer: Callable[[ClickMapQuery], ClickMap], queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
-    """Return the answer to each ask, found alone; the same ask twice in the list is answered once.
+    """Return the map of each query, computed in a separate call of `answer`; equal queries are computed once.
 
-    This is how to run these networks on a CPU: on one thread, a batch of ten takes 1.2 (TranSalNet) to 1.8 times
-    (SegNeXt) as long as ten single passes. Copies that only fill up a batch need no work, and no map depends on its
-    neighbours in the batch.
+    This is faster on a CPU: on one thread, a batch of ten takes 1.2 (TranSalNet) to 1.8 times (SegNeXt) as long as ten
+    single passes. Also, copies that pad a batch need no work, and no map depends on the other queries of the batch.
+
+    Parameters
+    ----------
+    answer : callable
+        Function that computes the map of one query.
+    queries : sequence of ClickMapQuery
+        Queries; two queries are equal if they are the same object.
     """
     distinct = {id(query): query for query in queries}
     found = {key: answer(query) for key, query in distinct.items()}
@@ -149,18 +158,24 @@ def one_by_one(answer: Callable[[ClickMapQuery], ClickMap], queries: Sequence[Cl
 
 
 class Clickability(ClickModel):
-    """A network of the click model behind the click models' contract.
+    """Click model with a `ClickabilityNetwork`.
 
     Parameters
     ----------
     card : ClickModelCard
+        Facts about the click model.
     network : torch.nn.Module
-        A `ClickabilityNetwork`, in evaluation mode, on `device`.
-    device, checkpoint_id : str
-    wrapper, antialias
-        See the module.
+        `ClickabilityNetwork` in evaluation mode on `device`.
+    device : str
+        Name of the torch device.
+    checkpoint_id : str
+        Identity of the weights.
+    wrapper : str
+        Scaling of the maps, see the docstring of this module.
+    antialias : bool
+        Whether maps are smoothed before they are made smaller, see the docstring of this module.
     together : bool or None
-        Answer all asks in one forward pass; None does so anywhere but on the CPU, see `one_by_one`.
+        Whether one forward pass computes all queries. None means True except on the CPU, see `one_by_one`.
     """
 
     def __init__(
@@ -179,7 +194,7 @@ class Clickability(ClickModel):
         self.together = device != "cpu" if together is None else together
 
     def prepare(self, image: NDArray[np.uint8]) -> Prepared:
-        """Return the (H, W, 3) uint8 RGB image, normalised, in the network's square and on its device."""
+        """Return the (H, W, 3) uint8 RGB image as normalised input of the network on its device."""
         import torch
 
         letterbox = Letterbox.of((image.shape[0], image.shape[1]), BOX)
@@ -187,11 +202,12 @@ class Clickability(ClickModel):
             return Prepared(letterbox, torch.from_numpy(network_image(image, letterbox))[None].to(self.device))
 
     def maps(self, prepared: Prepared, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
-        """Return one (H, W) float32 map an ask, in [0, 1].
+        """Return one (H, W) float32 map with values in [0, 1] for each query.
 
         Raises
         ------
         OutOfMemory
+            If the memory of the device is too small.
         """
         if not self.together:
             return one_by_one(lambda query: self._batch(prepared, [query])[0], queries)
@@ -201,7 +217,7 @@ class Clickability(ClickModel):
         return [self._of_image(boxed, prepared.letterbox) for boxed in self._boxed(prepared, queries)]
 
     def _boxed(self, prepared: Prepared, queries: Sequence[ClickMapQuery]) -> NDArray[np.float32]:
-        """Return (B, 416, 416) maps of the network's square, each scaled to [0, 1]."""
+        """Return (B, 416, 416) maps at the size of the network's input, each scaled to [0, 1]."""
         import torch
 
         from rclicks.clickability.networks.segnext import min_max
@@ -229,14 +245,14 @@ def load(
     antialias: bool = False,
     blocks: str = "own",
 ) -> Clickability:
-    """Return the click model; its checkpoint is a plain state_dict.
+    """Return the click model. Its checkpoint is a plain state_dict.
 
     Raises
     ------
     PluginError
-        If mmsegmentation is asked for and not installed.
+        If `blocks` is "mmsegmentation" and the package is not installed.
     WeightsError
-        If the checkpoint is missing, unsafe or does not fit.
+        If the checkpoint is missing, contains objects that could run code, or does not fit the network.
     ProtocolError
         If an option is invalid.
     """
@@ -252,7 +268,7 @@ def load(
     identity = fill(network, card, checkpoint)
     network = network.eval().requires_grad_(False).to(device)
     if device == "cpu":
-        network = network.to(memory_format=torch.channels_last)  # faster there
+        network = network.to(memory_format=torch.channels_last)  # faster on a CPU
     return Clickability(card, network, device=device, checkpoint_id=identity, wrapper=wrapper, antialias=antialias)
 
 
@@ -268,7 +284,7 @@ def _network(card: ClickModelCard, blocks: str) -> nn.Module:
     except ImportError as error:
         raise PluginError(
             f"click model {card.name} with blocks=mmsegmentation: {error}. Install mmsegmentation 1.2.2, mmengine "
-            "0.10, mmcv-lite 2.1, ftfy and regex, or leave the option out"
+            "0.10, mmcv-lite 2.1, ftfy and regex, or leave out the option blocks"
         ) from error
 
 
@@ -290,19 +306,21 @@ def train(
     report: Callable[[Progress], None],
     **options: Any,
 ) -> Result:
-    """Train the network from random weights by the published recipe; ``best.pth`` is the checkpoint of `load`.
+    """Train the network from random weights with the published recipe; `load` reads the resulting ``best.pth``.
 
     Raises
     ------
     ProtocolError
-        If another recipe is asked for, whose checkpoints are those of another click model.
+        If the protocol is not "compat"; the default recipe trains the click model ``clickability-trained``.
+    DataError, WeightsError
+        As `rclicks.clickability.training.network.train_network`.
     """
     from rclicks.clickability.training.hooks import train_click_network
 
     if protocol.name != "compat":
         raise ProtocolError(
-            f"{card.name} has the published recipe alone: choose protocol compat, or train "
-            f"clickability-trained:architecture=segnext-{card.variant} by the default recipe"
+            f"{card.name} can only be trained with the published recipe: use the protocol compat, or train "
+            f"clickability-trained:architecture=segnext-{card.variant} with the default recipe"
         )
     return train_click_network(
         card,

@@ -1,6 +1,6 @@
-"""Click models without weights: uniform over the error, and its distance transform.
+"""Click models without weights: uniform over the error, and the distance transform of the error.
 
-Both are 0 outside the error.
+Their maps are 0 outside the error.
 
 >>> from rclicks.clickability.contract import ClickMapQuery
 >>> error = np.zeros((3, 5), bool); error[:, 1:4] = True
@@ -29,14 +29,14 @@ __all__ = ["CARDS", "DistanceTransform", "Uniform", "distance_map", "load"]
 CARDS = (
     ClickModelCard(
         name="uniform",
-        summary="every pixel of the error is as likely as any other",
+        summary="all pixels of the error are equally likely",
         dims=(2, 3),
         local=True,
         source="baseline UD of Antonov et al. 2024 (RClicks)",
     ),
     ClickModelCard(
         name="distance",
-        summary="in proportion to the distance from the outside of the error",
+        summary="the probability is proportional to the distance from the outside of the error",
         dims=(2, 3),
         local=True,
         source="baseline DT of Antonov et al. 2024 (RClicks)",
@@ -52,17 +52,17 @@ def distance_map(
     Parameters
     ----------
     error : (H, W) or (Z, H, W) array
-        bool, or float in [0, 1]; a soft error is cut to its 8-bit form first, above 0 being inside.
+        Error, bool or float in [0, 1]. A soft error is first truncated to 8 bit; pixels above 0 are inside.
     border_is_outside : bool
-        Whether what lies beyond the image counts as outside of the error, as it does for the base rule. Published
-        code says no; an error that fills the whole image then has equal values.
+        Whether pixels beyond the image border count as outside the error, as for the base rule. In published code they
+        do not; then an error that fills the whole image has equal values.
     spacing : sequence of float, optional
-        Volumes only: size of a voxel along each axis; 1 each if left out.
+        Voxel size along each axis in mm, for volumes only. The default is 1 on each axis.
 
     Returns
     -------
     float32 array of the same shape
-        In [0, 1]; all 0 if the error is empty.
+        Values in [0, 1]; all 0 if the error is empty.
     """
     inside = error if error.dtype == np.bool_ else (np.asarray(error, np.float64) * 255).astype(np.uint8) > 0
     window = bounding_box(inside) if border_is_outside else None
@@ -81,15 +81,18 @@ def distance_map(
 
 
 def _open_distances(inside: NDArray[np.bool_], spacing: Sequence[float] | None) -> NDArray[np.float32]:
-    """Return distances in a volume whose border is no outside; only the published rule needs them, and much memory."""
+    """Return distances in a volume whose border does not count as outside.
+
+    Only the published rule needs this function. It uses much memory.
+    """
     return np.asarray(ndimage.distance_transform_edt(inside, sampling=spacing), np.float32)
 
 
 def _distances(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Return exact Euclidean distances to the outside as float32.
 
-    OpenCV's square roots differ in the last bit with the place of the array in memory; squares of distances are whole
-    numbers, so rounding those undoes it. That is sure up to about a thousand pixels, beyond which SciPy takes over.
+    The last bits of OpenCV's square roots depend on the memory alignment. Squared distances are integers, so rounding
+    them removes this difference. This is reliable up to distances of about 1000 pixels; above, SciPy is used.
     """
     found = cv2.distanceTransform(np.ascontiguousarray(inside).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     if found.max() > 1000:
@@ -98,18 +101,18 @@ def _distances(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 
 class Uniform(ClickModel):
-    """Every pixel of the error alike."""
+    """Click model in which all pixels of the error are equally likely."""
 
     def __init__(self, card: ClickModelCard) -> None:
         self.card = card
 
     def maps(self, prepared: Any, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
-        """Return each error divided by its maximum, as float32."""
+        """Return each error divided by its maximum, float32."""
         return [np.asarray(a.error / max(float(a.error.max()), 1e-9), np.float32) for a in queries]
 
 
 class DistanceTransform(ClickModel):
-    """The distance transform of the error."""
+    """Click model whose map is the distance transform of the error."""
 
     def __init__(self, card: ClickModelCard, border_is_outside: bool) -> None:
         self.card, self._outside = card, border_is_outside
@@ -122,7 +125,7 @@ class DistanceTransform(ClickModel):
 def load(
     card: ClickModelCard, *, checkpoint: str | None = None, device: str = "cpu", protocol: Protocol | None = None
 ) -> ClickModel:
-    """Return one of the two models; they have no weights and run on the CPU."""
+    """Return one of the two models. They have no weights and always run on the CPU."""
     if card.name == "uniform":
         return Uniform(card)
     return DistanceTransform(card, (protocol or Protocol()).map_border == "outside")

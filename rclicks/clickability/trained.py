@@ -1,8 +1,9 @@
-"""Click models that you train with ``rclicks train clickability-trained``: a network on the embedded model's cues.
+"""Click models trained with ``rclicks train clickability-trained``: the cues of the embedded model plus a network.
 
 The density of a pixel x of the error E is E(x) exp(w . cues(x) + r(x)), normalised over the error, where r is the
-network's output. A checkpoint says itself which network it is for. The published recipe (``--protocol compat``) trains
-`clickability` and its smaller siblings, whose checkpoints are plain state_dicts.
+output of the network. A checkpoint contains the name of its network. The published recipe (``--protocol compat``)
+trains other click models, `clickability`, `clickability-s` and `clickability-t`; their checkpoints are plain
+state_dicts.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ CARDS = (
     ClickModelCard(
         name="clickability-trained",
         variant="mini-cnn",
-        summary="a network that you trained yourself (`rclicks train`), on top of the embedded model's cues",
+        summary="the cues of clickability-mini plus a network that you trained yourself with `rclicks train`",
         source="your own training",
         licence="yours; mind that of the clicks",
         batched=True,
@@ -67,7 +68,7 @@ ARCHITECTURES = {"mini-cnn": (256, 256), "segnext-t": (416, 416), "segnext-s": (
 
 
 def build_network(architecture: str) -> nn.Module:
-    """Return an untrained network of `ARCHITECTURES`."""
+    """Return an untrained network; `architecture` is a key of `ARCHITECTURES`."""
     if architecture == "mini-cnn":
         from rclicks.clickability.networks.embedded import ResidualNetwork
 
@@ -78,7 +79,7 @@ def build_network(architecture: str) -> nn.Module:
 
 
 def prior_map(found: Cues, weights: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return the cues' scores as an (H, W) map: at most 0 on the error, -10 at least, 0 outside."""
+    """Return the scores of the cues as an (H, W) float32 map: from -10 to 0 on the error, and 0 outside."""
     made = np.zeros(shape, np.float32)
     if len(found.weight):
         score = found.scores(weights)
@@ -87,7 +88,7 @@ def prior_map(found: Cues, weights: NDArray[np.float64], shape: tuple[int, ...])
 
 
 def scores(network: nn.Module, image: torch.Tensor, masks: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-    """Return the (B, 1, h, w) residual of any architecture; only the small one looks at the prior."""
+    """Return the (B, 1, h, w) residual of a network of any architecture; only "mini-cnn" uses the prior."""
     from rclicks.clickability.networks.embedded import ResidualNetwork
 
     if isinstance(network, ResidualNetwork):
@@ -96,18 +97,22 @@ def scores(network: nn.Module, image: torch.Tensor, masks: torch.Tensor, prior: 
 
 
 class Trained(ClickModel):
-    """A density from cues and a network.
+    """Click model with a density from cues and a network.
 
     Parameters
     ----------
     card : ClickModelCard
+        Facts about the click model.
     network : torch.nn.Module
-        In evaluation mode, on `device`.
-    box : (height, width)
-        What the network sees the image in.
+        Network in evaluation mode on `device`.
+    box : (int, int)
+        Height and width of the network's input in pixels.
     weights : (5,) float64 array
-        Of the cues.
-    device, checkpoint_id : str
+        Weights of the cues.
+    device : str
+        Name of the torch device.
+    checkpoint_id : str
+        Identity of the weights.
     """
 
     def __init__(
@@ -124,7 +129,7 @@ class Trained(ClickModel):
         self.device, self.checkpoint_id = device, checkpoint_id
 
     def prepare(self, image: NDArray[np.uint8]) -> Prepared:
-        """Return the (H, W, 3) uint8 RGB image, normalised, in the network's box and on its device."""
+        """Return the (H, W, 3) uint8 RGB image as normalised input of the network on its device."""
         import torch
 
         letterbox = Letterbox.of((image.shape[0], image.shape[1]), self.box)
@@ -132,11 +137,12 @@ class Trained(ClickModel):
             return Prepared(letterbox, torch.from_numpy(network_image(image, letterbox))[None].to(self.device))
 
     def maps(self, prepared: Prepared, queries: Sequence[ClickMapQuery]) -> list[ClickMap]:
-        """Return one (H, W) float32 density an ask: its sum is 1 and it is 0 outside the error; all 0 if that is empty.
+        """Return one (H, W) float32 density for each query. It sums to 1, and it is all 0 for an empty error.
 
         Raises
         ------
         OutOfMemory
+            If the memory of the device is too small.
         """
         import torch
 
@@ -162,12 +168,12 @@ def load(
     device: str = "cpu",
     protocol: Protocol | None = None,
 ) -> Trained:
-    """Return the click model of a ``best.pth`` that the default recipe wrote.
+    """Return the click model of a ``best.pth`` of the default recipe.
 
     Raises
     ------
     WeightsError
-        If the file is missing, damaged, unsafe, or not such a checkpoint.
+        If the file is missing, damaged, contains objects that could run code, or is another kind of checkpoint.
     """
     if checkpoint == SYNTHETIC:
         from rclicks.models.weights import synthetic_state
@@ -186,7 +192,7 @@ def load(
         )
     architecture = str(content.get("architecture"))
     if architecture not in ARCHITECTURES:
-        raise WeightsError(f"{path} is for the network {architecture!r}; known: {', '.join(ARCHITECTURES)}")
+        raise WeightsError(f"{path} is for the unknown network {architecture!r}; known: {', '.join(ARCHITECTURES)}")
     network = build_network(architecture)
     load_into(network, content["state"], str(path))
     return _ready(card, network, architecture, np.array(content["cues"], np.float64), device, identity)
@@ -224,19 +230,23 @@ def train(
     report: Callable[[Progress], None],
     **options: Any,
 ) -> Result:
-    """Train a network on top of the cues; `start` is a pretrained backbone, ``best.pth`` the checkpoint of `load`.
+    """Train a network that is added to the cues; `load` reads the resulting ``best.pth``.
+
+    `start` is a file with the weights of a pretrained backbone, or None.
 
     Raises
     ------
     ProtocolError
-        If the published recipe is asked for, whose checkpoints are those of other click models.
+        If the protocol is "compat"; the published recipe trains other click models.
+    DataError, WeightsError
+        As `rclicks.clickability.training.network.train_network`.
     """
     from rclicks.clickability.training.hooks import train_click_network
 
     if protocol.name != "default":
         raise ProtocolError(
             f"the published recipe (protocol compat) does not train {card.name}; train clickability, clickability-s or "
-            "clickability-t by it, or choose protocol default"
+            "clickability-t with it, or use the protocol default"
         )
     architecture = options.pop("architecture")
     return train_click_network(

@@ -1,1 +1,1 @@
-"""One suite of checks that every plug-in must pass; run by `rclicks test`."""
+"""Suite of checks that every plug-in must pass; `rclicks test` runs it."""

@@ -1,4 +1,4 @@
-"""What the conformance suite plays on and with: made-up images and volumes, and rounds of interactions."""
+"""Inputs of the conformance suite: synthetic images and volumes, and rounds of interactions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["map_of", "play_rounds", "prompts_of", "sample_of"]
 
 
 def sample_of(dims: int = 2) -> Sample:
-    """Return an image of odd size with a bright ellipse and an object with an ignore band; of three axes `volume`."""
+    """Return an image of odd size with a bright ellipse and an object with an ignored band, or `volume` for dims=3."""
     if dims == 3:
         return volume()
     yy, xx = np.mgrid[:61, :83]
@@ -32,7 +32,7 @@ def sample_of(dims: int = 2) -> Sample:
 
 
 def volume() -> Sample:
-    """Return an anisotropic volume that nobody may write into, with a bright ellipsoid and a dim block."""
+    """Return an anisotropic read-only volume with a bright ellipsoid and a dark block."""
     zz, yy, xx = np.mgrid[:12, :31, :43]
     rng = np.random.default_rng(7)
     first = ((zz - 6) / 4) ** 2 + ((yy - 15) / 9) ** 2 + ((xx - 14) / 8) ** 2 <= 1
@@ -45,7 +45,7 @@ def volume() -> Sample:
 def play_rounds(
     model: Model, embedding: Any, rounds: list[list[Interaction]], batch_size: int = 1
 ) -> list[list[State]]:
-    """Play one list of interactions a lane in lock-step; return the states of every round."""
+    """Play one list of interactions for each slot, all slots in the same rounds; return the states of every round."""
     pool = BatchRunner(model, embedding, batch_size)
     states = [State() for _ in rounds]
     history = []
@@ -59,13 +59,13 @@ def play_rounds(
 
 
 def map_of(state: State) -> np.ndarray:
-    """Return the probabilities, or of a model without any the mask as numbers."""
+    """Return the probabilities of a state; for a model without probabilities the mask as float32."""
     assert state.mask is not None
     return state.mask.astype(np.float32) if state.probability is None else state.probability
 
 
 def prompts_of(card: ModelCard) -> list[list[Interaction]]:
-    """Return two lanes of interactions that the card says it takes."""
+    """Return two lists of interactions of a kind that the model takes according to its card."""
     if "click" not in card.takes:
         flat: list[list[Interaction]] = [[Box((13, 13), (47, 43))], [Box((19, 57), (41, 73))]]
         deep: list[list[Interaction]] = [[Box((6, 6, 6), (6, 24, 22))], [Box((6, 9, 30), (6, 21, 38))]]

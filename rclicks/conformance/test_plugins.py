@@ -1,10 +1,11 @@
 """Checks that every registered model, data set, user and benchmark must pass.
 
-``rclicks test [PLUGIN_DIR]`` runs this file. ``RCLICKS_PLUGINS`` names an extra plug-in folder; then only what it adds
-is checked. A new plug-in is covered by existing: nothing here names one.
+``rclicks test [PLUGIN_DIR]`` runs this file. The variable ``RCLICKS_PLUGINS`` contains the path of an extra plug-in
+folder; then only the plug-ins in this folder are checked. New plug-ins are checked automatically, because this file
+contains no names of plug-ins.
 
-Models with weights play with synthetic ones; networks of more than MOST parameters are only built without memory
-(torch's meta device) and counted, because a pass of one takes minutes on a CPU, and a volume of it hours.
+Models with weights use synthetic weights. Networks with more than `MOST` parameters are only built without memory (on
+torch's meta device) and counted, because one pass takes minutes on a CPU, and a volume takes hours.
 """
 
 from __future__ import annotations
@@ -39,20 +40,22 @@ from rclicks.seeds import keyed_rng
 from rclicks.specs import Spec
 from rclicks.users.contract import View
 
-MOST = {2: 50_000_000, 3: 1_000_000}
-DEEP = 20_000_000  # click models beyond overflow with synthetic weights, as their batch norms are not calibrated
+MOST = {2: 50_000_000, 3: 1_000_000}  # largest number of parameters of a network that is run, by dimensions
+# Largest number of parameters of a click model that is run. The values of larger ones overflow with synthetic weights,
+# because their batch norms are not calibrated.
+DEEP = 20_000_000
 
 _folder = os.environ.get("RCLICKS_PLUGINS")
 REGISTRY = Registry.discover([_folder] if _folder else [])
 
 
-def _mine(entries: Iterable[Entry]) -> list[Entry]:
-    """Return the entries under test: all, or those of the extra folder."""
+def _tested(entries: Iterable[Entry]) -> list[Entry]:
+    """Return the entries to test: all, or those of the extra folder."""
     return [e for e in entries if not _folder or Path(_folder).resolve() in e.file.resolve().parents]
 
 
 def _named(entries: Iterable[Entry]) -> pytest.MarkDecorator:
-    found = _mine(entries)
+    found = _tested(entries)
     return pytest.mark.parametrize("entry", found, ids=[e.name for e in found])
 
 
@@ -69,7 +72,7 @@ def _ready(entry: Entry, **options: Any) -> Model:
 
 
 def _skip_if_package_is_missing(error: PluginError, entry: Entry) -> None:
-    """Skip a test for want of an optional package, but not for an import that the plug-in's own files get wrong."""
+    """Skip a test if an optional package is missing, but not if the plug-in has a wrong import of its own files."""
     if isinstance(error.__cause__, ImportError) and is_missing_package(error.__cause__, entry):
         pytest.skip(str(error))
 
@@ -89,11 +92,11 @@ def _check_card(card: Card | None) -> None:
     assert card.name
     assert card.name == card.name.strip()
     assert card.summary
-    assert len(card.summary) <= 120, "a summary is one line"
+    assert len(card.summary) <= 120, "a summary has one line of at most 120 characters"
 
 
 def _check_training(entry: Entry) -> None:
-    """Check that a card is trainable if and only if its module can train, and that the hooks keep their contract."""
+    """Check that a card is trainable if and only if its module can train, and that the hooks fulfil their contract."""
     card = entry.card
     assert isinstance(card, (ModelCard, ClickModelCard))
     try:
@@ -101,32 +104,32 @@ def _check_training(entry: Entry) -> None:
     except MissingPackageError as error:
         pytest.skip(str(error))
     if not card.trainable:
-        assert not card.starts_from, "a model that cannot be trained starts from nothing"
-        sisters = [e.card for e in (*REGISTRY.models.values(), *REGISTRY.click_models.values()) if e.file == entry.file]
-        known = any(isinstance(c, (ModelCard, ClickModelCard)) and c.trainable for c in sisters)
-        assert known or train is None, "the module has `train`, but no card of it is trainable"
+        assert not card.starts_from, "a model that is not trainable must not have starts_from on its card"
+        cards = [e.card for e in (*REGISTRY.models.values(), *REGISTRY.click_models.values()) if e.file == entry.file]
+        known = any(isinstance(c, (ModelCard, ClickModelCard)) and c.trainable for c in cards)
+        assert known or train is None, "the module has `train`, but none of its cards is trainable"
         return
     assert train is not None, "a trainable model needs a function train"
     assert options_of is not None, "a trainable model needs a function training_options"
-    asked = engine_arguments(contract_of(entry.kind), "train")
+    arguments = engine_arguments(contract_of(entry.kind), "train")
     known_options = option_names(train, contract_of(entry.kind), "train")
     for protocol in ("default", "compat"):
         for name, option in options_of(card, Protocol.named(protocol)).items():
             assert name.isidentifier(), name
-            assert name not in asked, f"{name} is a parameter of the hook, not an option"
+            assert name not in arguments, f"{name} is a parameter of the hook, so it cannot be an option"
             assert not option.check(option.default), f"the default of {name} is not allowed: {option.expected}"
-            assert option.help, f"say what {name} means"
+            assert option.help, f"the option {name} needs a help text"
             assert known_options is None or name in known_options, f"`train` does not take the option {name}"
 
 
 def test_no_plugin_is_broken() -> None:
-    mine = [b for b in REGISTRY.broken if not _folder or Path(_folder).resolve() in b.file.resolve().parents]
-    assert not mine, "\n".join(f"{b.file}: {b.reason}" for b in mine)
+    broken = [b for b in REGISTRY.broken if not _folder or Path(_folder).resolve() in b.file.resolve().parents]
+    assert not broken, "\n".join(f"{b.file}: {b.reason}" for b in broken)
 
 
 @_named(REGISTRY.models.values())
 class TestModel:
-    """What every model promises."""
+    """Checks of every model."""
 
     def test_card(self, entry: Entry) -> None:
         card = entry.card
@@ -137,8 +140,8 @@ class TestModel:
         assert set(card.takes) <= {*KINDS, "mask"}
         assert 0 < card.threshold < 1
         assert card.dims in {2, 3}
-        if card.checkpoint:  # the other way round, a session's network may lie on a server
-            assert card.parameters, "say how many weights there are"
+        if card.checkpoint:  # the reverse need not hold: the network of a session may be on a server
+            assert card.parameters, "a card with a checkpoint needs the number of parameters"
 
     def test_hooks_can_be_called_as_the_contract_says(self, entry: Entry) -> None:
         _check_hooks(entry)
@@ -151,9 +154,9 @@ class TestModel:
         build = hook(entry, "build_network")
         assert build is not None, "a card that states parameters needs a function build_network(variant)"
         try:
-            with torch.device("meta"):  # takes no memory
+            with torch.device("meta"):  # needs no memory
                 network = build(entry.card.variant)
-        except (RuntimeError, NotImplementedError):  # a constructor that looks at values cannot be built so
+        except (RuntimeError, NotImplementedError):  # a constructor that reads values does not work on this device
             network = build(entry.card.variant)
         assert sum(p.numel() for p in network.parameters()) == entry.card.parameters
 
@@ -208,7 +211,7 @@ class TestModel:
                     assert few.shape == (len(few), *sample.shape)
                     assert 0 <= few.min() <= few.max() <= 1
         assert np.array_equal(sample.image, image), "the image was changed"
-        # Neither the order of the lanes nor their company matters, and playing again gives the same.
+        # Results do not depend on the order of the slots or on the other slots, and a repetition gives equal results.
         swapped = play_rounds(model, embedding, prompts[::-1], batch_size=2)
         alone = play_rounds(model, embedding, prompts[:1], batch_size=2)
         again = play_rounds(_ready(entry), _ready(entry).embed(sample.blind()), prompts, batch_size=2)
@@ -245,21 +248,21 @@ def _open(entry: Entry) -> Dataset:
 
 @_named(REGISTRY.datasets.values())
 class TestDataset:
-    """What every data set promises; skipped, visibly, where its files are absent."""
+    """Checks of every data set; they are skipped, with the reason, if its files are missing."""
 
     def test_card(self, entry: Entry) -> None:
         _check_card(entry.card)
         assert isinstance(entry.card, DatasetCard)
         if entry.card.folder:
-            assert entry.card.layout, "say which files are expected"
-            assert entry.card.get, "say how to get it"
+            assert entry.card.layout, "the card needs a layout, the expected files"
+            assert entry.card.get, "the card needs a text `get` that says how to get the data"
 
     def test_hooks_can_be_called_as_the_contract_says(self, entry: Entry) -> None:
         assert isinstance(entry.card, DatasetCard)
         _check_hooks(entry)
         has = hook(entry, "prepare") is not None
         assert entry.card.prepares == has, (
-            f"prepares={entry.card.prepares}, but there is {'a' if has else 'no'} prepare"
+            f"the card says prepares={entry.card.prepares}, but the module has {'a' if has else 'no'} function prepare"
         )
 
     def test_missing_root_is_one_clear_error(self, entry: Entry, tmp_path: Path) -> None:
@@ -285,9 +288,9 @@ class TestDataset:
             assert sample.image.ndim == 3
             assert sample.image.dtype == np.uint8 or entry.card.dims == 3
             assert len({t.id for t in sample.targets}) == len(sample.targets)
-            for target, twin in zip(sample.targets, again.targets, strict=True):
+            for target, repeated in zip(sample.targets, again.targets, strict=True):
                 assert len(target.masks) == len(target.raters) == len(set(target.raters))
-                for mask, other in zip(target.masks, twin.masks, strict=True):
+                for mask, other in zip(target.masks, repeated.masks, strict=True):
                     assert mask.dtype == np.bool_
                     assert mask.shape == sample.shape
                     assert np.array_equal(mask, other)
@@ -298,7 +301,7 @@ class TestDataset:
             assert all(Path(f).exists() for f in data.files(index))
             drew = {rater for target in sample.targets for rater in target.raters}
             if data.present(index):
-                assert drew <= set(data.present(index)), "a rater without a file drew something"
+                assert drew <= set(data.present(index)), "a rater without a file has a mask"
             if data.raters:
                 assert {*data.present(index), *data.absent(index)} <= set(data.raters)
             if data.max_side is not None:
@@ -309,7 +312,7 @@ class TestDataset:
 
 @_named(REGISTRY.users.values())
 class TestUser:
-    """What every user promises."""
+    """Checks of every user."""
 
     def test_card(self, entry: Entry) -> None:
         _check_card(entry.card)
@@ -356,7 +359,7 @@ class TestUser:
 
 @_named(REGISTRY.click_models.values())
 class TestClickModel:
-    """What every click model promises."""
+    """Checks of every click model."""
 
     def _ready(self, entry: Entry) -> ClickModel:
         assert isinstance(entry.card, ClickModelCard)
@@ -407,11 +410,12 @@ class TestClickModel:
             assert found.min() >= 0
             assert np.array_equal(query.error, error), "the error was changed"
         (alone,), (again,) = (model.maps(prepared, queries[1:2]) for _ in range(2))
-        assert np.array_equal(alone, again), "the same question must have the same answer"
-        assert np.allclose(alone, together[1], atol=1e-3 * float(alone.max())), "company matters"
+        assert np.array_equal(alone, again), "equal queries must have equal maps"
+        tolerance = 1e-3 * float(alone.max())
+        assert np.allclose(alone, together[1], atol=tolerance), "a map must not depend on the other queries"
 
 
 @_named(REGISTRY.benchmarks.values())
 def test_benchmark_is_valid(entry: Entry) -> None:
     benchmark = load_benchmark(entry.file, REGISTRY)
-    assert benchmark.summary, "say in a line what the benchmark asks"
+    assert benchmark.summary, "a benchmark needs a summary of one line"

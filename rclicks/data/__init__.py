@@ -1,1 +1,1 @@
-"""The data set contract and what data set modules share: decoding, roots, layouts."""
+"""The contract of data sets, and functions that data set modules share: decoding, folders, layouts."""

@@ -1,6 +1,7 @@
-"""What a data set and its module must do: list samples without decoding, and decode any one of them purely.
+"""Contract of data sets. A data set lists its samples without decoding them, and decodes each by a pure function.
 
-`Dataset` is the open data set, `DatasetModule` the module that opens it: one file or one folder of ``datasets/``.
+`Dataset` is the class of open data sets. `DatasetModule` describes the module that opens one: a file or a folder in
+``datasets/``.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ __all__ = ["Dataset", "DatasetModule", "Prepared"]
 
 
 class Dataset(ABC):
-    """A lazily decoded, indexable set of samples.
+    """An open data set: a sequence of samples that are decoded when they are needed.
 
     Attributes
     ----------
     card : DatasetCard
+        Facts about the data set.
     root : Path or None
+        Folder of the data set; None if it needs no files.
     max_side : int or None
         Longer side in pixels to which larger images are shrunk; None, the default, if images keep their size. Human
         clicks that were stored in pixels of the original image are scaled by the same rule
@@ -42,54 +45,54 @@ class Dataset(ABC):
     @property
     @abstractmethod
     def ids(self) -> Sequence[str]:
-        """Sample names in evaluation order; unique. Found by listing, never by decoding."""
+        """Unique names of the samples in evaluation order, found without decoding a sample."""
 
     @abstractmethod
     def read(self, index: int) -> Sample:
-        """Decode sample `index` (0-based): a pure function of (root, index).
+        """Decode the sample with this index, counted from 0. It is a pure function of (root, index).
 
         Raises
         ------
         DataError
-            If a file is missing or damaged, or image and mask do not fit; names the file.
+            If a file is missing or damaged, or image and mask do not fit. The message names the file.
         """
 
     @property
     def groups(self) -> Sequence[str]:
-        """The person or scan that each sample shows: what must not be parted between training and validation."""
+        """Person or scan of each sample. A training never splits a group between training and validation."""
         return self.ids
 
     @property
     def validation_ids(self) -> Sequence[str]:
-        """The samples, of those in `ids`, that the publisher keeps for validation; empty if there is no such rule.
+        """Names of the samples in `ids` that the publisher reserves for validation; empty if there is no such rule.
 
-        Trainings do not learn from them unless they are told so.
+        Trainings do not learn from these samples unless the user says so.
         """
         return ()
 
     def files(self, index: int) -> Sequence[Path]:
-        """Return the files sample `index` is read from, for the data hash; empty if none."""
+        """Return the files from which a sample is read, for the hash of the data; empty if there are none."""
         return ()
 
     @property
     def raters(self) -> Sequence[str]:
-        """Names of all raters that the files name, in natural order; empty if they are known after decoding only."""
+        """Names of all raters in natural order; empty if they are only known after decoding."""
         return ()
 
     def present(self, index: int) -> Sequence[str]:
-        """Return the raters who have a file of sample `index`, whether or not they drew anything; never decodes.
+        """Return the raters who have a mask file of a sample, also an empty one, without decoding it.
 
-        Empty, as here, for a data set that does not keep raters in files of their own.
+        The result is empty for a data set that has no separate file for each rater.
         """
         return ()
 
     def absent(self, index: int) -> Sequence[str]:
-        """Return the raters of whom at least one expected file of sample `index` is not there; never decodes."""
+        """Return the raters with at least one missing file of a sample, without decoding it."""
         return ()
 
     @property
     def notes(self) -> Sequence[str]:
-        """Sentences for every run on this data, for example which files are absent; empty if all is complete."""
+        """Notes for runs on this data set, for example about missing files; empty if the data set is complete."""
         return ()
 
     def __len__(self) -> int:
@@ -97,7 +100,7 @@ class Dataset(ABC):
 
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"{self.card.name} has {len(self)} samples, not index {index}")
+            raise IndexError(f"{self.card.name} has {len(self)} samples; the index {index} does not exist")
         return self.read(index % len(self))
 
     def __iter__(self) -> Iterator[Sample]:
@@ -106,16 +109,16 @@ class Dataset(ABC):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the hook `DatasetModule.prepare` wrote.
+    """Result of the hook `DatasetModule.prepare`.
 
     Attributes
     ----------
     out : Path
         Folder that was written.
     counts : mapping of str to int
-        Number of units that were written, by their plural noun, such as ``{"cases": 2, "slices": 40}``.
+        Number of written units of each kind, for example ``{"cases": 2, "slices": 40}``.
     failed : tuple of (str, RclicksError)
-        Units of the raw data that were left out, and why.
+        Units of the raw data that were left out, each with its error.
     """
 
     out: Path
@@ -132,13 +135,16 @@ class DatasetModule(Protocol):
     Attributes
     ----------
     CARDS : tuple of DatasetCard
-        Calls of `rclicks.cards.DatasetCard` with literal arguments; read without importing the module.
+        Cards, written as calls of `rclicks.cards.DatasetCard` with literal arguments. They are read without importing
+        the module.
     """
 
     CARDS: tuple[DatasetCard, ...]
 
     def load(self, card: DatasetCard, root: Path | None, *, protocol: Rules | None = None, **options: Any) -> Dataset:
-        """Open a data set. Called in the planning process and once in each worker process; must not decode samples.
+        """Open a data set. It is called in the planning process and once in each worker process.
+
+        It must not decode samples.
 
         Parameters
         ----------
@@ -147,14 +153,15 @@ class DatasetModule(Protocol):
         root : Path or None
             Existing folder of the data set; None if the card names no folder and the user gave none.
         protocol : rclicks.protocol.Protocol
-            Passed on request: rules of the run, for a data set whose published form differs from its default form.
+            Rules of the run, for data sets whose published form differs from the default form. It is passed only if
+            the function has this parameter.
         **options
             Options of the spec.
 
         Raises
         ------
         DataError
-            If files are missing, damaged or contradict each other.
+            If files are missing, damaged or do not fit together.
         ProtocolError
             If an option is unknown or its value is not allowed.
         """
@@ -163,28 +170,29 @@ class DatasetModule(Protocol):
     def prepare(
         self, card: DatasetCard, raw: Path | None, out: Path, *, report: Callable[[str], None], **options: Any
     ) -> Prepared:
-        """Bring raw data into the form that `load` reads. Called by ``rclicks data prepare NAME:options RAW -o OUT``.
+        """Convert raw data to the form that `load` reads.
 
-        A module has the hook if and only if its cards say ``prepares=True``.
+        It is called by ``rclicks data prepare NAME:options RAW -o OUT``. A module must have this hook if and only if
+        its cards say ``prepares=True``.
 
         Parameters
         ----------
         card : DatasetCard
-            The card of the name that the user gave.
+            Card of the data set that the user named.
         raw : Path or None
-            Folder or file of raw data; None if the user gave none.
+            Folder or file with the raw data; None if the user gave none.
         out : Path
-            Folder to write. It must be absent or empty before, and must appear only when all is done.
+            Folder to write. It is absent or empty before the call, and must be created only after all work is done.
         report : callable (str) -> None
-            Told the progress, a line at a time.
+            Function that is called with one line of progress at a time.
         **options
-            Options of the spec, checked by `rclicks.options.read_options`.
+            Options of the spec, which the hook checks with `rclicks.options.read_options`.
 
         Raises
         ------
         ProtocolError
-            If an option is unknown or its value is not allowed, or raw data is needed and was not given.
+            If an option is unknown or its value is not allowed, or if raw data is needed and was not given.
         DataError
-            If nothing could be prepared, or `out` cannot be written. Units that fail while others succeed are
-            returned in `Prepared.failed`.
+            If no unit could be prepared, or `out` cannot be written. If only some units fail, they are returned in
+            `Prepared.failed`.
         """

@@ -1,6 +1,7 @@
-"""Decode image files with errors that name the file.
+"""Decode image files, with errors that name the file.
 
-OpenCV decodes everything, as the published loaders do, so that pixels are the same; from bytes, so that any path works.
+OpenCV decodes all files, because the published loaders use it and the pixels should be equal. It decodes from bytes, so
+that paths with any characters work.
 """
 
 from __future__ import annotations
@@ -37,18 +38,18 @@ def _decode(path: Path, flags: int) -> NDArray[np.uint8]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     if _truncated(data):
-        raise DataError(f"{path} is damaged: it ends before its last block; get it again")
+        raise DataError(f"{path} is damaged: it ends before its last block; download it again")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-    except cv2.error as error:  # such as a header that claims more pixels than OpenCV allows
-        raise DataError(f"{path} is damaged or too large to be decoded ({error.err}); get it again") from error
+    except cv2.error as error:  # for example a header with more pixels than OpenCV allows
+        raise DataError(f"{path} is damaged or too large to be decoded ({error.err}); download it again") from error
     if image is None:
-        raise DataError(f"{path} is damaged or no image ({len(data)} bytes); get it again")
+        raise DataError(f"{path} is damaged or no image ({len(data)} bytes); download it again")
     return np.asarray(image)
 
 
 def _truncated(data: bytes) -> bool:
-    """Tell whether a PNG or JPEG lacks its end; OpenCV would fill the rest with gray and say nothing."""
+    """Return whether the end of a PNG or JPEG is missing; OpenCV fills the missing part with grey without a message."""
     if data.startswith(b"\x89PNG"):
         return b"IEND" not in data[-64:]
     if data.startswith(b"\xff\xd8"):
@@ -57,7 +58,7 @@ def _truncated(data: bytes) -> bool:
 
 
 def _jpeg_scan(data: bytes) -> int:
-    """Return where the first scan of a JPEG begins: headers before it can hold a thumbnail with an end of its own."""
+    """Return the position of the first scan of a JPEG; headers before it can contain a thumbnail with an end marker."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         if data[at + 1] == 0xDA:
@@ -67,7 +68,7 @@ def _jpeg_scan(data: bytes) -> int:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Return an image as (H, W, 3) uint8, RGB.
+    """Return an image as an (H, W, 3) uint8 RGB array.
 
     Raises
     ------
@@ -80,29 +81,30 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def read_mask(path: Path) -> NDArray[np.uint8]:
     """Return a mask file as stored: (H, W), or (H, W, 3) in OpenCV's channel order (blue, green, red).
 
-    Palettes come as their colours and an alpha channel is dropped, as in the published loaders; 16 bit stay 16 bit.
+    As in the published loaders, a palette is converted to its colours and an alpha channel is dropped. Values of 16 bit
+    keep their type.
 
     Raises
     ------
     DataError
         If the file is missing, damaged or no image.
     """
-    # Not IMREAD_UNCHANGED: that keeps an opaque alpha channel, which would make every pixel an object, and skips the
-    # EXIF rotation that the image gets.
+    # IMREAD_UNCHANGED is not used for two reasons. It keeps an opaque alpha channel, which would make every pixel an
+    # object, and it does not apply the EXIF rotation that is applied to the image.
     return _decode(path, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
 
 
 def read_labels(path: Path) -> NDArray[np.generic]:
-    """Return a mask file as (H, W) integer labels; of a palette PNG the indices, not the colours.
+    """Return a mask file as (H, W) integer labels; for a palette PNG the indices, not the colours.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged, no image, holds fractions, or its colour channels differ.
+        If the file is missing, damaged or no image, if its values are not integers, or its colour channels differ.
     """
     mask = read_mask(path)
     if not np.issubdtype(mask.dtype, np.integer):
-        raise DataError(f"{path} holds {mask.dtype} values; expected whole numbers as labels")
+        raise DataError(f"{path} holds {mask.dtype} values; expected integers as labels")
     if mask.ndim == 2:
         return mask
     from PIL import Image
@@ -121,7 +123,7 @@ def check_size(image: NDArray[np.generic], mask: NDArray[np.generic], image_path
     Raises
     ------
     DataError
-        Naming both files and sizes.
+        If heights or widths differ. The message contains both files and sizes.
     """
     if image.shape[:2] != mask.shape[:2]:
         raise DataError(
@@ -136,7 +138,14 @@ def stem_of(path: Path) -> str:
 
 
 def list_files(folder: Path, suffixes: Sequence[str] = ()) -> list[Path]:
-    """Return the files ``*.*`` of a folder in byte order of their names, hidden files left out.
+    """Return the files ``*.*`` of a folder in byte order of their names, without hidden files.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder to list.
+    suffixes : sequence of str
+        Allowed suffixes in lower case, such as ".png"; empty for all files.
 
     Raises
     ------
@@ -151,33 +160,33 @@ def list_files(folder: Path, suffixes: Sequence[str] = ()) -> list[Path]:
 
 
 def find_by_stem(images: Sequence[Path], masks: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return (image, mask) pairs of equal stems, in the order of `images`.
+    """Return the pairs (image, mask) with equal stems, in the order of `images`.
 
     Raises
     ------
     DataError
-        If an image has no mask, or two images or two masks share a stem; names the first few.
+        If an image has no mask, or two images or two masks have the same stem. The message names the first few.
     """
     for files in (images, masks):
         counts = Counter(map(stem_of, files))
-        twins = [f for f in files if counts[stem_of(f)] > 1]
-        if twins:
-            names = ", ".join(f.name for f in twins[:5])
+        equal = [f for f in files if counts[stem_of(f)] > 1]
+        if equal:
+            names = ", ".join(f.name for f in equal[:5])
             raise DataError(
-                f"files of {twins[0].parent} share a stem (the name up to its first dot), so images and masks cannot "
+                f"files of {equal[0].parent} share a stem (the name up to its first dot), so images and masks cannot "
                 f"be paired: {names}"
             )
     by_stem = {stem_of(m): m for m in masks}
-    lost = [i for i in images if stem_of(i) not in by_stem]
-    if lost:
+    unmatched = [i for i in images if stem_of(i) not in by_stem]
+    if unmatched:
         where = masks[0].parent if masks else "the mask folder, which is empty"
-        names = ", ".join(i.name for i in lost[:5])
-        raise DataError(f"{len(lost)} images have no mask of the same stem in {where}: {names}")
+        names = ", ".join(i.name for i in unmatched[:5])
+        raise DataError(f"{len(unmatched)} images have no mask of the same stem in {where}: {names}")
     return [(i, by_stem[stem_of(i)]) for i in images]
 
 
 def shrunk_size(height: int, width: int, max_side: int) -> tuple[int, int]:
-    """Return (height, width) with the longer side at most `max_side`.
+    """Return (height, width) scaled so that the longer side is at most `max_side`; all in pixels.
 
     >>> shrunk_size(3000, 4000, 2048)
     (1536, 2048)

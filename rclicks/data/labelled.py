@@ -1,4 +1,4 @@
-"""A data set of volumes with a label map each: the layout that most 3-D sets share."""
+"""A data set of volumes, each with a label map; most 3-D data sets have this layout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Case:
-    """One volume of a set: its name, image and label file (an image may be a folder of DICOM slices)."""
+    """One case of a data set.
+
+    Attributes
+    ----------
+    id : str
+        Name of the case.
+    image : Path
+        File of the image, or a folder of DICOM slices.
+    labels : Path
+        File of the label map.
+    """
 
     id: str
     image: Path
@@ -44,19 +54,19 @@ class Case:
 
 @dataclass(frozen=True)
 class ObjectRules:
-    """Which objects a label map holds.
+    """Rules for the objects in a label map.
 
     Attributes
     ----------
     labels : int, sequence of int, or None
-        Values that are objects; None for all above 0.
+        Label values that are objects; None for all values above 0.
     ignore : int or None
-        Value of voxels that do not count.
+        Label value of ignored voxels.
     split : {"labels", "components"}
-        "labels": every value is one object. "components": every 26-connected part of a value is one, named
-        ``<value>-<k>``, k counting the parts that are kept from 1 in array order.
+        Meaning of a label value. "labels": every value is one object. "components": every 26-connected component of a
+        value is one object with the id ``<value>-<k>``, where k counts the kept components from 1 in array order.
     min_voxels : int
-        Objects with fewer voxels are left out.
+        Smallest number of voxels of an object; smaller objects are left out.
     """
 
     labels: int | Sequence[int] | None = None
@@ -65,27 +75,29 @@ class ObjectRules:
     min_voxels: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse rules that make no sense."""
+        """Refuse invalid rules with a `ProtocolError`."""
         wanted = [self.labels] if isinstance(self.labels, int) else self.labels
         if wanted is not None:
-            given: Any = wanted  # from a file or the command line: anything may stand there
+            given: Any = wanted  # from a file or the command line, so it can have any type
             if not isinstance(given, (list, tuple)) or not all(type(v) is int and v > 0 for v in given):
-                raise ProtocolError(f"labels is {self.labels!r}; expected whole numbers above 0, such as [1,2]")
+                raise ProtocolError(f"labels is {self.labels!r}; expected integers above 0, such as [1,2]")
             object.__setattr__(self, "labels", tuple(wanted))
         if self.split not in {"labels", "components"}:
             raise ProtocolError(f"objects are split by {self.split!r}; allowed: labels, components")
         if not isinstance(self.min_voxels, int) or self.min_voxels < 1:
-            raise ProtocolError(f"min_voxels is {self.min_voxels!r}; expected a whole number, at least 1")
+            raise ProtocolError(f"min_voxels is {self.min_voxels!r}; expected an integer of at least 1")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read; see `rclicks.data.volumes.read_volume`.
+    """Options for reading files.
 
     Attributes
     ----------
+    channel, spacing, fill_nan
+        Arguments of `rclicks.data.volumes.read_volume`.
     geometry : {"check", "image"}
-        Whether the label map's own place in space must agree with the image's, or is not looked at.
+        Whether the geometry of a label map must agree with that of its image ("check"), or is not used ("image").
     """
 
     channel: int | None = None
@@ -94,23 +106,26 @@ class Reading:
     geometry: Literal["check", "image"] = "check"
 
     def __post_init__(self) -> None:
-        """Refuse an unknown rule."""
+        """Refuse an unknown value of `geometry` with a `ProtocolError`."""
         if self.geometry not in {"check", "image"}:
             raise ProtocolError(f"geometry is {self.geometry!r}; allowed: check, image")
 
 
 class LabelMask(Sequence[Mask]):
-    """The one mask of an object, made from the label map whenever it is asked for.
+    """Sequence with the one mask of an object, which is computed from the label map at every access.
 
-    A volume with forty structures would otherwise hold forty masks at once.
+    So a volume with forty objects does not need memory for forty masks.
 
     Parameters
     ----------
-    labels : array of whole numbers
+    labels : (Z, Y, X) int array
+        Label map, or the part of it in `window`.
     value : int
+        Label value of the object.
     shape : tuple of int, optional
-        Of the mask, if `labels` is only the part of it in `window`.
+        Shape of the mask, if `labels` is only a part of it.
     window : tuple of slice, optional
+        Position of `labels` in the mask, if it is only a part of it.
     """
 
     def __init__(
@@ -132,7 +147,7 @@ class LabelMask(Sequence[Mask]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(1))]
         if index not in (0, -1):
-            raise IndexError(f"one mask, not number {index}")
+            raise IndexError(f"the object has one mask; the index {index} does not exist")
         if self._shape is None or self._window is None:
             return self._labels == self._value
         mask = np.zeros(self._shape, bool)
@@ -141,16 +156,20 @@ class LabelMask(Sequence[Mask]):
 
 
 class LabelledVolumes(Dataset):
-    """Volumes, each with a label map of its shape and place.
+    """Volumes, each with a label map of the same shape and geometry.
 
     Parameters
     ----------
     card : DatasetCard
+        Facts about the data set.
     root : Path
+        Folder of the data set.
     find : callable
-        Lists the cases in evaluation order; called once.
+        Function that lists the cases in evaluation order; it is called once.
     rules : ObjectRules
+        Rules for the objects in a label map.
     reading : Reading
+        Options for reading files.
     """
 
     def __init__(
@@ -160,16 +179,16 @@ class LabelledVolumes(Dataset):
 
     @cached_property
     def cases(self) -> list[Case]:
-        """All cases, in evaluation order."""
+        """All cases in evaluation order."""
         return self._find()
 
     @cached_property
     def ids(self) -> list[str]:
-        """Case names."""
+        """Names of the cases in evaluation order."""
         return [case.id for case in self.cases]
 
     def files(self, index: int) -> Sequence[Path]:
-        """Return image and label path."""
+        """Return the paths of the image and of the label map."""
         return self.cases[index].image, self.cases[index].labels
 
     def read(self, index: int) -> Sample:
@@ -182,23 +201,23 @@ class LabelledVolumes(Dataset):
 
 
 def sample_of(dataset: str, name: str, image: Volume, labels: NDArray[Any], rules: ObjectRules) -> Sample:
-    """Return the sample that a volume and its label map make; its image cannot be written into."""
+    """Return the sample of a volume and its label map; its image is read-only."""
     values = image.values.view()
     values.setflags(write=False)
     return Sample(dataset, name, values, objects_of(labels, rules), image.spacing, image.affine)
 
 
 def whole_labels(values: NDArray[Any], path: Path) -> NDArray[Any]:
-    """Return a label map in the smallest integer type; labels stored as 1.0 or 0.9999 of a float are whole numbers.
+    """Return a label map in the smallest integer type; labels stored as floats such as 0.9999 are rounded.
 
     Raises
     ------
     DataError
-        If a value lies more than .001 from a whole number, or is negative.
+        If a value differs by more than .001 from an integer, is negative or is above 2^32.
     """
     low, high = values.min(initial=0), values.max(initial=0)
     if low < -0.001 or high > 2**32:
-        raise DataError(f"{path} holds the label {low if low < 0 else high:g}; expected whole numbers from 0 to 2^32")
+        raise DataError(f"{path} holds the label {low if low < 0 else high:g}; expected integers from 0 to 2^32")
     kind = np.min_scalar_type(round(float(high)))
     if values.dtype.kind != "f":
         return values.astype(kind)
@@ -206,22 +225,25 @@ def whole_labels(values: NDArray[Any], path: Path) -> NDArray[Any]:
     for part, place in zip(values, whole, strict=True):
         np.rint(part, out=place, casting="unsafe")
         if np.abs(part - place).max(initial=0) > 0.001:
-            raise DataError(f"{path} holds fractions, expected whole numbers as labels; is it a probability map?")
+            raise DataError(
+                f"{path} holds fractions; expected integers as labels. Check that the file is a label map, not a "
+                "probability map"
+            )
     return whole
 
 
 def objects_of(labels: NDArray[Any], rules: ObjectRules) -> tuple[Target, ...]:
-    """Return the objects of a (Z, Y, X) label map, values ascending.
+    """Return the objects of a (Z, Y, X) label map in ascending order of their values.
 
     >>> [t.id for t in objects_of(np.array([[[0, 1, 1, 0, 1, 3]]]), ObjectRules(split="components", min_voxels=2))]
     ['1-1']
     """
     counts: Counter[int] = Counter()
-    for part in labels:  # by slices: NumPy sorts a copy
+    for part in labels:  # slice by slice, because np.unique sorts a copy
         counts.update(dict(zip(*(x.tolist() for x in np.unique(part, return_counts=True)), strict=True)))
     values = [v for v in sorted(counts) if v not in (0, rules.ignore) and counts[v] >= rules.min_voxels]
     if rules.labels is not None:
-        assert not isinstance(rules.labels, int)  # noqa: S101 - made a tuple
+        assert not isinstance(rules.labels, int)  # noqa: S101 - __post_init__ makes it a tuple
         values = [v for v in values if v in rules.labels]
     ignore = None if rules.ignore is None or rules.ignore not in counts else labels == rules.ignore
     if rules.split == "labels":
@@ -230,12 +252,12 @@ def objects_of(labels: NDArray[Any], rules: ObjectRules) -> tuple[Target, ...]:
 
 
 def _parts(labels: NDArray[Any], value: int, min_voxels: int, ignore: Mask | None) -> list[Target]:
-    """Return the connected parts of a value, numbered within the value's box, which alone is kept."""
+    """Return the connected components of a label value; only its bounding box is stored."""
     from scipy import ndimage
 
     whole = labels == value
     window = bounding_box(whole)
-    assert window is not None  # noqa: S101 - it was counted
+    assert window is not None  # noqa: S101 - the caller has counted voxels of this value
     parts, _ = ndimage.label(whole[window], np.ones((3,) * labels.ndim))
     sizes = np.bincount(parts.ravel())
     kept = [k for k in range(1, len(sizes)) if sizes[k] >= min_voxels]
@@ -244,12 +266,12 @@ def _parts(labels: NDArray[Any], value: int, min_voxels: int, ignore: Mask | Non
 
 
 def list_volumes(folder: Path) -> list[Path]:
-    """Return the volume files and DICOM folders of a folder, by name.
+    """Return the volume files and DICOM folders in a folder, sorted by name.
 
     Raises
     ------
     DataError
-        If the folder does not exist or holds none.
+        If the folder does not exist or contains no volume.
     """
     if not folder.is_dir():
         raise DataError(f"folder {folder} does not exist")
@@ -269,19 +291,22 @@ def pair_cases(images: Sequence[Path], labels: Sequence[Path], image_end: str = 
     Parameters
     ----------
     images, labels : sequence of Path
-        The two may be one folder's files.
+        Files of images and of label maps; both may be files of the same folder.
     image_end, label_end : str
-        What follows the case's name in either kind of name ("_0000", "_image"), before the suffix of the format.
+        End of the file names after the name of the case and before the suffix of the format, such as "_0000" or
+        "_image".
 
     Raises
     ------
     DataError
-        If an image has no label map, or two files are of one case; names the first few.
+        If an image has no label map, or two files belong to the same case. The message names the first few.
     """
     known, chosen = _by_case(labels, label_end), _by_case(images, image_end)
-    if lost := [p.name for name, p in chosen.items() if name not in known]:
+    if unmatched := [p.name for name, p in chosen.items() if name not in known]:
         where = labels[0].parent if labels else "the label folder, which is empty"
-        raise DataError(f"{len(lost)} images have no label map of the same name in {where}: {', '.join(lost[:5])}")
+        raise DataError(
+            f"{len(unmatched)} images have no label map of the same name in {where}: {', '.join(unmatched[:5])}"
+        )
     return [Case(name, path, known[name]) for name, path in chosen.items()]
 
 
@@ -290,7 +315,7 @@ def _by_case(files: Sequence[Path], end: str) -> dict[str, Path]:
     for path in files:
         name = case_name(path)
         if name.endswith(end):
-            twin = found.setdefault(name.removesuffix(end), path)
-            if twin != path:
-                raise DataError(f"{twin.parent} holds two files of one case: {twin.name} and {path.name}; keep one")
+            first = found.setdefault(name.removesuffix(end), path)
+            if first != path:
+                raise DataError(f"{first.parent} holds two files of one case: {first.name} and {path.name}; keep one")
     return found

@@ -1,4 +1,4 @@
-"""A data set of image files with a mask file each: the layout that most sets share."""
+"""A data set of image files, each with a mask file; most 2-D data sets have this layout."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ class PairedDataset(Dataset):
     Parameters
     ----------
     card : DatasetCard
+        Facts about the data set.
     root : Path
+        Folder of the data set.
     images, masks : str
-        Folders below `root`.
+        Names of the folders below `root`.
     decode : callable
-        From what `reader` returns to the targets. An object without pixels is legal here; the engine records it as
-        a failure.
+        Function from the result of `reader` to the targets. An object without pixels is allowed; the engine records it
+        as a failure.
     reader : callable
-        From the path of a mask to its array; by default as stored, (H, W) or (H, W, 3) in blue, green, red order.
+        Function from the path of a mask to its array. The default returns it as stored, (H, W) or (H, W, 3) in the
+        order blue, green, red.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class PairedDataset(Dataset):
 
     @cached_property
     def pairs(self) -> list[tuple[Path, Path]]:
-        """(image, mask) paths in evaluation order."""
+        """Paths of each image and its mask in evaluation order."""
         for folder in (self._images, self._masks):
             if not folder.is_dir():
                 raise DataError(
@@ -62,23 +65,23 @@ class PairedDataset(Dataset):
 
     @cached_property
     def ids(self) -> list[str]:
-        """Image names up to the first dot, in byte order of the file paths."""
+        """Names of the images up to the first dot, in byte order of the file paths."""
         return [stem_of(image) for image, _ in self.pairs]
 
     def read(self, index: int) -> Sample:
-        """Decode image and mask of one sample."""
+        """Decode the image and the mask of one sample."""
         image_path, mask_path = self.pairs[index]
         image, mask = read_image(image_path), self._reader(mask_path)
         check_size(image, mask, image_path, mask_path)
         return Sample(self.card.name, self.ids[index], image, tuple(self._decode(mask)))
 
     def files(self, index: int) -> Sequence[Path]:
-        """Return image and mask path."""
+        """Return the paths of the image and of the mask."""
         return self.pairs[index]
 
 
 def single_object(mask: NDArray[np.bool_], ignore: NDArray[np.bool_] | None = None) -> list[Target]:
-    """Return one target named "0"; ignored pixels are taken out of the mask."""
+    """Return one target with the id "0" from (H, W) bool arrays; ignored pixels are removed from the mask."""
     if ignore is not None and not ignore.any():
         ignore = None
     return [Target("0", (mask if ignore is None else mask & ~ignore,), ignore)]

@@ -1,8 +1,8 @@
-"""Open pickles without running anything that they might hold.
+"""Open pickles without running code from them.
 
-Pickles can run code when they are opened. Here they are read by an unpickler that knows plain containers, text, numbers
-and NumPy arrays of plain kinds, and refuses everything else; and arrays are checked before NumPy believes what a file
-says of them, because a forged state makes it take numbers for addresses.
+Pickles can run code when they are opened. The unpickler in this module accepts plain containers, text, numbers and
+NumPy arrays of plain types, and refuses everything else. Arrays are checked before NumPy gets their state, because a
+manipulated state can make NumPy use numbers from the file as memory addresses.
 
 >>> read_pickle(pickle.dumps({"a": [1, np.arange(3)]}))["a"][1].tolist()
 [0, 1, 2]
@@ -21,7 +21,8 @@ import numpy as np
 
 __all__ = ["BROKEN", "read_pickle"]
 
-# What a damaged stream makes the unpickler raise beside UnpicklingError. Lengths are read from the file: MemoryError.
+# Errors other than UnpicklingError that the unpickler raises for a damaged file; MemoryError because lengths are read
+# from the file.
 BROKEN = (
     EOFError,
     ValueError,
@@ -36,29 +37,30 @@ BROKEN = (
 
 
 def read_pickle(data: bytes, also: Mapping[tuple[str, str], Any] | None = None) -> Any:
-    """Return what a pickle holds.
+    """Return the content of a pickle.
 
     Parameters
     ----------
     data : bytes
-    also : mapping of (module, name) -> object, optional
-        What the file may name beside arrays, and what is taken in its place.
+        Content of the file.
+    also : mapping of (str, str) to object, optional
+        More objects that the pickle may name by (module, name), and the objects that replace them.
 
     Raises
     ------
     pickle.UnpicklingError
-        If it names anything else (the message begins with "it wants"), or an array is not what it claims to be.
+        If the pickle names another object (the message begins with "it wants"), or the parts of an array do not fit.
     Exception
-        One of `BROKEN`, if it is damaged.
+        One of `BROKEN`, if the pickle is damaged.
     """
     return _Unpickler(io.BytesIO(data), also or {}).load()
 
 
 class _Dtype:
-    """Stand-in for numpy.dtype: plain kinds only, made anew from their code.
+    """Replacement for numpy.dtype that creates plain types from their code.
 
-    NumPy's own __setstate__ believes what it is told of sizes, fields and flags, so that a forged state makes it take
-    numbers from the file for addresses.
+    The __setstate__ of numpy.dtype does not check sizes, fields and flags. A manipulated state can make NumPy use
+    numbers from the file as memory addresses.
     """
 
     def __init__(self, code: object, align: object = False, copy: object = True) -> None:
@@ -74,7 +76,7 @@ class _Dtype:
 
 
 class _Array(np.ndarray[Any, Any]):
-    """An array that takes its content from a pickle only if kind, shape and content fit each other."""
+    """Array that takes its content from a pickle only if type, shape and content fit together."""
 
     def __setstate__(self, state: Any) -> None:
         version, shape, kind, fortran, content = state
@@ -92,7 +94,7 @@ class _Array(np.ndarray[Any, Any]):
 
 
 _PLAIN = re.compile(r"[<>=|]?(?:[biufc]\d{1,2}|[SU]\d{1,6}|O\d?)")
-_NDARRAY = object()  # stands for the class, which the file may name but not call
+_NDARRAY = object()  # replaces numpy.ndarray, which the pickle may name but not call
 
 
 def _reconstruct(kind: object, shape: object, typecode: object) -> np.ndarray:
@@ -102,7 +104,7 @@ def _reconstruct(kind: object, shape: object, typecode: object) -> np.ndarray:
 
 
 def _frombuffer(data: object, kind: object, shape: object, order: object) -> np.ndarray:
-    """Answer the form of pickle protocol 5."""
+    """Return an array in the form of pickle protocol 5."""
     if not isinstance(kind, _Dtype) or kind.real.hasobject or not isinstance(data, (bytes, bytearray)):
         raise pickle.UnpicklingError("an array that is not plain numbers")
     if not isinstance(shape, tuple) or order not in ("C", "F"):
@@ -123,11 +125,11 @@ def _latin1(text: object, encoding: object) -> bytes:
 
 
 def _no_bytes() -> bytes:
-    """Answer the form that empty bytes have in pickle protocol 2."""
+    """Return empty bytes, which pickle protocol 2 stores as a call of bytes()."""
     return b""
 
 
-# NumPy 1 pickles name numpy.core, those of NumPy 2 numpy._core.
+# Pickles of NumPy 1 contain the module name numpy.core, those of NumPy 2 numpy._core.
 _ARRAYS = {("multiarray", "_reconstruct"): _reconstruct, ("multiarray", "scalar"): _scalar}
 _ARRAYS[("numeric", "_frombuffer")] = _frombuffer
 _KNOWN: dict[tuple[str, str], Any] = {
@@ -151,4 +153,4 @@ class _Unpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it wants {module}.{name}") from None
 
     def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it wants something that lies outside of the file")
+        raise pickle.UnpicklingError("it wants an object that is not stored in the file")

@@ -1,4 +1,4 @@
-"""Find the folder of a data set or a file of clicks, or say what was looked for, where, and how to get it."""
+"""Find the folder of a data set or a file of clicks; errors say which places were searched and how to get the data."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ __all__ = ["resolve", "resolve_file"]
 
 
 def resolve(card: DatasetCard, root: Path | None, data_root: Path | None, config: Config) -> Path | None:
-    """Return the root of a data set, or None for one that needs no files.
+    """Return the folder of a data set, or None for a data set that needs no files.
 
     Parameters
     ----------
     card : DatasetCard
+        Facts about the data set.
     root : Path or None
-        The set's own folder if the caller knows it; nothing else is then tried.
+        Folder of the data set, if the caller knows it. Then no other place is searched.
     data_root : Path or None
-        Parent folder of several sets (``--data-root``).
+        Parent folder of several data sets (``--data-root``).
     config : Config
+        Configuration with further places.
 
     Raises
     ------
@@ -36,40 +38,41 @@ def resolve(card: DatasetCard, root: Path | None, data_root: Path | None, config
         if path.is_dir():
             return path
     variable = "RCLICKS_ROOT_" + "".join(c if c.isalnum() else "_" for c in card.name).upper()
-    where = ", ".join(str(p) for p in looked) or "no folder, for none is configured"
+    where = ", ".join(str(p) for p in looked) or "no folder, because none is configured"
     raise DataError(
         f"data set {card.name} not found. Looked for {where}. Expected there: {card.layout}. {card.get} "
-        f"Then name the folder by {variable} (or root=FOLDER), its parent by --data-root or RCLICKS_DATA_ROOT, or "
+        f"Then set the folder by {variable} (or root=FOLDER), or its parent by --data-root or RCLICKS_DATA_ROOT, or "
         "either in rclicks.yaml."
     )
 
 
 def resolve_file(name: str, data_root: Path | None, config: Config) -> Path:
-    """Return the place of a file: an absolute path as it is, else in the current folder, else in the data root.
+    """Return the path of a file: an absolute path itself, else in the current folder, else in the data root.
 
     Parameters
     ----------
     name : str
-        Path as a benchmark names it; ``~`` is the home folder.
+        Path as written in a benchmark; ``~`` is the home folder.
     data_root : Path or None
-        Parent folder of the data sets (``--data-root``); it goes before those of the configuration.
+        Parent folder of the data sets (``--data-root``); it is searched before those of the configuration.
     config : Config
+        Configuration with further places.
 
     Returns
     -------
     Path
-        Of something that exists; whether it can be read is for the caller to find out.
+        Path that exists; it may still be unreadable.
 
     Raises
     ------
     MissingDataError
-        If there is no such file; names every place.
+        If there is no such file. The message contains every place that was searched.
     """
     path = Path(name).expanduser()
     roots = [] if path.is_absolute() else config.data_roots(data_root)
     looked = [path, *(root / path for root in roots)]
     for place in looked:
-        if os.path.exists(place):  # unlike Path.exists, False for a folder that may not be searched
+        if os.path.exists(place):  # unlike Path.exists, it returns False in a folder without search permission
             return place
     where = ", ".join(str(Path.cwd() / place) for place in looked)
     root = "" if roots or path.is_absolute() else ", and no data root is set"

@@ -1,8 +1,8 @@
 """Read and write volumes with their geometry: NIfTI through nibabel; NRRD, MetaImage and DICOM through SimpleITK.
 
-One order everywhere: arrays are (z, y, x), the file's own (i, j, k) reversed, with spacing in the same order. Nothing
-is resampled, reoriented or rescaled beyond what the file's header says; the affine that comes along takes a voxel to
-its place in the patient, so that predictions can be written back into the image's own space.
+All arrays are in the order (z, y, x), which is the reversed order (i, j, k) of the file, and the spacing has the same
+order. Volumes are not resampled or reoriented, and values are scaled only as the header says. The affine maps a voxel
+to its position in the patient, so that predictions can be written with the geometry of the image.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ _RAS_OF_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 class Placed(Interface):
-    """Whatever has a place in space: a `Volume`, a `rclicks.sample.Sample`."""
+    """Object with a geometry, such as a `Volume` or a `rclicks.sample.Sample`."""
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Size of a voxel along each array axis, in mm."""
+        """Voxel size along each array axis in mm."""
 
     @property
     def affine(self) -> Affine | None:
-        """See `rclicks.sample.Sample`."""
+        """Affine from voxels to mm, see `rclicks.sample.Sample`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """What a file holds.
+    """Content of a volume file.
 
     Attributes
     ----------
     values : (Z, Y, X) array
-        Own type of the file, native byte order; read-only and memory-mapped where the file allows it.
+        Values in the type of the file and native byte order; read-only and memory-mapped if the file allows it.
     spacing : tuple of float
-        (z, y, x) in mm.
+        Voxel size (z, y, x) in mm.
     affine : (4, 4) nested tuple of float
-        Takes (x, y, z, 1), the reversed array index, to mm in RAS+ space.
+        Affine from (x, y, z, 1), the reversed array index, to mm in RAS+ space.
     """
 
     values: NDArray[Any]
@@ -87,23 +87,23 @@ def read_volume(
     Parameters
     ----------
     path : str or Path
-        .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd or a folder of DICOM slices.
+        File with the suffix .nii, .nii.gz, .nrrd, .nhdr, .mha or .mhd, or a folder of DICOM slices.
     axes : sequence of int
-        Numbers of axes that are welcome; trailing axes of length 1 do not count.
+        Allowed numbers of axes; trailing axes of length 1 do not count.
     channel : int or None
-        Which one to take of a file with one axis too many (time, modality, colour).
+        Index along the last axis of a file that has one more axis (time, modality, colour).
     spacing : sequence of float or None
-        (z, y, x) in mm, in place of what the file says or fails to say.
+        Voxel size (z, y, x) in mm that replaces the size in the file.
     fill_nan : float or None
-        Value to put where a voxel is NaN or infinite.
+        Value that replaces voxels that are NaN or infinite.
     labels : bool
-        Whether it is a label map; messages then offer nothing that only images have.
+        Whether the file is a label map; then messages do not suggest options that only images have.
 
     Raises
     ------
     DataError
-        If the file is missing, damaged or of an unknown format; has too many axes and no `channel` was named, voxels
-        that are NaN or infinite and no `fill_nan`, or no voxel size and no `spacing`.
+        If the file is missing, damaged or of an unknown format, if it has one more axis and `channel` is None, voxels
+        that are NaN or infinite and `fill_nan` is None, or no voxel size and `spacing` is None.
     PluginError
         If the library for the format is not installed.
     """
@@ -119,14 +119,12 @@ def read_volume(
         values, steps, affine = _read_itk(path)
     else:
         raise DataError(f"{path} is of no known format; expected {', '.join(SUFFIXES)} or a folder of DICOM slices")
-    values = _choose(
-        values, tuple(axes), channel, path, "" if labels else "; name the one to take by channel=0, 1, ..."
-    )
+    values = _choose(values, tuple(axes), channel, path, "" if labels else "; choose a channel with channel=0, 1, ...")
     given = tuple(float(s) for s in (spacing if spacing is not None else steps[: values.ndim][::-1]))
     if len(given) != values.ndim or not all(s > 0 and math.isfinite(s) for s in given):
         raise DataError(
-            f"{path} has the voxel size {given} mm (last axis of the file first), expected {values.ndim} numbers above "
-            "0; if you know it, pass spacing=[z, y, x]"
+            f"{path} has the voxel size {given} mm (last axis of the file first); expected {values.ndim} numbers above "
+            "0. If you know the size, pass spacing=[z, y, x]"
         )
     if spacing is not None:
         ratio = [new / old if old > 0 else new for new, old in zip(given[::-1], _norms(affine), strict=False)]
@@ -136,23 +134,24 @@ def read_volume(
 
 
 def write_labels(path: Path, values: NDArray[np.generic], like: Placed) -> None:
-    """Write a label map into the space of the image it belongs to, in the smallest type that holds its values.
+    """Write a label map with the geometry of its image, in the smallest type that can represent its values.
 
     Parameters
     ----------
     path : Path
-        Ends in one of `SUFFIXES`; the file appears only when it is complete.
-    values : (Z, Y, X) array of whole numbers or bool
+        File to write, with the suffix .nii.gz, .nii, .nrrd or .mha. It is created only when it is complete.
+    values : (Z, Y, X) int or bool array
+        Label map.
     like : Volume or Sample
-        Where spacing and affine come from.
+        Image whose spacing and affine are used.
 
     Raises
     ------
     DataError
-        If the suffix is unknown, the array has not three axes, or the file cannot be written.
+        If the suffix is not allowed, the array does not have three axes, or the file cannot be written.
     """
     if values.ndim != 3 or not (values.dtype == np.bool_ or np.issubdtype(values.dtype, np.integer)):
-        raise DataError(f"{path}: expected a label map (Z, Y, X) of whole numbers, got {values.dtype} {values.shape}")
+        raise DataError(f"{path}: expected a label map (Z, Y, X) of integers, got {values.dtype} {values.shape}")
     suffix = next((s for s in SUFFIXES if path.name.lower().endswith(s)), None)
     if suffix in (None, ".nhdr", ".mhd"):
         raise DataError(f"{path}: cannot write this format; expected .nii.gz, .nii, .nrrd or .mha")
@@ -171,17 +170,21 @@ def write_labels(path: Path, values: NDArray[np.generic], like: Placed) -> None:
 
 
 def check_alike(image: Volume, labels: Volume, image_path: Path, label_path: Path, *, place: bool = True) -> None:
-    """Refuse a label map that does not lie on its image.
+    """Refuse a label map whose geometry differs from that of its image.
 
     Parameters
     ----------
+    image, labels : Volume
+        Image and label map.
+    image_path, label_path : Path
+        Paths of the files, for messages.
     place : bool
-        Whether spacing and affine must agree (to 0.1 % of a voxel's size) and not the shape alone.
+        Whether spacing and affine must agree (to 0.1 % of the voxel size); otherwise only the shapes must be equal.
 
     Raises
     ------
     DataError
-        Saying what differs.
+        If shapes or affines differ; the message contains the difference.
     """
     if image.values.shape != labels.values.shape:
         raise DataError(
@@ -191,27 +194,30 @@ def check_alike(image: Volume, labels: Volume, image_path: Path, label_path: Pat
     last = [n - 1 for n in image.values.shape[::-1]] + [0] * (3 - image.values.ndim)
     corners = np.c_[
         np.r_[np.zeros((1, 3)), np.diag(np.maximum(last, 1.0))], np.ones(4)
-    ].T  # the first and its neighbours
+    ].T  # the first corner of the volume and its three neighbours
     apart = np.abs((np.array(image.affine) - np.array(labels.affine)) @ corners).max()
     if place and apart > max(0.001 * min(image.spacing), 1e-3):
         raise DataError(
             f"{label_path} lies elsewhere than its image {image_path}: the affines put a corner {apart:.3g} mm apart "
-            f"(voxels of {image.spacing} and {labels.spacing} mm). If the image is right, pass geometry=image"
+            f"(voxels of {image.spacing} and {labels.spacing} mm). If the geometry of the image is correct, pass "
+            "geometry=image"
         )
 
 
 def _choose(values: NDArray[Any], axes: tuple[int, ...], channel: int | None, path: Path, hint: str) -> NDArray[Any]:
-    """Take the array (file order, x first) to (z, y, x), without axes of length 1 and all but one channel."""
+    """Return an array in file order (x first) as (z, y, x), without trailing axes of length 1, with one channel."""
     while values.ndim > min(axes) and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim == max(axes) + 1 and channel is not None:
         if not 0 <= channel < values.shape[-1]:
-            raise DataError(f"{path} has {values.shape[-1]} channels, not number {channel} (the first is 0)")
+            raise DataError(
+                f"{path} has {values.shape[-1]} channels; channel {channel} does not exist (the first one is 0)"
+            )
         values = values[..., channel]
     if values.ndim not in axes:
         wanted = " or ".join(map(str, axes))
         hint = hint if values.ndim == max(axes) + 1 else ""
-        raise DataError(f"{path} has the shape {values.shape} (x, y, ...), expected {wanted} axes{hint}")
+        raise DataError(f"{path} has the shape {values.shape} (x, y, ...); expected {wanted} axes{hint}")
     if values.size == 0:
         raise DataError(f"{path} has no voxels: its shape is {values.shape}")
     return values.T
@@ -219,30 +225,30 @@ def _choose(values: NDArray[Any], axes: tuple[int, ...], channel: int | None, pa
 
 def _finite(values: NDArray[Any], fill: float | None, path: Path, hint: str) -> NDArray[Any]:
     if np.issubdtype(values.dtype, np.complexfloating) or values.dtype.kind not in "biuf":
-        raise DataError(f"{path} holds {values.dtype} values, expected real numbers")
+        raise DataError(f"{path} holds {values.dtype} values; expected real numbers")
     if values.dtype.kind != "f":
         return values
-    bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in values)  # by slices: no mask of the whole volume
+    bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in values)  # slice by slice, which saves memory
     if not bad:
         return values
     if fill is None:
-        raise DataError(f"{path} has {bad} voxels that are NaN or infinite; mend the file{hint}")
+        raise DataError(f"{path} has {bad} voxels that are NaN or infinite; correct the file{hint}")
     filled = np.array(values)
     filled[~np.isfinite(filled)] = fill
     return filled
 
 
 def _read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[np.float64]]:
-    """Return values in file order, voxel size in file order and the affine."""
+    """Return the values in file order, the voxel size (x, y, z) in mm and the affine."""
     nibabel = _library("nibabel", path)
     try:
         image = nibabel.load(path)
         header = image.header
         values = _nifti_values(image, nibabel.openers.ImageOpener, path)
         factor = _METRES[header.get_xyzt_units()[0]]
-        with nibabel.openers.ImageOpener(path) as file:  # the loaded header says 1 where the file says nothing
-            told = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
-        steps = tuple(abs(float(s)) * factor for s in told[: len(header.get_zooms())])
+        with nibabel.openers.ImageOpener(path) as file:  # the loaded header has 1 where the file has no voxel size
+            stored = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
+        steps = tuple(abs(float(s)) * factor for s in stored[: len(header.get_zooms())])
         affine = np.array(image.affine, np.float64)
     except (nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as error:
         raise DataError(f"{path} is no NIfTI file or is damaged: {error}") from error
@@ -253,20 +259,20 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[np
     if placed and len(steps) == 3 and all(s > 0 for s in steps) and not np.allclose(_norms(affine), steps, rtol=1e-3):
         raise DataError(
             f"{path} gives two voxel sizes (x, y, z): {steps} mm by pixdim, {tuple(_norms(affine).round(4))} mm by its "
-            "affine; mend the header"
+            "affine; correct the header"
         )
     return values, steps, affine
 
 
 def _nifti_values(image: Any, opener: Any, path: Path) -> NDArray[Any]:
-    """Return the array of a NIfTI file in file order: mapped if it can be, else read plane by plane.
+    """Return the array of a NIfTI file in file order: memory-mapped if possible, else read plane by plane.
 
-    Scaled values and double precision become single precision: a volume of these would be twice the size that anything
-    is computed with.
+    Scaled values and values in double precision are converted to single precision, which needs half the memory; all
+    computations use single precision.
     """
     proxy, stored = image.dataobj, image.get_data_dtype()
     if stored.kind not in "biuf":
-        raise DataError(f"{path} holds {stored} values, expected real numbers")
+        raise DataError(f"{path} holds {stored} values; expected real numbers")
     plain = (proxy.slope, proxy.inter) == (1, 0)
     kind = (
         np.dtype(np.float32) if not plain or (stored.itemsize > 4 and stored.kind == "f") else stored.newbyteorder("=")
@@ -305,7 +311,7 @@ def _read_dicom(folder: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[
     series = itk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if len(series) != 1:
         found = f"{len(series)} DICOM series" if series else "no DICOM series"
-        raise DataError(f"{folder} holds {found}, expected one; put each series into a folder of its own")
+        raise DataError(f"{folder} holds {found}; expected one: put each series into a separate folder")
     reader = itk.ImageSeriesReader()
     reader.SetFileNames(itk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
     reader.MetaDataDictionaryArrayUpdateOn()
@@ -316,13 +322,13 @@ def _read_dicom(folder: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[
     steps, affine = _place_of(image)
     count = len(reader.GetFileNames())
     if image.GetDimension() > 2 and image.GetSize()[2] != count:
-        raise DataError(f"{folder} holds multi-frame DICOM, which is not read; convert it to NIfTI first")
+        raise DataError(f"{folder} holds multi-frame DICOM, which is not supported; convert it to NIfTI first")
     places = [_numbers(reader, i, "0020|0032") for i in range(count)]
     if any(len(place) != 3 for place in places):
         raise DataError(
-            f"{folder}: a DICOM slice says nothing of its place (Image Position); it cannot be put in order"
+            f"{folder}: a DICOM slice has no position (Image Position), so the slices cannot be put in order"
         )
-    plane = steps[:2] if len(_numbers(reader, 0, "0028|0030")) == 2 else (0.0, 0.0)  # ITK takes 1 mm
+    plane = steps[:2] if len(_numbers(reader, 0, "0028|0030")) == 2 else (0.0, 0.0)  # ITK would assume 1 mm
     thick = (_numbers(reader, 0, "0018|0050") or [0.0])[0] if count == 1 else steps[2]
     if count > 1:
         ways = np.diff(np.array(places), axis=0)
@@ -330,19 +336,19 @@ def _read_dicom(folder: Path) -> tuple[NDArray[Any], tuple[float, ...], NDArray[
         if gaps.max() > 1.01 * gaps.min():
             raise DataError(
                 f"the DICOM slices in {folder} are {gaps.min():.3f} to {gaps.max():.3f} mm apart; a slice is missing, "
-                "or they are no volume"
+                "or the slices do not form a volume"
             )
         normal = np.array(image.GetDirection()).reshape(3, 3)[:, 2]
         if abs(float(ways[0] @ normal)) < 0.999 * gaps[0]:
             raise DataError(
-                f"the DICOM slices in {folder} are stacked at an angle (tilted gantry), so that they make no upright "
-                "volume; straighten the series first"
+                f"the DICOM slices in {folder} are stacked at an angle (tilted gantry), so they do not form a regular "
+                "volume; resample the series first"
             )
     return _from_itk(itk, image), (*plane, thick), affine
 
 
 def _numbers(reader: Any, index: int, tag: str) -> list[float]:
-    """Return the numbers of a DICOM element of one slice; none if it lacks it."""
+    """Return the numbers of a DICOM element of one slice; an empty list if the element is missing."""
     if not reader.HasMetaDataKey(index, tag):
         return []
     try:
@@ -352,7 +358,7 @@ def _numbers(reader: Any, index: int, tag: str) -> list[float]:
 
 
 def _from_itk(itk: Any, image: Any) -> NDArray[Any]:
-    """Return the array in file order (x, y, z), components of a voxel last."""
+    """Return the array in file order (x, y, z), with the components of a voxel as the last axis."""
     values = itk.GetArrayFromImage(image)
     if image.GetNumberOfComponentsPerPixel() > 1:
         values = np.moveaxis(values, -1, 0)
@@ -360,7 +366,7 @@ def _from_itk(itk: Any, image: Any) -> NDArray[Any]:
 
 
 def _place_of(image: Any) -> tuple[tuple[float, ...], NDArray[np.float64]]:
-    """Return voxel size (x, y, z) and RAS affine of a SimpleITK image, whose space is LPS."""
+    """Return the voxel size (x, y, z) in mm and the RAS affine of a SimpleITK image, whose space is LPS."""
     axes = image.GetDimension()
     n = min(axes, 3)
     direction = np.array(image.GetDirection()).reshape(axes, axes)[:n, :n]
@@ -372,7 +378,7 @@ def _place_of(image: Any) -> tuple[tuple[float, ...], NDArray[np.float64]]:
 
 
 def _says_spacing(path: Path) -> bool:
-    """Tell whether the header of an NRRD or MetaImage file names a voxel size; ITK takes 1 mm where it does not."""
+    """Return whether the header of an NRRD or MetaImage file contains a voxel size; ITK assumes 1 mm without it."""
     with path.open("rb") as file:
         head = file.read(65536)
     ends = [b"\n\n", b"\r\n\r\n", b"ElementDataFile"]
@@ -400,7 +406,7 @@ def _write_itk(path: Path, values: NDArray[Any], affine: NDArray[np.float64]) ->
 
 
 def _norms(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the voxel size (x, y, z) that an affine implies."""
+    """Return the voxel size (x, y, z) in mm of an affine."""
     return np.asarray(np.linalg.norm(affine[:3, :3], axis=0))
 
 

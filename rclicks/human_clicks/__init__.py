@@ -1,1 +1,1 @@
-"""Clicks of real people: their tables, and the objects they belong to."""
+"""Recorded clicks of real people: tables of clicks, and the objects on which people clicked."""

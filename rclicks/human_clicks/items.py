@@ -1,4 +1,4 @@
-"""Real clicks of several people on the same error, the unit of training and evaluation of click models."""
+"""Recorded clicks of several people on the same error, the unit of training and evaluation of click models."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ KINDS = ("first", "fn", "fp")
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What people saw, decoded.
+    """The decoded image, object and error that people saw.
 
     Attributes
     ----------
     image : (H, W, 3) uint8 array
-        RGB.
+        RGB image.
     mask : (H, W) array
-        The object; bool, or float in [0, 1].
+        Reference mask of the object, bool or float in [0, 1].
     error : (H, W) array
-        What they were asked to mend; equals `mask` in the first round. bool, or float in [0, 1].
+        Error that people should correct, bool or float in [0, 1]; in the first round it equals `mask`.
     """
 
     image: NDArray[np.uint8]
@@ -35,21 +35,26 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class ClickItem:
-    """All real clicks on one object in one round.
+    """All recorded clicks on one object in one round.
 
     Attributes
     ----------
     key : str
-        Unique name within the data set.
-    dataset, sample, object : str
+        Name that is unique within the data set.
+    dataset : str
+        Name of the data set.
+    sample : str
+        Id of the sample.
+    object : str
+        Id of the object.
     kind : {"first", "fn", "fp"}
-        First round, missed object, or wrongly taken background.
+        Kind of the error: first round, false negatives, or false positives.
     points : (n, 2) int64 array
-        (row, column) of each click, inside the image.
+        Clicks as (row, column) in pixels, inside the image.
     devices : tuple of str
-        "pc", "mobile" or "" of each click.
+        Device of each click: "pc", "mobile" or "".
     load : callable
-        Decodes the scene; pure.
+        Pure function that decodes the scene.
     """
 
     key: str

@@ -1,8 +1,9 @@
-"""From a click table and a data set to items: all real clicks on one object in one round, with what people saw.
+"""Combine a click table and a data set to items: all recorded clicks on one object in one round, with their scene.
 
-Later rounds of RClicks (``fn``: mend what is missing, ``fp``: mend what is too much) refer to a previous mask, stored
-as ``<full_stem>.png`` in a folder of masks; its red channel over 255 is the previous mask P. With the object mask M,
-people saw the error M (first), M (1 - P) (fn) or (1 - M) P (fp). Ignored pixels count as background.
+Later rounds of the RClicks data (``fn``: false negatives, ``fp``: false positives) refer to a previous mask, stored as
+``<full_stem>.png`` in a folder of masks. Its red channel divided by 255 is the previous mask P. With the object mask M,
+the error that people saw is M in the first round, M (1 - P) for ``fn`` and (1 - M) P for ``fp``. Ignored pixels count
+as background.
 """
 
 from __future__ import annotations
@@ -24,29 +25,30 @@ __all__ = ["human_items"]
 
 
 def human_items(table: pd.DataFrame, dataset: Dataset, masks: Path | None = None) -> list[ClickItem]:
-    """Return one item an object and round that people clicked on, in file order.
+    """Return one item for each object and round with recorded clicks, in the order of the file.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        From `rclicks.human_clicks.tables.read_table`; rows of other data sets are left alone.
+        Result of `rclicks.human_clicks.tables.read_table`; rows of other data sets are not used.
     dataset : Dataset
-        Its images may be shrunk to its `max_side`; clicks follow.
+        Data set with the images. If it shrinks images to its `max_side`, the clicks are scaled in the same way.
     masks : Path or None
-        Folder of previous masks; without it later rounds are an error.
+        Folder of previous masks; without it clicks of later rounds are an error.
 
     Raises
     ------
     DataError
-        If the table has no clicks on this data set, names an image that it lacks, or a previous mask is missing.
+        If the table has no clicks on this data set, contains an image that the data set does not have, or a previous
+        mask is missing.
     """
-    own = table[table["dataset"] == dataset.card.name]
-    if own.empty:
+    part = table[table["dataset"] == dataset.card.name]
+    if part.empty:
         known = ", ".join(sorted(set(table["dataset"]))) or "none"
         raise DataError(f"the click file has no clicks on {dataset.card.name}; it has clicks on {known}")
     places = {name: i for i, name in enumerate(dataset.ids)}
     items = []
-    for (sample, target, kind, stem), rows in own.groupby(["sample", "object", "kind", "stem"], sort=False):
+    for (sample, target, kind, stem), rows in part.groupby(["sample", "object", "kind", "stem"], sort=False):
         key = str(stem) or f"{sample}/{target}"
         if sample not in places:
             raise DataError(f"clicks {key} are on image {sample!r}, which {dataset.card.name} at {dataset.root} lacks")
@@ -62,7 +64,7 @@ def human_items(table: pd.DataFrame, dataset: Dataset, masks: Path | None = None
 
 
 def _shape(rows: pd.DataFrame, dataset: Dataset) -> tuple[int, int] | None:
-    """Return the (height, width) that our image of these clicks must have; None if the table does not say."""
+    """Return the (height, width) that the image in the data set must have; None if the table does not contain it."""
     height, width = int(rows["height"].iloc[0]), int(rows["width"].iloc[0])
     if not height:
         return None
@@ -72,10 +74,13 @@ def _shape(rows: pd.DataFrame, dataset: Dataset) -> tuple[int, int] | None:
 
 def _previous(masks: Path | None, key: str) -> Path:
     if masks is None:
-        raise DataError(f"clicks {key} mend a previous mask; name the folder of previous masks (SUBSEC_MASKS)")
+        raise DataError(
+            f"clicks {key} belong to a later round and correct a previous mask; pass the folder of previous masks "
+            "(SUBSEC_MASKS)"
+        )
     file = masks / f"{key}.png"
     if not file.is_file():
-        raise DataError(f"previous mask {file} of clicks {key} is missing")
+        raise DataError(f"the previous mask {file} of clicks {key} is missing")
     return file
 
 
@@ -89,11 +94,14 @@ def _scene(
     points: NDArray[np.int64],
     key: str,
 ) -> Scene:
-    """Decode what people saw and check that the clicks fit."""
+    """Decode the scene that people saw and check that the clicks fit it."""
     sample = dataset[index]
     height, width = sample.shape
     if shape is not None and shape != (height, width):
-        raise DataError(f"clicks {key} are on an image of {shape} pixels (height, width), but ours has {height, width}")
+        raise DataError(
+            f"clicks {key} are on an image of {shape} pixels (height, width), but the image of the data set has "
+            f"{height, width}"
+        )
     outside = ((points < 0) | (points >= (height, width))).any(axis=1)
     if outside.any():
         at = tuple(points[outside.argmax()].tolist())
@@ -109,6 +117,6 @@ def _scene(
     stored = read_mask(previous)
     red = (stored if stored.ndim == 2 else stored[..., 2]).astype(np.float32) / 255
     if red.shape != mask.shape:
-        raise DataError(f"previous mask {previous} has {red.shape} pixels, the image {mask.shape}")
+        raise DataError(f"the previous mask {previous} has the shape {red.shape}, but its image has {mask.shape}")
     error = mask * (1 - red) if kind == "fn" else (1 - mask) * red
     return Scene(np.asarray(sample.image, np.uint8), mask, np.asarray(error, np.float32))

@@ -1,17 +1,17 @@
-"""Real clicks of people, read from a CSV file in one of three layouts.
+"""Recorded clicks of people, read from a CSV file in one of three layouts.
 
-*Plain*: the columns ``dataset, sample, object, user, round, y, x, positive`` and no others; `dataset`, `sample` and
-`object` are the names of our data sets, `round` counts from 1 without gaps, `y` and `x` are the pixel (row, column)
-from 0, `positive` is 1 or 0. A click outside the image is an error when it is played.
+*Plain*: the columns ``dataset, sample, object, user, round, y, x, positive`` and no others. `dataset`, `sample` and
+`object` are names and ids of the data sets of rclicks. `round` counts from 1 without gaps. `y` and `x` are the row and
+column of the pixel, counted from 0. `positive` is 1 or 0. A click outside the image is an error when it is replayed.
 
 *RClicks* (``clicks.csv`` and ``previews.csv`` of the RClicks data): at least the columns ``dataset, image_stem,
-full_stem, object_stem, click_type, model_type, device, x, y, w, h``; further ones are kept aside. Each row is one
-person's single click: ``first`` on an object, ``fn`` or ``fp`` on an error of a previous mask. Coordinates refer to
-an image of w x h pixels; they are clipped to it and scaled to ours, cutting decimals, as published. Its name COCO is
-our COCO_MVal.
+full_stem, object_stem, click_type, model_type, device, x, y, w, h``; other columns are not used. Each row is the single
+click of one person: ``first`` on an object, ``fn`` or ``fp`` on an error of a previous mask. Coordinates refer to an
+image of w x h pixels. They are clipped to this image, scaled to the image of the data set and rounded down, as
+published. The data set COCO in these files is COCO_MVal of rclicks.
 
 *What's the Point* (``clicks.csv`` of the data set VOC_clicks): the columns ``image_id, cls, worker_set, rank, x, y``
-and others. Each row is one person's click on the object of a class; decimals are rounded.
+and others. Each row is the click of one person on the object of a class. Coordinates are rounded.
 """
 
 from __future__ import annotations
@@ -53,35 +53,42 @@ Trajectory = tuple[Click, ...]
 
 
 def scale_points(points: NDArray[np.int64], size: tuple[int, int], shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Return points clipped to an image of `size` and scaled to one of `shape`, cutting decimals.
+    """Return points that are clipped to an image of `size`, scaled to an image of `shape` and rounded down.
 
     Parameters
     ----------
     points : (n, 2) int64 array
-        (row, column).
-    size, shape : (height, width)
-        Of the image that the points refer to, and of ours.
+        Points as (row, column) in pixels.
+    size : (int, int)
+        Height and width of the image to which the points refer.
+    shape : (int, int)
+        Height and width of the image in the data set.
+
+    Returns
+    -------
+    (n, 2) int64 array
+        Points as (row, column) in pixels of the image in the data set.
     """
     inside = np.clip(points, 0, np.asarray(size) - 1)
     return inside * np.asarray(shape) // np.asarray(size)
 
 
 def read_table(file: Path) -> pd.DataFrame:
-    """Return the rows of a click file in one form, whatever its layout.
+    """Return the rows of a click file in the same form for all layouts.
 
     Returns
     -------
     pandas.DataFrame
-        Columns dataset, sample, object, person, round, kind ("first", "fn", "fp"), device, y, x, positive, height,
-        width (of the image that y and x refer to; 0 for ours) and stem (the RClicks key of object, round and
-        previous mask; "" in the plain layout).
+        Columns dataset, sample, object, person, round, kind ("first", "fn", "fp"), device, y, x, positive; height and
+        width of the image to which y and x refer (0 for the image of the data set); and stem, the key of object, round
+        and previous mask in the RClicks data ("" in the plain layout).
 
     Raises
     ------
     MissingDataError
         If the file does not exist.
     DataError
-        If a column is missing or unknown, or a value is no number; names file and line.
+        If a column is missing or unknown, or a value is no number. The message contains the file and the line.
     """
     try:
         frame = pd.read_csv(file, dtype=str, keep_default_na=False)
@@ -107,9 +114,9 @@ def _plain(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
             f"or the RClicks layout with {', '.join(RCLICKS)}"
         )
     numbers = {c: _numbers(frame, c, file) for c in ("round", "y", "x", "positive")}
-    wrong = ~np.isin(numbers["positive"], (0, 1))
-    if wrong.any():
-        line = int(wrong.argmax())
+    invalid = ~np.isin(numbers["positive"], (0, 1))
+    if invalid.any():
+        line = int(invalid.argmax())
         raise DataError(f"click file {file}, line {line + 2}: positive is {frame['positive'][line]!r}; expected 1 or 0")
     table = frame.rename(columns={"user": "person"}).assign(**numbers)
     return table.assign(positive=numbers["positive"].astype(bool), kind="first", device="", height=0, width=0, stem="")
@@ -119,9 +126,9 @@ def _rclicks(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     missing = [c for c in RCLICKS if c not in frame.columns]
     if missing:
         raise DataError(f"click file {file}: missing columns {missing}; the RClicks layout has {', '.join(RCLICKS)}")
-    alien = ~frame["click_type"].isin(_KINDS)
-    if alien.any():
-        line = int(alien.to_numpy().argmax())
+    unknown = ~frame["click_type"].isin(_KINDS)
+    if unknown.any():
+        line = int(unknown.to_numpy().argmax())
         raise DataError(
             f"click file {file}, line {line + 2}: click_type is {frame['click_type'][line]!r}; expected "
             f"{', '.join(_KINDS)}"
@@ -131,7 +138,7 @@ def _rclicks(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
         if (numbers[column] < 1).any():
             line = int((numbers[column] < 1).argmax())
             raise DataError(
-                f"click file {file}, line {line + 2}: {column} is {frame[column][line]}; expected 1 or more"
+                f"click file {file}, line {line + 2}: {column} is {frame[column][line]}; expected at least 1"
             )
     person = frame.groupby(["dataset", "full_stem", "click_type"], sort=False).cumcount() + 1
     return pd.DataFrame(
@@ -170,23 +177,23 @@ def _numbers(frame: pd.DataFrame, column: str, file: Path, *, whole: bool = True
     allowed = (numbers.notna() & np.isfinite(numbers) & ((numbers % 1 == 0) | (not whole))).to_numpy(bool)
     if not allowed.all():
         line = int(allowed.argmin())
-        wanted = "a whole number" if whole else "a number"
+        wanted = "an integer" if whole else "a number"
         raise DataError(f"click file {file}, line {line + 2}: {column} is {frame[column][line]!r}; expected {wanted}")
     return np.rint(numbers.to_numpy(np.float64)).astype(np.int64)
 
 
 class HumanClicks:
-    """The trajectories of real people, by object.
+    """Recorded clicks of people, arranged as trajectories on objects.
 
     Parameters
     ----------
     file : Path
-        Read and checked at once, so that errors come before anything is played.
+        Click file. It is read and checked immediately, so that errors are raised before a run starts.
 
     Raises
     ------
     DataError
-        See `read_table`; also if a person's rounds have gaps or repeats.
+        As `read_table`; also if the rounds of a person have gaps or repetitions.
     """
 
     def __init__(self, file: Path) -> None:
@@ -196,13 +203,13 @@ class HumanClicks:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file."""
+        """SHA-256 of the file in hexadecimal digits."""
         return hashlib.sha256(self.file.read_bytes()).hexdigest()
 
     def of(self, sample: Sample, target: Target) -> Mapping[str, Trajectory]:
-        """Return the clicks of each person on an object, in file order; empty if nobody clicked on it.
+        """Return the clicks of each person on an object, in the order of the file; empty if there are none.
 
-        In the RClicks layout, clicks on an image with one object are on that object, whatever its name.
+        In the RClicks layout, all clicks on an image with one object belong to this object, independent of its name.
         """
         if self._now is None or self._now[0] is not sample:
             self._now = (sample, {})
@@ -216,8 +223,8 @@ class HumanClicks:
         if part is None:
             return {}
         alone = len(sample.targets) == 1 and bool(part["stem"].iloc[0])
-        own = part if alone else part[part["object"] == target.id]
-        return {str(person): _clicks(rows, sample.shape) for person, rows in own.groupby("person", sort=False)}
+        chosen = part if alone else part[part["object"] == target.id]
+        return {str(person): _clicks(rows, sample.shape) for person, rows in chosen.groupby("person", sort=False)}
 
 
 def _by_sample(table: pd.DataFrame, file: Path) -> dict[tuple[str, str], pd.DataFrame]:
@@ -227,10 +234,10 @@ def _by_sample(table: pd.DataFrame, file: Path) -> dict[tuple[str, str], pd.Data
     gaps = ordered["round"] != ordered.groupby(keys, sort=False).cumcount() + 1
     if gaps.any():
         where = ordered[gaps].iloc[0]
-        own = ordered[(ordered[keys] == where[keys]).all(axis=1)]
+        rows = ordered[(ordered[keys] == where[keys]).all(axis=1)]
         raise DataError(
             f"click file {file}: rounds of user {where['person']!r} on {where['dataset']}/{where['sample']}/"
-            f"{where['object']} are {list(own['round'])}; expected 1, 2, 3 ... without gaps or repeats"
+            f"{where['object']} are {list(rows['round'])}; expected 1, 2, 3 ... without gaps or repetitions"
         )
     return {(str(d), str(s)): part for (d, s), part in table.groupby(["dataset", "sample"], sort=False)}
 

@@ -1,13 +1,13 @@
-"""Human clicks on objects of PASCAL VOC 2012 (What's the Point, Bearman et al., ECCV 2016) as a folder with images.
+"""Human clicks on objects of PASCAL VOC 2012 (What's the Point, Bearman et al., ECCV 2016) in a folder with images.
 
-The folder holds ``images/<id>.jpg``, ``labels/<id>.png`` (one channel: 0 background, 1 to 20 the class, 255 void) and
-two tables:
+The folder contains ``images/<id>.jpg``, ``labels/<id>.png`` (one channel: 0 background, 1 to 20 the class, 255 void)
+and two tables:
 
-* ``objects.csv``: split, image_id, cls, eligible (1 if the class has one instance in the image, which several people
-  clicked on; then ``labels == cls`` is the object's mask), and more columns that are not read;
-* ``clicks.csv``: image_id, cls, x, y (in pixels of the image, the first pixel's centre being 0) and more.
+* ``objects.csv``: split, image_id, cls, eligible, and more columns that are not used. `eligible` is 1 if the class has
+  one instance in the image and several people clicked on it; then ``labels == cls`` is the mask of the object.
+* ``clicks.csv``: image_id, cls, x, y and more. x and y are in pixels of the image; the centre of the first pixel is 0.
 
-People were shown the class, not a mask, and each clicked once: first rounds only.
+People were shown the class, not a mask, and each person clicked once. So there are first rounds only.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ CLICK_COLUMNS = ("image_id", "cls", "worker_set", "rank", "x", "y", "x_orig", "y
 
 
 def _read(file: Path, expected: tuple[str, ...], numbers: tuple[str, ...]) -> pd.DataFrame:
-    """Return a table whose columns are exactly the expected ones, those of `numbers` finite."""
+    """Return a table after checking that it has exactly the expected columns and that those in `numbers` are finite."""
     try:
         table = pd.read_csv(file, keep_default_na=False, dtype=str)
     except FileNotFoundError as error:
-        raise DataError(f"{file} is missing; expected there: images/, labels/, objects.csv, clicks.csv") from error
+        raise DataError(f"{file} is missing; expected images/, labels/, objects.csv and clicks.csv there") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read as a table: {error}") from error
     missing, unknown = (sorted(set(a) - set(b)) for a, b in ((expected, table), (table, expected)))
@@ -66,7 +66,7 @@ def _read(file: Path, expected: tuple[str, ...], numbers: tuple[str, ...]) -> pd
 
 
 def eligible_objects(folder: Path, split: str) -> pd.DataFrame:
-    """Return the rows of objects.csv of one split with a mask and several people's clicks, in file order.
+    """Return the eligible rows of objects.csv of one split in the order of the file.
 
     Raises
     ------
@@ -82,26 +82,27 @@ def eligible_objects(folder: Path, split: str) -> pd.DataFrame:
 
 
 def read_clicks(folder: Path) -> pd.DataFrame:
-    """Return clicks.csv with numbers in cls, x, y.
+    """Return the table clicks.csv; the columns cls, x and y contain numbers.
 
     Raises
     ------
     DataError
-        If it is missing or malformed.
+        If the file is missing or malformed.
     """
     return _read(folder / "clicks.csv", CLICK_COLUMNS, ("cls", "x", "y"))
 
 
 def voc_items(folder: Path, split: str = "val") -> list[ClickItem]:
-    """Return the people's clicks on each eligible object of one split.
+    """Return the clicks of people on each eligible object of one split.
 
-    Clicks that missed the object are kept: they are what people did.
+    Clicks beside the object are kept, because they are real clicks as well.
 
     Parameters
     ----------
     folder : Path
-        See the module.
+        Folder of the data set, see the docstring of this module.
     split : {"train", "val"}
+        Split of the objects.
 
     Raises
     ------
@@ -130,7 +131,7 @@ def voc_items(folder: Path, split: str = "val") -> list[ClickItem]:
 
 
 def _scene(folder: Path, name: str, cls: int, points: NDArray[np.int64]) -> Scene:
-    """Decode one object and check that the clicks are in the image."""
+    """Decode one object and check that the clicks lie in the image."""
     image_path, label_path = folder / "images" / f"{name}.jpg", folder / "labels" / f"{name}.png"
     image, labels = read_image(image_path), read_labels(label_path)
     check_size(image, labels, image_path, label_path)

@@ -500,7 +500,7 @@ def test_the_protocol_decides_the_mode_unless_told(monkeypatch: pytest.MonkeyPat
         ("aespa", {"style": "training"}, "validation, demo"),
         ("spa", {"style": "demo"}, "validation, training"),
         ("spa", {"mode": "exact"}, "correct, parity"),
-        ("spa", {"samples": 3}, "4 clusters of 3 samples"),
+        ("spa", {"samples": 3}, "3 samples cannot form 4 clusters"),
         ("aespa", {"size": 100}, "multiples of 16"),
     ],
 )
@@ -605,7 +605,7 @@ def test_files_that_run_code_are_refused(tmp_path: Path, where: str) -> None:
     [
         ({"EM_weights": None}, "no checkpoint of SPA or AESPA"),
         ({"state_dict": None}, "no checkpoint of SPA or AESPA"),
-        ({"state_dict": {}}, "Is it SPA or AESPA"),
+        ({"state_dict": {}}, "checkpoint of SPA or AESPA with"),
         ({"EM_weights": np.ones(5)}, "expected 4 mixture weights"),
         ({"EM_weights": np.array([1, np.nan, 1, 1])}, "expected 4 mixture weights"),
         ({"EM_weights": np.zeros(4)}, "expected 4 mixture weights"),
@@ -620,7 +620,7 @@ def test_other_files_are_refused(tmp_path: Path, changes: dict, message: str) ->
 
 def test_plain_or_incomplete_weights_are_refused(tmp_path: Path) -> None:
     torch.save(numbered(128), tmp_path / "plain.pth")
-    with pytest.raises(WeightsError, match="remap"):
+    with pytest.raises(WeightsError, match="--init-weights"):
         rclicks.load_model("aespa", tmp_path / "plain.pth")
     state = numbered(128, 4)
     state["mask_decoder.iou_token.wight"] = state.pop("mask_decoder.iou_token.weight")

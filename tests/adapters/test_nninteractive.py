@@ -491,7 +491,7 @@ class TestOddInputs:
 
     def test_masks_to_start_from(self, model: Model, volume: Any) -> None:
         for bad in (np.ones((5, 5, 5), bool), np.full(self.SHAPE, 2, np.uint8), np.zeros(self.SHAPE, bool)):
-            with pytest.raises(ProtocolError, match="mask to start from"):
+            with pytest.raises(ProtocolError, match="the start mask is"):
                 model.start_from(volume, bad)
 
     @pytest.mark.parametrize("shape", [(20, 30, 30), (1, 40, 50)])
@@ -525,7 +525,7 @@ class TestOddInputs:
         for prompt in (Click((12, 13, 14)), Lasso((5, 5, 5), np.ones((1, 3, 3), bool))):
             with pytest.raises(ProtocolError, match="does not take"):
                 replayed(model, here, prompt)
-        with pytest.raises(ProtocolError, match="cannot take a mask"):
+        with pytest.raises(ProtocolError, match="cannot start from a mask"):
             model.start_from(here, np.ones(self.SHAPE, bool))
 
     def test_small_patches(self, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_prompted_slice_is_the_answer_of_the_2d_model() -> None:
     )
     for state, wanted in zip(play(model, model.embed(sample), clicks), flat_states, strict=True):
         assert np.array_equal(state.mask[z], wanted.mask)
-        assert np.array_equal(state.memory.slices_seen[z].probability, wanted.probability)
+        assert np.array_equal(state.memory.prompted[z].probability, wanted.probability)
         assert state.mask.dtype == np.bool_
         assert state.probability is None
     assert flat_states[0].mask.any()
@@ -220,9 +220,9 @@ def test_a_negative_click_corrects_or_empties_a_carried_slice() -> None:
     wanted = truth.copy()
     wanted[9, 13, 34] = False
     assert np.array_equal(rim.mask[9], wanted[9])
-    assert rim.memory.slices_seen[9].prompts == (Click((19, 21)), Click((13, 34), False))
+    assert rim.memory.prompted[9].prompts == (Click((19, 21)), Click((13, 34), False))
     [question] = [seen for seen in inner.seen if len(seen.interactions) == 2]
-    assert question.interactions == rim.memory.slices_seen[9].prompts
+    assert question.interactions == rim.memory.prompted[9].prompts
     assert np.array_equal(question.mask, truth[9]), "the carried mask is the one to be corrected"
     assert not empty.mask[7:].any(), "the slices nearer to the emptied one are empty, too"
     assert np.array_equal(empty.mask[:7], truth[:7])
@@ -312,7 +312,7 @@ def test_drawings_and_boxes_reach_the_2d_model() -> None:
     seen = [state.interactions for state in inner.seen]
     assert seen[0] == (Click((20, 23)), Click((20, 16)), Click((20, 30)))
     assert seen[1:4] == [(Click((20, 16)),)] * 3
-    assert sorted(states[1].memory.slices_seen) == [4, 6, 8]
+    assert sorted(states[1].memory.prompted) == [4, 6, 8]
     assert seen[4] == (Box((14, 16), (24, 28)), Click((19, 21)))
     with pytest.raises(ProtocolError, match="cannot be converted"):
         of(Bright(("box",))).segment(encoded, [State((line,))])
@@ -331,21 +331,17 @@ def test_order_company_and_memory_do_not_matter() -> None:
     assert len({state.mask.tobytes() for state in history}) > 2
     third = history[2]
     before = pickle.dumps(third.memory), third.mask.copy()
-    slices_seen = [State(tuple(rounds)), replace(third, interactions=tuple(rounds[:4])), State(tuple(rounds[:1]))]
-    for order in (slices_seen, slices_seen[::-1]):
-        for state_of, answer in zip(order, model.segment(encoded, order), strict=True):
-            assert answer.interactions == state_of.interactions
-            assert same(answer, history[len(state_of.interactions) - 1])
+    states = [State(tuple(rounds)), replace(third, interactions=tuple(rounds[:4])), State(tuple(rounds[:1]))]
+    for order in (states, states[::-1]):
+        for state, answer in zip(order, model.segment(encoded, order), strict=True):
+            assert answer.interactions == state.interactions
+            assert same(answer, history[len(state.interactions) - 1])
     thawed = replace(third, interactions=tuple(rounds[:4]), memory=pickle.loads(before[0]))
     assert same(model.segment(model.embed(sample), [thawed])[0], history[3])
     assert pickle.dumps(third.memory) == before[0], "the memory was changed"
     assert np.array_equal(third.mask, before[1])
-    planes = (
-        sum(state_of.probability is not None for state_of in third.memory.slices_seen.values())
-        * sample.image[0].size
-        * 4
-    )
-    assert len(before[0]) < 20_000 + planes, "more than a plane for each prompted slice"
+    planes = sum(one.probability is not None for one in third.memory.prompted.values())
+    assert len(before[0]) < 20_000 + planes * sample.image[0].size * 4, "more than a plane for each prompted slice"
 
 
 def counted(model: Any) -> Counter[str]:
@@ -367,9 +363,9 @@ def test_each_touched_slice_is_encoded_once_and_no_other() -> None:
     calls = counted(model)
     encoded = model.embed(sample)
     assert not calls, "encoded before anything was asked"
-    slices_seen = [State((Click((4, 20, 20)), Click((4, 15, 20)))), State((Click((5, 20, 20)),))]
-    model.segment(encoded, slices_seen)
-    model.segment(encoded, slices_seen[::-1])
+    states = [State((Click((4, 20, 20)), Click((4, 15, 20)))), State((Click((5, 20, 20)),))]
+    model.segment(encoded, states)
+    model.segment(encoded, states[::-1])
     assert calls == Counter({f"blocks/0/{i}": 1 for i in range(2, 8)})
 
 
@@ -469,7 +465,7 @@ def test_a_network_that_takes_masks_works_inside() -> None:
     state = play(model, encoded, rounds)[-1]
     flat = play(model.inner, encoded.encoded[1], [Click((20, 20)), Click((30, 40), False)])[-1]
     assert sorted(calls.values()) == [1, 1]
-    assert np.array_equal(state.memory.slices_seen[1].probability, flat.probability)
+    assert np.array_equal(state.memory.prompted[1].probability, flat.probability)
     assert np.array_equal(state.mask[1], flat.mask)
     assert state.mask[0].any()
 

@@ -106,7 +106,7 @@ def test_what_cannot_be_prepared_is_refused_and_told_what_can(tmp_path: Path) ->
         run("prepare", "GrabCut", tmp_path, "-o", out)
     with pytest.raises(UnknownNameError, match=f"unknown dataset 'MBHSeg'. Did you mean MBHSeg_multi.*{can}"):
         run("prepare", "MBHSeg", tmp_path, "-o", out)
-    with pytest.raises(ProtocolError, match="name the folder with <split>/<case>/image.nii.gz as RAW"):
+    with pytest.raises(ProtocolError, match="pass the folder with <split>/<case>/image.nii.gz as RAW"):
         run("prepare", "MBHSeg_binary", "-o", out)
     with pytest.raises(ProtocolError, match="unknown option 'windows'. Did you mean window"):
         run("prepare", "MBHSeg_binary:windows=[0,80]", tmp_path, "-o", out)
@@ -229,12 +229,12 @@ def test_cases_that_contradict_themselves_are_named_and_the_others_written(tmp_p
         "failed: train/labels: ",
         "holds the labels 18, 45; expected 0 (background) to 5 (SDH)",
         "train/halves/label_annot_1.nii.gz holds the labels 2.5",
-        "train/bare holds an image and no label_annot_<k>.nii.gz",
+        "train/bare contains an image but no label_annot_<k>.nii.gz",
         "train/size/label_annot_1.nii.gz has the shape (12, 5, 5)",
         "train/place/label_annot_1.nii.gz lies elsewhere",
         "are of the same annotator",
-        "train/nobody/label.nii.gz names no annotator",
-        "train/no_image holds 0 files with `image` in their names",
+        "train/nobody/label.nii.gz contains no annotator",
+        "train/no_image contains 0 files with `image` in their names",
         "train/damaged/label_annot_1.nii.gz is",
         "1 cases, 2 slices",
         "9 failed",
@@ -256,12 +256,12 @@ def test_what_is_there_is_not_overwritten_and_nothing_half_done_is_left(tmp_path
     out.mkdir()
     assert prepare(raw, out).counts == {"cases": 1, "slices": 2}
     before = {f: f.read_bytes() for f in out.rglob("*") if f.is_file()}
-    with pytest.raises(DataError, match="is not empty; name a new folder"):
+    with pytest.raises(DataError, match="is not empty; use a new folder"):
         prepare(raw, out)
     assert before == {f: f.read_bytes() for f in out.rglob("*") if f.is_file()}
     again = prepare(raw, tmp_path / "again").out
     assert before == {out / f.relative_to(again): f.read_bytes() for f in again.rglob("*") if f.is_file()}
-    with pytest.raises(DataError, match="holds no case"):
+    with pytest.raises(DataError, match="contains no case"):
         prepare(tmp_path / "raw" / "train" / "a", tmp_path / "other")
     with pytest.raises(ProtocolError, match="option 'orientation' is 'up'; allowed is one of stored, upright"):
         prepare(raw, tmp_path / "other", orientation="up")

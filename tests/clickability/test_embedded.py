@@ -119,10 +119,10 @@ def test_it_needs_neither_a_network_library_nor_the_internet() -> None:
         "def refuse(*a, **k): raise OSError('no network')\n"
         "socket.socket.connect = refuse\n"
         "import numpy as np\n"
-        "from rclicks.clickability.contract import Ask\n"
+        "from rclicks.clickability.contract import ClickMapQuery\n"
         "from rclicks.clickability.embedded import CARDS, load\n"
         "e = np.ones((9, 9), bool)\n"
-        "assert load(CARDS[0]).maps(None, [Ask(e, e)])[0].argmax() < 45\n"
+        "assert load(CARDS[0]).maps(None, [ClickMapQuery(e, e)])[0].argmax() < 45\n"
         "assert 'torch' not in sys.modules\n"
     )
     home = {**os.environ, "HOME": "/nonexistent"}

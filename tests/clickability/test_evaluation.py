@@ -118,9 +118,9 @@ class Wrong(Nothing):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (np.ones((50, 59)), r"i0: click model nothing answered a map of shape \(50, 59\), expected \(50, 60\)"),
-        (np.full(SHAPE, np.nan), "i0: click model nothing answered a map with negative"),
-        (-np.ones(SHAPE), "i0: click model nothing answered a map with negative"),
+        (np.ones((50, 59)), r"i0: click model nothing returned a map of shape \(50, 59\); expected \(50, 60\)"),
+        (np.full(SHAPE, np.nan), "i0: click model nothing returned a map with negative"),
+        (-np.ones(SHAPE), "i0: click model nothing returned a map with negative"),
     ],
 )
 def test_maps_that_break_the_contract_are_the_models_fault(answer: np.ndarray, words: str) -> None:
@@ -131,18 +131,18 @@ def test_maps_that_break_the_contract_are_the_models_fault(answer: np.ndarray, w
 def test_what_is_refused() -> None:
     with pytest.raises(ProtocolError, match="draws is 'legacy'"):
         evaluate(Bell(), [item(0)], draws="legacy")
-    with pytest.raises(ProtocolError, match="sets 0"):
+    with pytest.raises(ProtocolError, match="sets is 0"):
         evaluate(Bell(), [item(0)], sets=0)
     aside = ClickItem("aside", "toy", "s", "0", "first", np.array([[50, 3]]), ("",), lambda: scene(0))
-    with pytest.raises(DataError, match="toy, aside: a click lies outside of the image of 50 x 60 pixels"):
+    with pytest.raises(DataError, match="toy, aside: a click lies outside the image of 50 x 60 pixels"):
         evaluate(Bell(), [aside])
-    with pytest.raises(DataError, match="toy, i0: click model nothing answered a map of zeros"):
+    with pytest.raises(DataError, match="toy, i0: click model nothing returned a map of zeros"):
         evaluate(Nothing(), [item(0)])
-    with pytest.raises(DataError, match="toy, i0: nobody clicked"):
+    with pytest.raises(DataError, match="toy, i0: this item has no recorded click"):
         evaluate(Bell(), [item(0, n=0)])
     empty = Scene(np.zeros((*SHAPE, 3), np.uint8), np.zeros(SHAPE, bool), scene(0).mask)
     one = item(0)
-    with pytest.raises(DataError, match="the object has no pixel"):
+    with pytest.raises(DataError, match="the mask of the object is empty"):
         evaluate(Bell(), [ClickItem(one.key, "toy", "s", "0", "first", one.points, one.devices, lambda: empty)])
 
 

@@ -123,7 +123,7 @@ def test_items_of_all_rounds(tmp_path: Path) -> None:
 def test_what_items_refuse(tmp_path: Path) -> None:
     table = read_table(written(tmp_path, ROWS))
     cats = Pictures("COCO_MVal")
-    with pytest.raises(DataError, match="name the folder of previous masks"):
+    with pytest.raises(DataError, match="pass the folder of previous masks"):
         human_items(table, cats)
     with pytest.raises(DataError, match=r"previous mask .*cat 1_ritm_fn.png of clicks .* is missing"):
         human_items(table, cats, tmp_path)

@@ -101,7 +101,9 @@ def test_chosen_raters(tmp_path: Path) -> None:
     data = folder(tmp_path, files, raters=["bob"])
     assert data.ids == ["a"]
     assert data[0].targets[0].raters == ("bob",)
-    assert data.notes == ("multirater-folder: 1 samples were left out, for no wanted rater drew them: b",)
+    assert data.notes == (
+        "multirater-folder: 1 samples were left out, because none of the chosen raters has a file for them: b",
+    )
     assert folder(tmp_path, files, raters=["bob", "ann"])[0].targets[0].raters == ("bob", "ann")
     with pytest.raises(ProtocolError, match="no rater dora; there are ann, bob"):
         _ = folder(tmp_path, files, raters="dora").ids
@@ -155,7 +157,7 @@ def test_objects_by_value_are_the_same_for_all_raters(tmp_path: Path) -> None:
     targets = opened("multirater-folder", tmp_path, objects="ids")[0].targets
     assert [(t.id, [int(m.sum()) for m in t.masks]) for t in targets] == [("2", [0, 15]), ("10", [15, 9])]
     save(tmp_path / "masks/ann/a.npy", DRAWN * 0.5)
-    with pytest.raises(DataError, match=r"a\.npy holds float64 .* expected whole numbers"):
+    with pytest.raises(DataError, match=r"a\.npy holds float64 .* expected integers"):
         _ = opened("multirater-folder", tmp_path, objects="ids")[0]
     with pytest.raises(ProtocolError, match="for objects=binary"):
         opened("multirater-folder", tmp_path, objects="ids", invert=True)
@@ -280,7 +282,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
         read_array(tmp_path / "o.npy")
     (tmp_path / "empty/images").mkdir(parents=True)
     (tmp_path / "empty/masks").mkdir()
-    with pytest.raises(DataError, match="a folder a rater"):
+    with pytest.raises(DataError, match="a folder for each rater"):
         _ = opened("multirater-folder", tmp_path / "empty").ids
 
 
@@ -393,11 +395,11 @@ def test_a_pickle_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1], "holds list; expected"),
-        ({}, "holds dict; expected"),
+        ([1], "contains a list; expected"),
+        ({}, "contains a dict; expected"),
         ({"a": {"image": GRAY / 255}}, "crop a: expected image and masks"),
         ({"a": {"image": GRAY / 255, "masks": [DRAWN[:3]]}}, "do not fit"),
-        ({"a": {"image": GRAY.astype(float), "masks": [DRAWN]}}, "pass image_max=VALUE, say 255"),
+        ({"a": {"image": GRAY.astype(float), "masks": [DRAWN]}}, "pass it as image_max=VALUE, for example 255"),
         ({"a": {"image": GRAY / 255, "masks": [DRAWN * 7]}}, "crop a holds 2 values"),
         ({"a": {"image": GRAY * np.nan, "masks": [DRAWN]}}, "grey values from nan"),
     ],
@@ -414,11 +416,11 @@ def test_pickles_missing_damaged_or_of_255_greys(tmp_path: Path) -> None:
     (sample,) = opened("LIDC_pickle", root, image_max=255)
     assert np.array_equal(sample.image[..., 0], GRAY)
     assert [int(m.sum()) for m in sample.targets[0].masks] == [15, 0]
-    with pytest.raises(ProtocolError, match="2 raters from 0, none 4"):
+    with pytest.raises(ProtocolError, match="raters 0 to 1, but not the requested raters 4"):
         _ = opened("LIDC_pickle", root, image_max=255, raters=4)[0]
     file = root / "data_lidc.pickle"
     file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(DataError, match="is damaged or no pickle"):
+    with pytest.raises(DataError, match="is damaged or is no pickle"):
         _ = opened("LIDC_pickle", root).ids
 
 
@@ -483,11 +485,11 @@ def test_mbhseg_trees_that_contradict_themselves(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="no split 'val'; allowed for part: all, test"):
         _ = opened("MBHSeg_binary", tmp_path, part="val").ids
     for stray, message in (
-        ("gt/A/slice_1_r5.npy", "are the same rater's"),
+        ("gt/A/slice_1_r5.npy", "are masks of the same rater"),
         ("gt/A/slice_2_r5.png", "belongs to no image"),
         ("gt/A/mask.png", "expected slice_<i>_r<k>"),
         ("gt/B/slice_1_r1.png", "cases without images: B"),
-        ("imgs/A/slice_1.png", "holds both imgs and images"),
+        ("imgs/A/slice_1.png", "contains both folders imgs and images"),
     ):
         path = save(tmp_path / "test" / stray, DRAWN.astype(np.uint8))
         with pytest.raises(DataError, match=message):

@@ -274,7 +274,7 @@ def test_a_file_that_claims_to_be_huge(tmp_path: Path, write: Callable[[Path], N
     path.unlink()
     path = path.with_suffix("." + write.__name__.removeprefix("huge_"))
     write(path)
-    check_refused(family, tmp_path, path, "get it again")
+    check_refused(family, tmp_path, path, "download it again")
 
 
 def test_an_image_that_claims_to_be_huge(tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ def opened_pickle(root: Path, content: object, **options: Any) -> Dataset:
         ({"masks": [DRAWN, np.where(DRAWN, 253, 3)]}, r"holds 2 values \(3, 253\).*threshold="),
         ({"masks": [DRAWN, np.where(DRAWN, 1.0, np.nan)]}, "NaN or infinite"),
         ({"image": GRAY * np.nan}, "grey values from nan"),
-        ({"image": GRAY.astype(float)}, "pass image_max"),
+        ({"image": GRAY.astype(float)}, "image_max=VALUE"),
         ({"image": "photo"}, "as arrays of numbers"),
     ],
 )
@@ -458,7 +458,7 @@ def test_an_npz_that_cannot_be_used_at_all(tmp_path: Path) -> None:
     file = tmp_path / "lidc_subset.npz"
     for content in (b"", file.read_bytes()[:200], b"PK\3\4 no zip"):
         file.write_bytes(content)
-        with pytest.raises(DataError, match=r"lidc_subset\.npz is damaged or lacks keys.*get it again"):
+        with pytest.raises(DataError, match=r"lidc_subset\.npz is damaged or lacks keys.*download it again"):
             len(load_dataset(REGISTRY, Spec("LIDC_crops"), tmp_path))
     assert len(data.card.layout) > 0
 
@@ -491,5 +491,5 @@ def test_a_run_goes_on_and_says_what_failed(tmp_path: Path) -> None:
     }
     failed = {(f["sample"], f["error"]): f["message"] for f in frame.attrs["failures"]}
     assert set(failed) == {("02", "DataError")}  # that bob drew nothing in 04 is his answer, not a failure
-    assert f"{path} is a link that leads nowhere; get the file" in failed["02", "DataError"]
+    assert f"{path} is a broken link; download the file" in failed["02", "DataError"]
     assert any("lack a rater's file: 03 (03.png)" in note for note in frame.attrs["notes"])

@@ -142,7 +142,7 @@ def test_challenge_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="pickled objects"):
         data[2]
     np.savez_compressed(tmp_path / "PET_c.npz", imgs=image[:2], gts=truth, spacing=(1, 1, 1))
-    with pytest.raises(DataError, match="expected one"):
+    with pytest.raises(DataError, match="expected equal shapes"):
         data[2]
     np.savez_compressed(tmp_path / "PET_c.npz", imgs=image, gts=truth, spacing=(1, 0, 1))
     with pytest.raises(DataError, match="three numbers above 0"):
@@ -178,7 +178,7 @@ def test_two_files_of_one_case(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("labels", ["1 7", "1", [1, "2"], [0], [1.5], [True], {"a": 1}])
 def test_labels_that_are_no_numbers(tmp_path: Path, labels: object) -> None:
-    with pytest.raises(ProtocolError, match="labels is .* expected whole numbers above 0"):
+    with pytest.raises(ProtocolError, match="labels is .* expected integers above 0"):
         folder_set(tmp_path, labels=labels)
 
 
@@ -198,7 +198,7 @@ def test_label_messages_offer_only_what_labels_have(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected 3 axes$"):
         data[0]
     save(tmp_path / "labels" / "b.1.nii.gz", np.full(LABELS.shape, np.nan, np.float32))
-    with pytest.raises(DataError, match=r"mend the file$"):
+    with pytest.raises(DataError, match=r"correct the file$"):
         data[0]
 
 
@@ -210,7 +210,7 @@ def test_large_and_nearly_whole_labels(tmp_path: Path) -> None:
     save(tmp_path / "labels" / "b.1.nii.gz", LABELS.astype(np.float32) - np.float32(1e-9) - np.float32(1e-4))
     assert [t.id for t in data[0].targets] == ["1", "3"]
     save(tmp_path / "labels" / "b.1.nii.gz", np.full(LABELS.shape, 2**63, np.uint64))
-    with pytest.raises(DataError, match=r"expected whole numbers from 0 to 2\^32"):
+    with pytest.raises(DataError, match=r"expected integers from 0 to 2\^32"):
         data[0]
 
 

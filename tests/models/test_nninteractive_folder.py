@@ -130,7 +130,7 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"patch": (64, 64, 48)}, "at least 49"),
         ({"patch": (64, 64)}, "three edges"),
         ({"patch": (64, 64, 60)}, "multiples of 8"),
-        ({"features": (8, 16)}, "as many"),
+        ({"features": (8, 16)}, "equal numbers"),
         ({"features": (8,), "strides": (1,)}, "two or more"),
         ({"features": (8, 0, 8, 8)}, "above 0"),
         ({"strides": (2, 2, 2, 2)}, "first stride"),

@@ -521,7 +521,7 @@ def test_medsam_weights_start_a_training_and_compat_loses_its_mlps(tmp_path: Pat
         assert bool((own[mlp] == 0.5).all()) == loaded
         assert bool((own["image_encoder.blocks.2.attn.rel_h"] == 0.5).all())
         assert own["image_encoder.blocks.2.attn.rel_h"].shape == (7, 64)
-    with pytest.raises(ProtocolError, match="other than ViT-B"):
+    with pytest.raises(ProtocolError, match="set encoder=vit_b"):
         train_aespa(EXAMPLES, EXAMPLES, QUICK, SETTINGS, tmp_path / "out", start=file)
 
 
@@ -537,7 +537,7 @@ def test_medsam_weights_start_a_training_and_compat_loses_its_mlps(tmp_path: Pat
         ({"components": 0}, "number of components"),
         ({"lr": float("nan")}, "learning rate"),
         ({"patch": 8}, "at least 16"),
-        ({"patch": 64, "protocol": "compat"}, "squashes whole images"),
+        ({"patch": 64, "protocol": "compat"}, "resizes whole images"),
         ({"encoder": EncoderDesign(width=24, depth=3, heads=2), "lr": 0.0}, "learning rate"),
     ],
 )
@@ -564,7 +564,7 @@ def test_bad_options_and_data_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ProtocolError, match=message):
             rclicks.train(spec, "LIDC_crops", tmp_path / "none", data_root=tmp_path / "absent", **changes)
     assert not (tmp_path / "none").exists()
-    with pytest.raises(DataError, match="nobody drew anything"):
+    with pytest.raises(DataError, match="masks of the . held-out objects are empty"):
         train_aespa(EXAMPLES, [blank(0)], QUICK, SETTINGS, tmp_path / "blank")
     torch.save([1], tmp_path / "list.pth")
     large = replace(QUICK, encoder=VIT_B)
@@ -577,7 +577,7 @@ def test_damaged_checkpoints_of_reduced_networks_are_refused(tmp_path: Path) -> 
     weights = made(QUICK).weights()
     state = dict(weights["state_dict"])
     for name, bad, message in (
-        ("image_encoder.pos_embed", torch.zeros(1, 64, 64, 25), "heads divide"),
+        ("image_encoder.pos_embed", torch.zeros(1, 64, 64, 25), "multiple of the head"),
         ("image_encoder.blocks.99.attn.rel_h", None, "missing"),
     ):
         broken = {**state, name: torch.zeros(3) if bad is None else bad}

@@ -257,7 +257,7 @@ def test_wrong_backbones_are_refused(tmp_path: Path) -> None:
     ("bad", "words"),
     [
         ({"architecture": "vgg"}, "allowed: mini-cnn"),
-        ({"architecture": "mini-cnn", "protocol": "compat"}, "trains SegNeXt"),
+        ({"architecture": "mini-cnn", "protocol": "compat"}, "does not train mini-cnn"),
         ({"architecture": "segnext-t", "protocol": "old"}, "allowed: default, compat"),
         ({"architecture": "segnext-t", "lr": 0.0}, "learning rate"),
     ],
@@ -281,7 +281,7 @@ def test_wrong_checkpoints_are_refused(tmp_path: Path) -> None:
 
 
 def test_training_needs_items_on_both_sides(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="found 0, 0"):
+    with pytest.raises(DataError, match="found 0 and 0"):
         train_network([], [], MINI, SETTINGS, tmp_path)
     item = ClickItem("a", "d", "s", "0", "first", np.zeros((1, 2), np.int64), ("",), lambda: None)
     with pytest.raises(ProtocolError, match="random weights"):
@@ -340,7 +340,7 @@ def test_what_the_trainings_of_click_models_refuse(tmp_path: Path) -> None:
         ("clickability-mini", voc, {"protocol": "compat"}, "no published training recipe"),
         ("clickability-mini", voc, {"epochs": 3, "lr": 0.1}, "leave out epochs, lr"),
         ("clickability-mini", voc, {"init_weights": FOLDER / "clicks.csv"}, "always starts from random"),
-        ("clickability-mini", other, {}, "brings no clicks along"),
+        ("clickability-mini", other, {}, "contains no clicks"),
         ("clickability-mini", voc, {"clicks": FOLDER}, "VOC_clicks:split=all,root="),
         ("clickability-trained", voc, {"protocol": "compat"}, "clickability-s or clickability-t"),
         ("clickability-trained", voc, {"architecture": "vit"}, "one of mini-cnn, segnext-t"),

@@ -300,7 +300,7 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ProtocolError):
             replace(DESIGN, **wrong)
     assert replace(RECIPE, design=replace(DESIGN, clicks=False)).shares.tolist() == [1.0]
-    with pytest.raises(DataError, match="found 6, 0"):
+    with pytest.raises(DataError, match="found 6 and 0"):
         train_probunet(NODULES, [], RECIPE, SETTINGS, tmp_path, steps=1)
     with pytest.raises(ProtocolError, match="0 steps"):
         train_probunet(NODULES, HELD_OUT, RECIPE, SETTINGS, tmp_path, steps=0)

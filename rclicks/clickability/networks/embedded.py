@@ -1,8 +1,9 @@
-"""A small network that looks at the picture, as a residual on top of the embedded model's cues.
+"""A small network that uses the image content; its output is added to the cues of the embedded click model.
 
 The encoder is the first eleven blocks of EfficientNet-Lite0 (Tan and Le 2019; no squeeze-and-excitation, ReLU6), with
 batch norms folded into the convolutions. It is frozen if it has pretrained weights. Its features at strides 4, 8 and 16
-are squeezed, joined with the masks and the cues' log-density, and a few convolutions at stride 4 make the residual.
+are reduced to few channels and combined with the masks and the log-density of the cues. A few convolutions at stride 4
+compute the residual.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from rclicks.errors import WeightsError
 
 __all__ = ["ResidualNetwork", "log_density"]
 
-# (in, out, kernel, stride, expansion) of each block; features are taken after blocks 2, 4 and 10.
+# (input channels, output channels, kernel, stride, expansion) of each block. Features are read after blocks 2, 4, 10.
 BLOCKS = (
     (32, 16, 3, 1, 1),
     (16, 24, 3, 2, 6),
@@ -38,16 +39,19 @@ LOWEST = -1e4  # log-density outside the error
 
 
 def log_density(scores: Tensor, error: Tensor) -> Tensor:
-    """Return log probabilities of pixels: a softmax over the error, in which pixels count as much as they belong.
+    """Return log-probabilities of the pixels: a softmax over the error, weighted by the values of a soft error.
 
     Parameters
     ----------
-    scores, error : (B, h, w) tensors
+    scores : (B, h, w) tensor
+        Scores of the pixels.
+    error : (B, h, w) tensor
+        Errors in [0, 1].
 
     Returns
     -------
     (B, h * w) tensor
-        Very low outside the error, never infinite.
+        Log-probabilities. They are very low outside the error, but never infinite.
     """
     inside = error > 0
     weighed = scores + torch.log(torch.where(inside, error, torch.ones_like(error)))
@@ -55,7 +59,7 @@ def log_density(scores: Tensor, error: Tensor) -> Tensor:
 
 
 class InvertedBottleneck(nn.Module):
-    """Widen, filter each channel, narrow; with a shortcut where shapes allow."""
+    """1x1 expansion, depthwise convolution and 1x1 projection, with a shortcut if input and output shapes are equal."""
 
     def __init__(self, before: int, after: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -90,12 +94,12 @@ class Encoder(nn.Module):
         return found
 
     def fill(self, state: Mapping[str, Tensor], origin: str) -> None:
-        """Take the published weights of the whole network (keys ``_conv_stem.weight``, ``_blocks.0...``).
+        """Load the published weights of the complete network (keys ``_conv_stem.weight``, ``_blocks.0...``).
 
         Raises
         ------
         WeightsError
-            If a key is missing or misshapen.
+            If a weight is missing or has another shape.
         """
         try:
             _fold(self.stem, state, "_conv_stem", "_bn0")
@@ -106,20 +110,20 @@ class Encoder(nn.Module):
                 _fold(block.depthwise, state, prefix + "_depthwise_conv", prefix + "_bn1")
                 _fold(block.project, state, prefix + "_project_conv", prefix + "_bn2")
         except (KeyError, RuntimeError) as error:
-            raise WeightsError(f"{origin} holds no weights of EfficientNet-Lite0: {error}") from error
+            raise WeightsError(f"{origin} does not contain the weights of EfficientNet-Lite0: {error}") from error
 
 
 def _fold(conv: nn.Conv2d, state: Mapping[str, Tensor], weights: str, norm: str) -> None:
-    """Fill a convolution with another one and the batch norm that follows it."""
+    """Set the weights of a convolution to those of a stored convolution and the batch norm that follows it."""
     gain = state[f"{norm}.weight"] / torch.sqrt(state[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
     with torch.no_grad():
         conv.weight.copy_(state[f"{weights}.weight"] * gain[:, None, None, None])
-        assert conv.bias is not None  # noqa: S101 - all convolutions here have one
+        assert conv.bias is not None  # noqa: S101 - all convolutions of this network have a bias
         conv.bias.copy_(state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * gain)
 
 
 class ResidualNetwork(nn.Module):
-    """From an image, an object, an error and a prior to what is to be added to the prior's log-density."""
+    """Network from an image, an object, an error and a prior to a map that is added to the log-density of the prior."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -136,14 +140,14 @@ class ResidualNetwork(nn.Module):
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor, masks: Tensor, prior: Tensor) -> Tensor:
-        """Return a (B, 1, h, w) map, 0 before training.
+        """Return a (B, 1, h, w) map, which is 0 before training.
 
         Parameters
         ----------
         image : (B, 3, h, w) or (1, 3, h, w) tensor
-            RGB in [0, 1], normalised by ImageNet's mean and deviation; a single image serves all masks.
+            RGB image in [0, 1], normalised by the mean and deviation of ImageNet; a single image is used for all masks.
         masks : (B, 2, h, w) tensor
-            Object and error, in [0, 1].
+            Object and error, values in [0, 1].
         prior : (B, 1, h, w) tensor
             Scores of the cues, 0 outside the error.
         """

@@ -1,8 +1,8 @@
-"""The same click model from mmsegmentation's own blocks, for those who have it installed and want to compare.
+"""The SegNeXt click model built from the blocks of mmsegmentation, for comparison with the own implementation.
 
-mmsegmentation 1.2.2 wants mmengine 0.10 and mmcv or mmcv-lite 2.1, ftfy and regex, which no extra of this package
-installs: mmcv-lite lacks a compiled part that mmsegmentation imports without using it here. A stand-in is put in its
-place if it is missing.
+mmsegmentation 1.2.2 needs mmengine 0.10, mmcv or mmcv-lite 2.1, ftfy and regex. No extra of this package installs them.
+mmcv-lite has no compiled operators. mmsegmentation imports them but does not use them here, so a replacement is
+inserted if they are missing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["MmsegNetwork"]
 
 
 class _NoOps(ModuleType):
-    """Stands in for mmcv's compiled operators: importable, and an error when called."""
+    """Replacement of mmcv's compiled operators. They can be imported, but calling one is an error."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
 
         def refuse(*args: object, **kwargs: object) -> None:
-            raise NotImplementedError(f"mmcv's compiled operator {name} is not installed")
+            raise NotImplementedError(f"the compiled operator {name} of mmcv is not installed")
 
         return refuse
 
@@ -41,7 +41,7 @@ def _blocks() -> tuple[type[nn.Module], type[nn.Module]]:
     Raises
     ------
     ImportError
-        If mmsegmentation or what it needs is not installed.
+        If mmsegmentation or a package that it needs is not installed.
     """
     import_torchvision()
     if (
@@ -88,7 +88,7 @@ class _EncoderDecoder(nn.Module):
         self.decode_head[0].hamburger.ham.register_buffer("bases", bases)
 
     def forward(self, image: Tensor, extra: Tensor) -> Tensor:
-        """Return a (B, 1, h / 4, w / 4) map; the extra features join after the stem."""
+        """Return a (B, 1, h / 4, w / 4) map; the extra features are added after the stem."""
         net, stages = self.backbone, []
         x = image.expand(extra.shape[0], -1, -1, -1)
         for i in range(1, net.num_stages + 1):
@@ -105,13 +105,13 @@ class _EncoderDecoder(nn.Module):
 
 
 class MmsegNetwork(ClickabilityNetwork):
-    """A `ClickabilityNetwork` whose backbone and head are mmsegmentation's; same keys, same output."""
+    """A `ClickabilityNetwork` with the backbone and head of mmsegmentation; it has the same keys and output."""
 
     def __init__(self, variant: str = "b") -> None:
         super().__init__(variant)
         self.encoder_decoder = _EncoderDecoder(variant)
 
     def forward(self, image: Tensor, masks: Tensor) -> Tensor:
-        """Return a (B, 1, h, w) map; see `ClickabilityNetwork.forward`."""
+        """Return a (B, 1, h, w) map, see `ClickabilityNetwork.forward`."""
         small = self.encoder_decoder(image, self.maps_transform(masks))
         return interpolate(small, size=masks.shape[2:], mode="bilinear", align_corners=True)

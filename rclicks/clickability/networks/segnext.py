@@ -1,10 +1,10 @@
-"""The network of RClicks' click model (Antonov et al. 2024): SegNeXt (Guo et al. 2022) with two more input channels.
+"""The network of the RClicks click model (Antonov et al. 2024): SegNeXt (Guo et al. 2022) with two more input channels.
 
-An image goes through MSCAN, a convolutional backbone with large strip-shaped kernels; the object and the error mask
-are turned into features that are added after its stem. A light "hamburger" head, which replaces the features by a
-non-negative matrix factorisation of rank 16, looks at all four stages.
+The backbone is MSCAN, a convolutional network with large strip-shaped kernels. Object and error mask are encoded as
+features that are added after the stem of the backbone. The head ("hamburger") reads all four stages and replaces the
+features by a non-negative matrix factorisation of rank 16.
 
-Own code with the key names of the published checkpoints.
+The code is our own; the parameter names are those of the published checkpoints.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rclicks.models.layers import ScaleLayer
 __all__ = ["VARIANTS", "ClickabilityNetwork", "Variant", "min_max"]
 
 MLP_RATIOS = (8, 8, 4, 4)
-DROP_PATH = 0.1  # of the last block; it grows linearly from 0
+DROP_PATH = 0.1  # drop rate of the last block; the rates grow linearly from 0
 DROPOUT = 0.1
 RANK = 16
 TRAIN_STEPS, EVAL_STEPS = 6, 7
@@ -34,8 +34,10 @@ class Variant:
 
     Attributes
     ----------
-    widths, depths : tuple of 4 int
-        Channels and blocks of the stages of the backbone.
+    widths : tuple of 4 int
+        Channels of each stage of the backbone.
+    depths : tuple of 4 int
+        Number of blocks of each stage of the backbone.
     head : int
         Channels of the head.
     """
@@ -53,18 +55,18 @@ VARIANTS = {
 
 
 def min_max(maps: Tensor, eps: float = 1e-9) -> Tensor:
-    """Scale each of (B, 1, H, W) maps to [0, 1]; a constant one becomes 0."""
+    """Return (B, 1, H, W) maps, each scaled to [0, 1]; a constant map becomes 0."""
     low, high = maps.amin((1, 2, 3), keepdim=True), maps.amax((1, 2, 3), keepdim=True)
     return (maps - low) / (high - low + eps)
 
 
 def depthwise(channels: int, height: int, width: int) -> nn.Conv2d:
-    """Return a depthwise convolution of odd kernel (height, width) that keeps the size."""
+    """Return a depthwise convolution with an odd kernel (height, width) that does not change the size."""
     return nn.Conv2d(channels, channels, (height, width), padding=(height // 2, width // 2), groups=channels)
 
 
 class StripGate(nn.Module):
-    """Multiplies the input by attention of a 5 x 5 and three strip-shaped kernel pairs."""
+    """Multiplication of the input by an attention map from a 5 x 5 kernel and three pairs of strip-shaped kernels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -86,7 +88,7 @@ class StripGate(nn.Module):
 
 
 class Attention(nn.Module):
-    """Strip gate between two 1 x 1 convolutions, with a shortcut."""
+    """Strip gate between two 1 x 1 convolutions with a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -114,7 +116,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each a scaled residual that training leaves out with probability `drop` a sample."""
+    """Attention and MLP as scaled residuals; in training each is left out with probability `drop` for each sample."""
 
     def __init__(self, channels: int, ratio: int, drop: float) -> None:
         super().__init__()
@@ -137,7 +139,7 @@ class Block(nn.Module):
 
 
 class Stem(nn.Module):
-    """Two strided convolutions: the image at a quarter of its size."""
+    """Two strided convolutions that reduce the image to a quarter of its size."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -155,7 +157,7 @@ class Stem(nn.Module):
 
 
 class Halve(nn.Module):
-    """A strided convolution between two stages."""
+    """Strided convolution between two stages, which halves the resolution."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -168,7 +170,7 @@ class Halve(nn.Module):
 
 
 class Backbone(nn.Module):
-    """MSCAN in four stages, each with a layer norm behind it."""
+    """MSCAN with four stages, each followed by a layer norm."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -186,8 +188,9 @@ class Backbone(nn.Module):
         Parameters
         ----------
         image : (B, 3, h, w) or (1, 3, h, w) tensor
+            Normalised RGB image.
         extra : (B, width, h / 4, w / 4) tensor
-            Added to what the stem makes of the image.
+            Features that are added to the output of the stem.
         """
         x, found = image, []
         for i in range(1, 5):
@@ -201,7 +204,7 @@ class Backbone(nn.Module):
 
 
 class Mix(nn.Module):
-    """A 1 x 1 convolution, with group norm or (then with bias) without."""
+    """1 x 1 convolution followed by a group norm, or with a bias and without a norm."""
 
     def __init__(self, before: int, after: int, *, norm: bool = True) -> None:
         super().__init__()
@@ -216,9 +219,9 @@ class Mix(nn.Module):
 
 
 class Factorisation(nn.Module):
-    """Replaces features by their non-negative factorisation, found by multiplicative updates from fixed bases.
+    """Replacement of features by their non-negative factorisation, computed by multiplicative updates from fixed bases.
 
-    The bases are no parameters, but belong to the weights: another start gives other factors.
+    The bases are not trained, but they are part of the weights, because the factors depend on the start.
     """
 
     bases: Tensor
@@ -228,7 +231,7 @@ class Factorisation(nn.Module):
         self.register_buffer("bases", normalize(torch.rand(1, channels, RANK), dim=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, C, h, w) features of rank 16, given non-negative ones."""
+        """Return (B, C, h, w) features of rank 16 from non-negative (B, C, h, w) features."""
         flat = x.flatten(2)
         bases = self.bases.expand(len(x), -1, -1)
         codes = (flat.mT @ bases).softmax(-1)
@@ -243,7 +246,7 @@ class Factorisation(nn.Module):
 
 
 class Hamburger(nn.Module):
-    """Factorisation between two 1 x 1 convolutions, with a shortcut."""
+    """Factorisation between two 1 x 1 convolutions with a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -257,7 +260,7 @@ class Hamburger(nn.Module):
 
 
 class Head(nn.Module):
-    """One map from the features of all stages, at the size of the first."""
+    """Head that computes one map from the features of all stages, at the resolution of the first stage."""
 
     def __init__(self, widths: tuple[int, ...], channels: int) -> None:
         super().__init__()
@@ -269,7 +272,7 @@ class Head(nn.Module):
 
     def forward(self, stages: list[Tensor]) -> Tensor:
         """Return a (B, 1, h, w) map."""
-        # Squeezing commutes with resizing, and is cheaper before it: an eighth of the whole network on a CPU.
+        # The 1 x 1 convolution and the resizing can be exchanged. Convolving first saves 1/8 of the time on a CPU.
         size, weights = stages[0].shape[2:], self.squeeze.conv.weight.split([s.shape[1] for s in stages], dim=1)
         squeezed = conv2d(stages[0], weights[0])
         for stage, weight in zip(stages[1:], weights[1:], strict=True):
@@ -292,12 +295,12 @@ class EncoderDecoder(nn.Module):
 
 
 class ClickabilityNetwork(nn.Module):
-    """From an image, an object and an error to a map of where people click.
+    """Network from an image, an object and an error to a map of where people click.
 
     Parameters
     ----------
     variant : {"t", "s", "b"}
-        Size; the published weights are of "b".
+        Size of the network; the published weights are for "b".
     """
 
     def __init__(self, variant: str = "b") -> None:
@@ -314,14 +317,16 @@ class ClickabilityNetwork(nn.Module):
         )
 
     def forward(self, image: Tensor, masks: Tensor) -> Tensor:
-        """Return a (B, 1, h, w) map, neither bounded nor normalised; the published network returns `min_max` of it.
+        """Return a (B, 1, h, w) map that is neither bounded nor normalised.
+
+        The published network returns `min_max` of this map.
 
         Parameters
         ----------
         image : (B, 3, h, w) or (1, 3, h, w) tensor
-            RGB in [0, 1], normalised by ImageNet's mean and deviation; a single image serves all masks.
+            RGB image in [0, 1], normalised by the mean and deviation of ImageNet; a single image is used for all masks.
         masks : (B, 2, h, w) tensor
-            Object and error, in [0, 1].
+            Object and error, values in [0, 1].
         """
         small = self.encoder_decoder(image, self.maps_transform(masks))
         return interpolate(small, size=masks.shape[2:], mode="bilinear", align_corners=True)

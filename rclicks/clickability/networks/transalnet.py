@@ -1,9 +1,9 @@
-"""The saliency network TranSalNet with a ResNet-50 encoder (Lou et al. 2022): where people look in an image.
+"""The saliency network TranSalNet with a ResNet-50 encoder (Lou et al. 2022), which predicts where people look.
 
-The last three stages of the encoder pass through transformers; a decoder multiplies them together from coarse to fine.
-The input is RGB in [0, 1], not normalised further, of 288 x 384 pixels: the position embeddings fix the size.
+The last three stages of the encoder pass through transformers. A decoder multiplies their results from coarse to fine.
+The input is RGB in [0, 1], not normalised further, with 288 x 384 pixels; the position embeddings need this size.
 
-Own code with the key names of the published checkpoint; ResNet-50 is torchvision's.
+The code is our own; the parameter names are those of the published checkpoint. ResNet-50 comes from torchvision.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DECODER = (768, 768, 512, 256, 128, 64, 32)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of all places to all places."""
+    """Multi-head attention of all positions to all positions."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class SelfAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two layers with four times as many channels between them."""
+    """Two linear layers with four times as many channels between them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """A transformer layer that normalises first."""
+    """Transformer layer with the norms before attention and feed-forward layers."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Layers and a last norm."""
+    """Transformer layers followed by a norm."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Transformer(nn.Module):
 
 
 class StageEncoder(nn.Module):
-    """A transformer over the places of one stage of the encoder."""
+    """Transformer over the positions of one stage of the encoder."""
 
     def __init__(self, channels: int, width: int, places: int) -> None:
         super().__init__()
@@ -88,13 +88,13 @@ class StageEncoder(nn.Module):
         self.transformer_encoder = Transformer(width)
 
     def forward(self, stage: Tensor) -> Tensor:
-        """Return (B, width, h, w) features of (B, channels, h, w) ones."""
+        """Return (B, width, h, w) features from (B, channels, h, w) features."""
         places = self.patch_embeddings(stage).flatten(2).mT + self.position_embeddings
         return self.transformer_encoder(places).mT.unflatten(2, stage.shape[2:])
 
 
 class Encoder(nn.Module):
-    """ResNet-50 without its classifier, as a list."""
+    """ResNet-50 without its classifier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class Encoder(nn.Module):
         self.encoder = nn.ModuleList(list(resnet50(weights=None).children())[:8])
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the last three stages: 512, 1024 and 2048 channels at an 8th, a 16th and a 32nd of the size."""
+        """Return the last three stages: 512, 1024 and 2048 channels at 1/8, 1/16 and 1/32 of the input size."""
         stages = []
         for layer in self.encoder:
             x = layer(x)
@@ -113,7 +113,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """From coarse to fine, doubling the size five times."""
+    """Decoder from coarse to fine, which doubles the size five times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -141,12 +141,12 @@ class Decoder(nn.Module):
 
 
 class TranSalNet(nn.Module):
-    """From an image to a saliency map."""
+    """Network from an image to a saliency map."""
 
     def __init__(self) -> None:
         super().__init__()
         self.encoder, self.decoder = Encoder(), Decoder()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return a (B, 1, 288, 384) map in (0, 1) of (B, 3, 288, 384) images, RGB in [0, 1]."""
+        """Return (B, 1, 288, 384) maps in (0, 1) of (B, 3, 288, 384) RGB images in [0, 1]."""
         return self.decoder(self.encoder(image))

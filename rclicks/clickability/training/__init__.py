@@ -1,1 +1,1 @@
-"""Training of click models."""
+"""Training of click models on clicks of people."""

@@ -1,4 +1,4 @@
-"""Put pretrained weights into the backbones of click models."""
+"""Load pretrained weights into the backbones of click models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["backbone_of", "fill_backbone"]
 
 
 def backbone_of(network: nn.Module) -> nn.Module:
-    """Return the part of a click model's network that sees the picture first."""
+    """Return the backbone of a click model's network, which encodes the image."""
     if isinstance(network, ResidualNetwork):
         return network.encoder
     found = network.get_submodule("encoder_decoder.backbone")
@@ -22,23 +22,23 @@ def backbone_of(network: nn.Module) -> nn.Module:
 
 
 def fill_backbone(network: nn.Module, path: Path) -> None:
-    """Load published weights: of EfficientNet-Lite0 for the small network, of MSCAN for SegNeXt.
+    """Load published weights into the backbone: EfficientNet-Lite0 for the small network, MSCAN for SegNeXt.
 
-    A classifier's own head is left out; MSCAN files may keep their keys under ``state_dict`` and begin with
-    ``backbone.``.
+    The head of a classifier is left out. MSCAN files may contain the weights under the key ``state_dict``, and their
+    names may begin with ``backbone.``.
 
     Raises
     ------
     WeightsError
-        If the file is missing, unsafe, or does not fit.
+        If the file is missing, contains objects that could run code, or does not fit the backbone.
     """
     if not path.is_file():
-        raise WeightsError(f"backbone weights {path} do not exist")
+        raise WeightsError(f"the file {path} with weights of the backbone does not exist")
     state = read_checkpoint(path)
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict):
-        raise WeightsError(f"{path} holds a {type(state).__name__}, expected a state_dict")
+        raise WeightsError(f"{path} contains a {type(state).__name__}; expected a state_dict")
     if isinstance(network, ResidualNetwork):
         network.encoder.fill(state, str(path))
         return

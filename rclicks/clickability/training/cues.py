@@ -1,8 +1,9 @@
-"""Fit the embedded click model: maximum likelihood of people's clicks, a convex problem with one answer.
+"""Fit the embedded click model by maximum likelihood of clicks of people, a convex problem with one solution.
 
-With the cues c(x) of each pixel x of an error and weights E(x), the model is p(x) = E(x) exp(w . c(x)) / Z. The loss is
-the mean cross entropy of a click, taken against the clicks' density (`rclicks.clickability.groundtruth`), plus a tiny
-ridge. Its Hessian is the mean covariance of the cues under p, so Newton's method needs a handful of steps.
+With the cues c(x) of each pixel x of an error and the values E(x) of the error, the model is
+p(x) = E(x) exp(w . c(x)) / Z. The loss is the mean cross-entropy of a click against the density of the clicks
+(`rclicks.clickability.groundtruth`), plus a very small ridge penalty. Its Hessian is the mean covariance of the cues
+under p, so Newton's method needs only a few steps.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ __all__ = ["Evidence", "Fit", "cross_validate", "evidence_of", "fit", "log_gain"
 
 Vector = NDArray[np.float64]
 
-LONG_SIDE = 256  # cues do not depend on size, so larger scenes are shrunk: the fit keeps all pixels in memory
+LONG_SIDE = 256  # larger scenes are shrunk to this side, because all pixels are in memory; cues do not depend on size
 RIDGE = 1e-4
 STEPS, TOLERANCE = 50, 1e-10
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """What one item tells the fit.
+    """Data of one item for the fit.
 
     Attributes
     ----------
     sample : str
-        The image, by which folds are made.
+        Id of the image. All items of an image are in the same fold.
     weight : (n,) float64 array
-        Of the error's pixels, summing to 1: the uniform density.
+        Weights of the pixels of the error, which sum to 1: the uniform density.
     values : (n, k) float32 array
-        Cues of the error's pixels.
+        Cues of the pixels of the error.
     target : (k,) float64 array
-        Mean cues under the clicks' density.
+        Mean of the cues under the density of the clicks.
     clicks : int
-        How many clicks fell on the error.
+        Number of clicks on the error.
     """
 
     sample: str
@@ -60,12 +61,15 @@ class Fit:
     Attributes
     ----------
     weights : (k,) float64 array
+        Weights of the cues.
     gain : float
-        Mean log-likelihood of a click above that of the uniform density, in nats.
-    objects, clicks : int
-        Used in the fit.
+        Mean log-likelihood of a click minus that of the uniform density, in nats.
+    objects : int
+        Number of objects that were used.
+    clicks : int
+        Number of clicks that were used.
     steps : int
-        Of Newton's method.
+        Number of steps of Newton's method.
     """
 
     weights: Vector
@@ -76,7 +80,16 @@ class Fit:
 
 
 def evidence_of(items: Sequence[ClickItem], sigma: float = 5.0, names: Sequence[str] = CUES) -> list[Evidence]:
-    """Decode items; those without a click on the error tell nothing and are left out.
+    """Return the data of items for the fit. Items without a click on the error are left out.
+
+    Parameters
+    ----------
+    items : sequence of ClickItem
+        Objects with recorded clicks.
+    sigma : float
+        Blur of the clicks in pixels of a 1920 x 1080 image, see `click_density`.
+    names : sequence of str
+        Cues to use, a subset of `CUES`.
 
     Raises
     ------
@@ -96,12 +109,12 @@ def evidence_of(items: Sequence[ClickItem], sigma: float = 5.0, names: Sequence[
         share = pixels.weight / pixels.weight.sum()
         found.append(Evidence(item.sample, share, values, density @ values.astype(np.float64), len(on_error)))
     if not found:
-        raise DataError(f"none of {len(items)} items has a click on its error, so there is nothing to learn from")
+        raise DataError(f"none of the {len(items)} items has a click on its error, so the weights cannot be fitted")
     return found
 
 
 def _shrunk(item: ClickItem) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the error and the clicks of an item, at most `LONG_SIDE` pixels."""
+    """Return the error and the clicks of an item, shrunk so that the longer side has at most `LONG_SIDE` pixels."""
     error, points = np.asarray(item.load().error, np.float32), item.points
     height, width = error.shape
     scale = LONG_SIDE / max(height, width)
@@ -113,7 +126,7 @@ def _shrunk(item: ClickItem) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def _density(one: Evidence, weights: Vector) -> tuple[Vector, float]:
-    """Return the model's density over the pixels and log Z against the uniform density."""
+    """Return the density of the model over the pixels, and log Z relative to the uniform density."""
     score = one.values @ weights
     top = float(score.max())
     mass = one.weight * np.exp(score - top)
@@ -122,7 +135,7 @@ def _density(one: Evidence, weights: Vector) -> tuple[Vector, float]:
 
 
 def fit(evidence: Sequence[Evidence]) -> Fit:
-    """Return the weights of maximum likelihood by Newton's method with halved steps; deterministic."""
+    """Return the weights of maximum likelihood, found by Newton's method with step halving; it is deterministic."""
     clicks = sum(e.clicks for e in evidence)
     size = evidence[0].values.shape[1]
     weights = np.zeros(size)
@@ -154,23 +167,24 @@ def _loss(evidence: Sequence[Evidence], weights: Vector) -> float:
 
 
 def log_gain(evidence: Sequence[Evidence], weights: Vector) -> float:
-    """Return the mean log-likelihood of a click above that of the uniform density, in nats."""
+    """Return the mean log-likelihood of a click minus that of the uniform density, in nats."""
     total = sum(e.clicks * (float(e.target @ weights) - _density(e, weights)[1]) for e in evidence)
     return total / sum(e.clicks for e in evidence)
 
 
 def cross_validate(evidence: Sequence[Evidence], folds: int = 5, seed: int = 0) -> list[float]:
-    """Return the gain on each held-out fold; all objects of an image are in one fold.
+    """Return the gain (see `log_gain`) on each held-out fold; all objects of an image are in the same fold.
 
     Raises
     ------
     DataError
-        If there are fewer images than folds.
+        If there are fewer images than folds, or fewer than two folds.
     """
     samples = sorted({e.sample for e in evidence})
     if len(samples) < folds or folds < 2:
         raise DataError(
-            f"cross-validation with {folds} folds needs at least that many images, and two; found {len(samples)}"
+            f"cross-validation needs at least two folds and one image for each fold; found {folds} folds and "
+            f"{len(samples)} images"
         )
     order = np.random.default_rng(seed).permutation(len(samples))
     fold = {samples[j]: i % folds for i, j in enumerate(order)}

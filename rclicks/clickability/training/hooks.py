@@ -1,7 +1,7 @@
-"""What the trainings of click models share: where the clicks come from, and which of them are for validation.
+"""Parts that the trainings of all click models share: reading of the clicks, and the split for validation.
 
-The clicks are a table of real clicks (option ``clicks``) on the data sets of the training, or, without one, those that
-the data set VOC_clicks brings along.
+The clicks come from a table of recorded clicks on the data sets of the training (option ``clicks``). Without a table
+they are the clicks that are part of the data set VOC_clicks.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from rclicks.training.loop import Progress, Result
 __all__ = ["COMMON_OPTIONS", "FOLDS", "fit_cues", "read_items", "train_click_network"]
 
 COMMON_OPTIONS: Mapping[str, Option] = {
-    "clicks": PathOption(None, help=f"CSV of real clicks on the data sets (default: those that {NAME} brings along)"),
+    "clicks": PathOption(None, help=f"CSV file of recorded clicks on the data sets (default: the clicks in {NAME})"),
     "masks": PathOption(None, help="folder of previous masks, for clicks of later rounds"),
-    "sigma": Number(5.0, 0.001, 1000, help="blur of the clicks, in pixels of a 1920 x 1080 image"),
+    "sigma": Number(5.0, 0.001, 1000, help="standard deviation of the clicks' blur in pixels of a 1920 x 1080 image"),
 }
-FOLDS = Number(5, 0, 1000, whole=True, help="folds of the cross-validation; 0 for none")
+FOLDS = Number(5, 0, 1000, whole=True, help="number of folds of the cross-validation; 0 for none")
 
 EPOCHS, BATCH_SIZE, WORKERS = 20, 16, 2
 LR = {"default": 5e-4, "compat": 0.01}
@@ -39,46 +39,49 @@ PATIENCE = {"default": 8, "compat": None}
 def read_items(
     card: ClickModelCard, data: TrainingData, clicks: Path | None, masks: Path | None
 ) -> tuple[list[ClickItem], list[ClickItem]]:
-    """Return items to learn from and items to validate with; no image is in both.
+    """Return the items for training and the items for validation; no image is in both.
 
-    Where the data sets have too few images to hold any out, there are no items to validate with.
+    If the data sets have too few images for a split, there are no items for validation.
 
     Parameters
     ----------
     card : ClickModelCard
-        For messages.
+        Card of the click model, for messages.
     data : TrainingData
-    clicks, masks : Path or None
-        See `COMMON_OPTIONS`.
+        Data sets with their split.
+    clicks : Path or None
+        Table of recorded clicks, see `COMMON_OPTIONS`.
+    masks : Path or None
+        Folder of previous masks, see `COMMON_OPTIONS`.
 
     Raises
     ------
     ProtocolError
-        If no clicks are named and a data set brings none along, or a folder is named in place of a table.
+        If no table is given and a data set contains no clicks, or if a folder is given instead of a table.
     DataError
         If the clicks cannot be read or do not fit the data sets.
     """
     if clicks is not None and clicks.is_dir():
         raise ProtocolError(
-            f"training of {card.name}: clicks={clicks} is a folder; expected a CSV file. A What's the Point folder is "
-            f"the data set {NAME}:split=all,root={clicks}, which brings its clicks along: leave out the option"
+            f"training of {card.name}: clicks={clicks} is a folder; expected a CSV file. For a What's the Point folder "
+            f"use the data set {NAME}:split=all,root={clicks}, which contains its clicks, and leave out the option"
         )
     table = None if clicks is None else read_table(clicks)
     train: list[ClickItem] = []
     validation: list[ClickItem] = []
     for part in data.parts:
-        items = _own_clicks(card, part) if table is None else human_items(table, part.dataset, masks)
+        items = _contained_clicks(card, part) if table is None else human_items(table, part.dataset, masks)
         train += [item for item in items if item.sample in part.train_names]
         validation += [item for item in items if item.sample in part.validation_names]
     return train, [] if data.overlaps else validation
 
 
-def _own_clicks(card: ClickModelCard, part: SplitDataset) -> list[ClickItem]:
-    """Return the clicks that a data set brings along."""
+def _contained_clicks(card: ClickModelCard, part: SplitDataset) -> list[ClickItem]:
+    """Return the clicks that are part of a data set."""
     name, root = part.dataset.card.name, part.dataset.root
     if name != NAME or root is None:
         raise ProtocolError(
-            f"training of {card.name}: {name} brings no clicks along; name a file of real clicks on it: "
+            f"training of {card.name}: the data set {name} contains no clicks; pass a file of recorded clicks on it: "
             f"{card.name}:clicks=FILE.csv"
         )
     return [item for split in SPLITS for item in voc_items(root, split)]
@@ -100,13 +103,16 @@ def fit_cues(
 ) -> Result:
     """Fit the weights of the embedded model's cues and write them to `file` in the folder `out`.
 
-    The fit is one convex problem with one answer, so the result has a single epoch. Its row holds the weights and the
-    mean log-likelihood of a click above that of the uniform density, in nats: on the clicks learned from (``gain``),
-    in cross-validation, and on the clicks held out.
+    The fit is a convex problem with one solution, so the result has a single epoch. Its row contains the weights and
+    the mean log-likelihood of a click minus that of the uniform density, in nats: on the training clicks (``gain``), in
+    the cross-validation, and on the held-out clicks.
 
     Raises
     ------
-    DataError, ProtocolError
+    DataError
+        If the clicks cannot be read, do not fit the data sets, or are all outside their errors.
+    ProtocolError
+        If the protocol is "compat" or an option does not apply to this training.
     """
     refuse_compat(card, protocol)
     settings.refuse(("epochs", "batch_size", "lr", "patience"), f"{card.name} is fitted in one step, without epochs")
@@ -132,11 +138,12 @@ def train_click_network(
     masks: Path | None,
     sigma: float,
 ) -> Result:
-    """Train a network by the recipe of the protocol; see `rclicks.clickability.training.network`.
+    """Train a network with the recipe of the protocol, see `rclicks.clickability.training.network`.
 
     Raises
     ------
     DataError, ProtocolError, WeightsError
+        As `read_items` and `rclicks.clickability.training.network.train_network`.
     """
     name = protocol.name
     recipe = Recipe(architecture=architecture, protocol=name, sigma=sigma, lr=settings.lr_or(LR[name]))
@@ -155,7 +162,7 @@ def train_click_network(
             train, validation, recipe, loop, out, backbone=start, resume=settings.resume, report=report
         )
 
-    if settings.threads is None:  # torch's own number, and denormal numbers as they are
+    if settings.threads is None:  # do not change torch's number of threads and its treatment of denormal numbers
         return learn()
     with cpu_settings(settings.threads):
         return learn()

@@ -1,14 +1,16 @@
-"""Train click models on people's clicks: the published recipe, and a better one.
+"""Train click models on clicks of people, with the published recipe or with a corrected one.
 
-Published (``compat``, Antonov et al. 2024): the network's output, scaled to [0, 1] over the box, is compared with
-`rclicks.clickability.groundtruth.click_map`, both divided by their sums. Adam at 0.01 for all weights, 20 epochs of
-batches of 16, mirror images, `rclicks.training.schedules.published`. Traps that change results are kept:
-the backbone has no learning rate of its own and no pretrained weights, and the rate does not reach 0.
+Published recipe (protocol ``compat``, Antonov et al. 2024): the output of the network is scaled to [0, 1] over the box
+and compared with `rclicks.clickability.groundtruth.click_map`; both are divided by their sums. The optimiser is Adam
+with a learning rate of 0.01 for all weights. There are 20 epochs with a batch size of 16, mirrored images, and the
+schedule `rclicks.training.schedules.published`. Flaws that change results are kept: the backbone has the same learning
+rate as the rest and no pretrained weights, and the learning rate does not reach 0.
 
-Default: the output is added to the cues' scores (`rclicks.clickability.embedded`); a softmax over the error's pixels
-makes a density, and the loss is its divergence from `click_density`. AdamW with a tenth of the rate for the backbone,
-pretrained weights if given, more augmentation, a rate that ends at 0, early stopping by the likelihood of held-out
-clicks.
+Corrected recipe (protocol ``default``): the output is added to the scores of the cues
+(`rclicks.clickability.embedded`). A softmax over the pixels of the error gives a density, and the loss is its
+divergence from `click_density`. The optimiser is AdamW with a tenth of the learning rate for a pretrained backbone.
+There is more augmentation, the learning rate ends at 0, and the likelihood of held-out clicks decides about early
+stopping.
 """
 
 from __future__ import annotations
@@ -42,25 +44,26 @@ if TYPE_CHECKING:
 __all__ = ["Recipe", "fingerprint", "train_cues", "train_network"]
 
 EPSILON = 1e-9
-FLIP = 0.5
-BACKBONE_SHARE = 0.1
+FLIP = 0.5  # probability of mirroring
+BACKBONE_SHARE = 0.1  # learning rate of a pretrained backbone relative to the other layers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is learnt and how.
+    """Settings of a training.
 
     Attributes
     ----------
     architecture : str
-        One of `rclicks.clickability.trained.ARCHITECTURES`.
+        Name of the network, a key of `rclicks.clickability.trained.ARCHITECTURES`.
     protocol : {"default", "compat"}
+        Corrected recipe ("default") or published recipe ("compat").
     sigma : float
-        Of the clicks' blur, in pixels of a 1920 x 1080 image.
+        Standard deviation of the blur of the clicks in pixels of a 1920 x 1080 image.
     lr : float
-        Peak learning rate.
+        Highest learning rate of the schedule.
     decay : float
-        Weight decay (default recipe only).
+        Weight decay; used by the corrected recipe only.
     """
 
     architecture: str
@@ -70,19 +73,22 @@ class Recipe:
     decay: float = 0.05
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained."""
+        """Refuse settings that cannot be trained with a `ProtocolError`."""
         if self.architecture not in ARCHITECTURES:
             raise ProtocolError(f"architecture is {self.architecture!r}; allowed: {', '.join(ARCHITECTURES)}")
         if self.protocol not in ("default", "compat"):
             raise ProtocolError(f"protocol is {self.protocol!r}; allowed: default, compat")
         if self.protocol == "compat" and not self.architecture.startswith("segnext"):
-            raise ProtocolError("the published recipe (protocol compat) trains SegNeXt; choose segnext-t, -s or -b")
+            raise ProtocolError(
+                f"the published recipe (protocol compat) does not train {self.architecture}; choose segnext-t, "
+                "segnext-s or segnext-b"
+            )
         if not self.lr > 0:
             raise ProtocolError(f"learning rate is {self.lr}; expected above 0")
 
 
 def fingerprint(items: Sequence[ClickItem]) -> str:
-    """Return 12 hex digits that change with the items and their clicks."""
+    """Return 12 hex digits of a hash of the items and their clicks."""
     digest = hashlib.sha256()
     for item in items:
         digest.update(f"{item.dataset}|{item.key}|{item.kind}|{item.points.tolist()}".encode())
@@ -90,7 +96,7 @@ def fingerprint(items: Sequence[ClickItem]) -> str:
 
 
 class _NetworkTask(TrainingTask):
-    """What both recipes share: a network, items, a box."""
+    """Base class of both recipes: network, items, box."""
 
     def __init__(self, items: Sequence[ClickItem], held_out: Sequence[ClickItem], recipe: Recipe, device: str) -> None:
         self.items, self.held_out, self.recipe, self.device = items, held_out, recipe, device
@@ -101,7 +107,7 @@ class _NetworkTask(TrainingTask):
         """Stack the arrays of items along a new first axis, on the device."""
         import torch
 
-        # A copy in memory of torch's own: sums over NumPy's differ in the last bits with where it happens to lie.
+        # Copy the arrays into memory of torch. With memory of NumPy the last bits of sums depend on its alignment.
         return [torch.from_numpy(np.stack(arrays)).clone().to(self.device) for arrays in zip(*items, strict=True)]
 
 
@@ -115,11 +121,11 @@ class PublishedTask(_NetworkTask):
         self.optimizer = torch.optim.Adam(self.network.parameters(), recipe.lr)
 
     def lr(self, step: int, total: int) -> float:
-        """Return the learning rate; see `published`."""
+        """Return the learning rate, see `rclicks.training.schedules.published`."""
         return published(step, total, self.recipe.lr)
 
     def item(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
-        """Return image (3, h, w), object and error (2, h, w) and click map (h, w) in the box; mirrored at random."""
+        """Return image (3, h, w), object and error (2, h, w) and click map (h, w) in the box, mirrored at random."""
         item = self.items[index]
         scene, points = item.load(), item.points
         if rng.random() < FLIP:
@@ -133,7 +139,7 @@ class PublishedTask(_NetworkTask):
         return network_image(scene.image, letterbox), masks, target
 
     def loss(self, items: Sequence[Any]) -> torch.Tensor:
-        """Return the mean divergence of the sum-normalised maps."""
+        """Return the mean divergence of the maps, which are divided by their sums."""
         image, masks, target = self._tensors(items)
         return divergence(self._scaled(self.network(image, masks)), target).mean()
 
@@ -143,7 +149,7 @@ class PublishedTask(_NetworkTask):
         return min_max(maps, EPSILON)[:, 0]
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Return similarity (SIM), and divergence (KL), correlation (CC) and SIM to log."""
+        """Return the similarity (SIM), and divergence (KL), correlation (CC) and SIM for the log."""
         import torch
 
         found = []
@@ -156,19 +162,22 @@ class PublishedTask(_NetworkTask):
         return sim, {"kl": kl, "cc": cc, "sim": sim}
 
     def weights(self) -> dict[str, Any]:
-        """Return the plain state_dict, as published."""
+        """Return the state_dict; published checkpoints have the same form."""
         return dict(self.network.state_dict())
 
 
 def divergence(made: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the published divergence of (B, h, w) maps, each divided by its sum: a (B,) tensor."""
+    """Return the published divergence of (B, h, w) maps, each divided by its sum, as a (B,) tensor."""
     p = made / (made.sum((1, 2), keepdim=True) + EPSILON)
     t = target / (target.sum((1, 2), keepdim=True) + EPSILON)
     return (t * (EPSILON + t / (EPSILON + p)).log()).sum((1, 2))
 
 
 def similarity(made: torch.Tensor, target: torch.Tensor) -> tuple[float, float]:
-    """Return CC (Pearson) and SIM (sum of minima of sum-normalised maps) of two (h, w) maps scaled to [0, 1]."""
+    """Return CC and SIM of two (h, w) maps, which are first scaled to [0, 1].
+
+    CC is Pearson's correlation. SIM is the sum of the pixel-wise minima of the maps, each divided by its sum.
+    """
     import torch
 
     pair = torch.stack([made, target]).double().flatten(1)
@@ -181,15 +190,23 @@ def similarity(made: torch.Tensor, target: torch.Tensor) -> tuple[float, float]:
 
 
 class DensityTask(_NetworkTask):
-    """The default recipe.
+    """The corrected recipe.
 
     Parameters
     ----------
-    items, held_out, recipe, device
+    items : sequence of ClickItem
+        Items for training.
+    held_out : sequence of ClickItem
+        Items for validation.
+    recipe : Recipe
+        Settings of the training.
+    device : str
+        Name of the torch device.
     weights : (5,) float64 array
-        Of the cues.
+        Weights of the cues.
     backbone : Path or None
-        Pretrained weights; the small network's encoder is then frozen, a SegNeXt's learns at a tenth of the rate.
+        File with pretrained weights of the backbone. The encoder of the small network is then frozen; the backbone of a
+        SegNeXt learns with a tenth of the learning rate.
     """
 
     def __init__(
@@ -225,17 +242,18 @@ class DensityTask(_NetworkTask):
         )
 
     def lr(self, step: int, total: int) -> float:
-        """Return the learning rate; see `warm_cosine`."""
+        """Return the learning rate, see `warm_cosine`."""
         return warm_cosine(step, total, self.recipe.lr)
 
     def item(self, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], ...]:
-        """Return image, masks, prior and target in the box of a scene changed at random."""
+        """Return image, masks, prior and target in the box for a scene with random augmentations."""
         item = self.items[index]
         scene, points = item.load(), item.points
         if rng.random() < FLIP:
             scene, points = augment.flip(scene, points)
         scene = augment.outline(scene, rng)
-        prior = prior_map(cues(scene.error), self.cue_weights, scene.error.shape)  # of the whole frame, as people saw
+        # The cues are computed before the crop, because people saw the whole image.
+        prior = prior_map(cues(scene.error), self.cue_weights, scene.error.shape)
         planes = augment.colours(scene.image, rng), scene.mask, scene.error, prior
         (image, mask, error, prior), points = augment.crop(planes, scene.error, points, rng)
         return self._boxed(Scene(image, mask, error), prior, points)
@@ -253,19 +271,19 @@ class DensityTask(_NetworkTask):
         return network_image(scene.image, letterbox), masks, letterbox.put(prior)[None], target
 
     def _log_density(self, image: torch.Tensor, masks: torch.Tensor, prior: torch.Tensor) -> torch.Tensor:
-        """Return (B, h * w) log probabilities."""
+        """Return the (B, h * w) log-probabilities of the pixels."""
         from rclicks.clickability.networks.embedded import log_density
 
         return log_density((scores(self.network, image, masks, prior) + prior)[:, 0].float(), masks[:, 1])
 
     def loss(self, items: Sequence[Any]) -> torch.Tensor:
-        """Return the mean divergence of the density from the clicks' density."""
+        """Return the mean divergence of the predicted density from the density of the clicks."""
         image, masks, prior, target = self._tensors(items)
         wanted = target.flatten(1)
         return (wanted * (wanted.clamp_min(1e-20).log() - self._log_density(image, masks, prior))).sum(1).mean()
 
     def validate(self) -> tuple[float, dict[str, float]]:
-        """Return the mean log-likelihood of a click above that of the uniform density (nats), and what to log."""
+        """Return the mean log-likelihood of a click minus that of the uniform density in nats, and the log values."""
         import torch
 
         gain, clicks = 0.0, 0
@@ -282,11 +300,11 @@ class DensityTask(_NetworkTask):
                 gain += len(on) * float((target.flatten(1) * ratio).sum())
                 clicks += len(on)
         if not clicks:
-            raise DataError("no held-out click is on its error, so there is nothing to validate with")
+            raise DataError("no held-out click is on its error, so validation is not possible; hold out other images")
         return gain / clicks, {"gain": gain / clicks}
 
     def weights(self) -> dict[str, Any]:
-        """Return a checkpoint of `rclicks.clickability.trained`."""
+        """Return the content of a checkpoint of `rclicks.clickability.trained`."""
         return {
             "format": FORMAT,
             "architecture": self.recipe.architecture,
@@ -306,33 +324,48 @@ def train_network(
     resume: bool = False,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
-    """Train a network.
+    """Train the network of a click model.
 
     Parameters
     ----------
-    items, held_out : sequence of ClickItem
+    items : sequence of ClickItem
+        Items for training.
+    held_out : sequence of ClickItem
+        Items for validation.
     recipe : Recipe
+        Settings of the network and the training.
     settings : Settings
+        Settings of the loop.
     folder : Path
-        See `rclicks.training.loop`.
+        Output folder, see `rclicks.training.loop`.
     backbone : Path or None
-        Pretrained weights of the backbone; the published recipe has none.
+        File with pretrained weights of the backbone; not allowed with the published recipe.
     resume : bool
+        True continues an interrupted training in `folder`.
     report : callable
+        Function that is called with the progress, see `rclicks.training.loop.train`.
 
     Raises
     ------
-    DataError, ProtocolError, WeightsError
+    DataError
+        If there is no item for training or validation, or an item cannot be read.
+    ProtocolError
+        If a backbone is given with the published recipe, or the folder contains another training.
+    WeightsError
+        If the weights of the backbone cannot be read or do not fit.
     """
     import torch
 
     if not items or not held_out:
-        raise DataError(f"training needs items to learn from and to validate with; found {len(items)}, {len(held_out)}")
+        raise DataError(
+            f"training needs at least one item for training and one for validation; found {len(items)} and "
+            f"{len(held_out)}"
+        )
     torch.manual_seed(settings.seed)
     task: TrainingTask
     if recipe.protocol == "compat":
         if backbone is not None:
-            raise ProtocolError("the published recipe begins with random weights; leave the backbone out")
+            raise ProtocolError("the published recipe starts from random weights; leave out the weights of a backbone")
         task = PublishedTask(items, held_out, recipe, settings.device)
     else:
         weights = read_weights(WEIGHTS)
@@ -355,18 +388,22 @@ def train_cues(
     folds: int = 5,
     seed: int = 0,
 ) -> Mapping[str, Any]:
-    """Fit the embedded model's weights, write ``clickability-mini.json`` and return its content.
+    """Fit the weights of the embedded model, write ``clickability-mini.json`` and return its content.
 
     Parameters
     ----------
-    items, held_out : sequence of ClickItem
-        The latter may be empty.
+    items : sequence of ClickItem
+        Items for the fit.
+    held_out : sequence of ClickItem
+        Items for validation; may be empty.
     folder : Path
-        Made if absent.
+        Output folder, created if absent.
     sigma : float
-        Of the clicks' blur.
-    folds, seed : int
-        Of the cross-validation over `items`, which is only reported; 0 folds leave it out.
+        Standard deviation of the blur of the clicks in pixels of a 1920 x 1080 image.
+    folds : int
+        Number of folds of the cross-validation over `items`, whose result is only reported; 0 for none.
+    seed : int
+        Seed of the assignment of images to folds.
 
     Raises
     ------

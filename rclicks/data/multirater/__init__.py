@@ -1,5 +1,5 @@
-"""What sets of images drawn by several raters share.
+"""Functions for data sets of images with masks of several raters.
 
-`mask_files` reads images and masks of odd files, `options` has the rules that a user may choose, `listing` says which
-files should be there, and `dataset` puts them together as one data set.
+`mask_files` reads images and masks in many file formats, `options` contains the rules that a user can set, `listing`
+describes which files are expected, and `dataset` combines them to a data set.
 """

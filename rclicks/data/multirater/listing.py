@@ -1,4 +1,4 @@
-"""Which files a set drawn by several raters should have, and the folders and names in which they are found.
+"""The files that are expected in a data set with several raters, and functions for listing folders.
 
 >>> entry = RaterEntry("p1", Path("images/p1.png"), (MaskFile("ann", Path("masks/ann/p1.png")),))
 >>> [file.rater for file in entry.mask_files]
@@ -18,7 +18,7 @@ from rclicks.errors import DataError
 
 __all__ = ["MaskFile", "RaterEntry", "check_unique", "is_there", "natural", "some_of", "sub_folders"]
 
-SHOWN = 5  # names in a message
+SHOWN = 5  # largest number of names in a message
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,11 @@ class MaskFile:
     Attributes
     ----------
     rater : str
+        Name of the rater.
     path : Path
-        Need not exist; see `RaterRules.missing`.
+        Path of the file. It may not exist, see `RaterRules.on_missing`.
     object : str
-        The one object that it shows; "" if a file shows several.
+        Name of the object that the file shows; "" if it can show several.
     """
 
     rater: str
@@ -41,7 +42,19 @@ class MaskFile:
 
 @dataclass(frozen=True)
 class RaterEntry:
-    """Where one sample lies: its image, the files that its raters should have, and whom it shows (itself if empty)."""
+    """Files of one sample.
+
+    Attributes
+    ----------
+    id : str
+        Name of the sample.
+    image : Path
+        File of the image.
+    mask_files : tuple of MaskFile
+        Mask files that are expected from the raters.
+    group : str
+        Person or scan that the sample shows; "" if every sample shows another one.
+    """
 
     id: str
     image: Path
@@ -50,19 +63,19 @@ class RaterEntry:
 
 
 def check_unique(names: Sequence[str], complaint: str) -> None:
-    """Refuse names that occur twice.
+    """Refuse names that occur more than once.
 
     Raises
     ------
     DataError
-        With the complaint and the names.
+        If a name occurs more than once; the message is `complaint` followed by these names.
     """
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{complaint} {some_of(twice)}")
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:
-    """Return a sort key by which numbers in names count as numbers.
+    """Return a sort key that orders numbers in names by their value.
 
     >>> sorted(["r10", "r9", "a"], key=natural)
     ['a', 'r9', 'r10']
@@ -72,12 +85,12 @@ def natural(text: str) -> list[tuple[int, int, str]]:
 
 
 def sub_folders(root: Path) -> list[Path]:
-    """Return the folders in a folder in natural order, hidden ones left out.
+    """Return the folders in a folder in natural order, without hidden folders.
 
     Raises
     ------
     DataError
-        If it does not exist.
+        If the folder does not exist.
     """
     if not root.is_dir():
         raise DataError(f"folder {root} does not exist")
@@ -86,11 +99,11 @@ def sub_folders(root: Path) -> list[Path]:
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether anything has that name, be it a folder or a link that leads nowhere: reading says what is wrong."""
+    """Return whether the path exists in any form, also as a folder or a broken link; reading these raises an error."""
     return os.path.lexists(path)
 
 
 def some_of(names: Iterable[str]) -> str:
-    """Return the first few names for a message, and how many more there are."""
+    """Return the first few names for a message, and the number of further names."""
     listed = list(names)
     return ", ".join(listed[:SHOWN]) + (f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else "")

@@ -1,4 +1,4 @@
-"""Options of sets drawn by several raters: which raters, what an absent file means, whether names are people.
+"""Options of data sets with several raters: choice of raters, treatment of missing files, identity of raters.
 
 >>> RaterRules.of("ann", "refuse", "keep")
 RaterRules(raters=('ann',), on_missing='refuse', on_empty='keep')
@@ -19,16 +19,16 @@ __all__ = ["RaterRules", "check_choice", "check_window", "with_identity"]
 
 @dataclass(frozen=True)
 class RaterRules:
-    """Which raters and objects a sample has.
+    """Rules for the raters and objects of a sample.
 
     Attributes
     ----------
     raters : tuple of str or None
-        Names of those to take; None for all.
+        Names of the raters to use; None for all.
     on_missing : {"leave-out", "refuse"}
-        What an absent mask file means: that this rater is none of this sample's, or an error of that sample.
+        Treatment of a missing mask file: the sample does not have this rater ("leave-out"), or an error ("refuse").
     on_empty : {"leave-out", "keep"}
-        Whether an object that nobody drew is one.
+        Treatment of an object that no rater drew: it is left out, or kept with empty masks.
     """
 
     raters: tuple[str, ...] | None = None
@@ -36,13 +36,13 @@ class RaterRules:
     on_empty: Literal["leave-out", "keep"] = "leave-out"
 
     def __post_init__(self) -> None:
-        """Refuse unknown words."""
+        """Refuse unknown values with a `ProtocolError`."""
         check_choice("on_missing", self.on_missing, ("leave-out", "refuse"))
         check_choice("on_empty", self.on_empty, ("leave-out", "keep"))
 
     @classmethod
     def of(cls, raters: object, on_missing: Any, on_empty: Any) -> RaterRules:
-        """Return the rules of a data set's options; `raters` is a name, a number or a list of them, or None.
+        """Return the rules from the options of a data set; `raters` is a name, a number, a list of these, or None.
 
         >>> RaterRules.of([1, "b"], "refuse", "keep").raters
         ('1', 'b')
@@ -56,12 +56,12 @@ class RaterRules:
 
 
 def with_identity(card: DatasetCard, identity: str | None) -> DatasetCard:
-    """Return the card with what its user says of the raters' names; None for what the card says.
+    """Return the card with another rater identity; None does not change it.
 
     Raises
     ------
     ProtocolError
-        If it is neither "known" (one name, one person) nor "within-sample".
+        If `identity` is neither "known" (a name means the same person in every sample) nor "within-sample".
     """
     if identity is None:
         return card
@@ -70,12 +70,12 @@ def with_identity(card: DatasetCard, identity: str | None) -> DatasetCard:
 
 
 def check_choice(option: str, value: object, allowed: Sequence[str], dataset: str = "") -> None:
-    """Refuse a value that an option has not.
+    """Refuse a value that an option does not have.
 
     Raises
     ------
     ProtocolError
-        Naming the allowed ones.
+        If the value is not allowed; the message contains the allowed values.
     """
     if value not in allowed:
         where = f"data set {dataset}: " if dataset else ""
@@ -88,12 +88,12 @@ def check_window(window: object, dataset: str) -> tuple[float, float] | None:
     Raises
     ------
     ProtocolError
-        If it is anything else.
+        If it is not a pair of finite numbers with low below high.
     """
     if window is None:
         return None
     numbers = window if isinstance(window, (list, tuple)) else ()
     plain = all(isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n) for n in numbers)
     if not (len(numbers) == 2 and plain and numbers[0] < numbers[1]):
-        raise ProtocolError(f"data set {dataset}: window is {window!r}; expected [low, high]")
+        raise ProtocolError(f"data set {dataset}: window is {window!r}; expected [low, high] with low below high")
     return float(numbers[0]), float(numbers[1])
