@@ -368,12 +368,6 @@ VIDEO_OPTIONS: dict[str, Number | Choice] = {
     "strokes": Number(5, 1, 100, whole=True),
 }
 # The values that the builder of the package sets, except for the hole filling.
-VIDEO_CONFIGURATION = {
-    "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
-    "binarize_mask_from_pts_for_mem_enc": True,
-    "fill_hole_area": 0,
-    "add_all_frames_to_correct_as_cond": True,
-}
 
 
 def build_network(variant: str, side: int | None = None) -> nn.Module:
@@ -396,7 +390,7 @@ def build_network(variant: str, side: int | None = None) -> nn.Module:
     from rclicks.models.torchvision_shim import import_torchvision
 
     import_torchvision()
-    from .build import build_sam2
+    from .build import VIDEO_CONFIGURATION, build_sam2
 
     return build_sam2(variant, CARDS, None if side is None else {**VIDEO_CONFIGURATION, "image_size": side})
 
