@@ -11,8 +11,7 @@ its slice, and the object is tracked forwards and backwards. Options:
 * ``side``: side of the network's square input in pixels. The published value is 1024; MedSAM2's weights need 512.
 * ``keep``: largest number of slice encodings that are stored; ``strokes``: most clicks that stand for a scribble.
 
-The hole filling of the package is off. Without its compiled extension the package leaves it out without a message, so
-results would depend on the machine.
+The hole filling of the package is off, because it needs a compiled extension that some machines do not have.
 """
 
 from __future__ import annotations
