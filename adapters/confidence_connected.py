@@ -12,9 +12,9 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Box
 from rclicks.models.contract import State
 from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT, SeedMap
-from rclicks.models.seeded.canvas import WorkingVolume
 from rclicks.models.seeded.seeds_3d import flat_axis
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel, require_simpleitk
+from rclicks.models.seeded.working_volume import WorkingVolume
 from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 

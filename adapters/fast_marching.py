@@ -13,8 +13,8 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Box, Interaction
 from rclicks.models.contract import State
 from rclicks.models.seeded.base import OBJECT, SeedMap
-from rclicks.models.seeded.canvas import WorkingVolume
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel, require_simpleitk
+from rclicks.models.seeded.working_volume import WorkingVolume
 from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 

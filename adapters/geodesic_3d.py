@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
 from rclicks.models.seeded.base import OBJECT, SeedMap
-from rclicks.models.seeded.canvas import WorkingVolume
 from rclicks.models.seeded.grid import Links
 from rclicks.models.seeded.intensity import INTENSITY_OPTIONS, IntensityModel, bins_of
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel
+from rclicks.models.seeded.working_volume import WorkingVolume
 from rclicks.options import Choice, Number
 from rclicks.protocol import Protocol
 
