@@ -12,10 +12,10 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Box
 from rclicks.models.contract import State
 from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT, SeedMap
-from rclicks.models.seeded.canvas import WorkingVolume
 from rclicks.models.seeded.seeds_3d import flat_axis
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel, require_simpleitk
-from rclicks.options import Choice, Number
+from rclicks.models.seeded.working_volume import WorkingVolume
+from rclicks.options import Choice, Number, Option
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "ConfidenceConnected", "load"]
@@ -55,6 +55,11 @@ def load(
     """
     require_simpleitk(card)
     return ConfidenceConnected(card, checkpoint, options)
+
+
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    return ConfidenceConnected.OPTIONS
 
 
 class ConfidenceConnected(VolumeModel):

@@ -13,9 +13,9 @@ from rclicks.cards import ModelCard
 from rclicks.interaction import Box, Interaction
 from rclicks.models.contract import State
 from rclicks.models.seeded.base import OBJECT, SeedMap
-from rclicks.models.seeded.canvas import WorkingVolume
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel, require_simpleitk
-from rclicks.options import Choice, Number
+from rclicks.models.seeded.working_volume import WorkingVolume
+from rclicks.options import Choice, Number, Option
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "FastMarching", "load"]
@@ -88,6 +88,11 @@ class _Prepared:
 
     speed: NDArray[np.float32]
     start: _Arrivals
+
+
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    return FastMarching.OPTIONS
 
 
 class FastMarching(VolumeModel):

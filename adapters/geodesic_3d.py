@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from rclicks.cards import ModelCard
 from rclicks.models.contract import State
 from rclicks.models.seeded.base import OBJECT, SeedMap
-from rclicks.models.seeded.canvas import WorkingVolume
 from rclicks.models.seeded.grid import Links
 from rclicks.models.seeded.intensity import INTENSITY_OPTIONS, IntensityModel, bins_of
 from rclicks.models.seeded.volume import VOLUME_OPTIONS, VolumeModel
-from rclicks.options import Choice, Number
+from rclicks.models.seeded.working_volume import WorkingVolume
+from rclicks.options import Choice, Number, Option
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "Geodesic3D", "load"]
@@ -74,6 +74,11 @@ class _Graph:
     length: NDArray[np.float32]
     contrast: NDArray[np.float32]
     bins: NDArray[np.uint8]
+
+
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    return Geodesic3D.OPTIONS
 
 
 class Geodesic3D(VolumeModel):

@@ -14,7 +14,7 @@ from rclicks.interaction import Box, clicks_of
 from rclicks.models.contract import State
 from rclicks.models.seeded.base import BACKGROUND, OBJECT, SeedMap
 from rclicks.models.seeded.image import COMMON_OPTIONS, SeededModel, WorkingImage, rasterize_clicks
-from rclicks.options import Choice, Number
+from rclicks.options import Choice, Number, Option
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "GrabCut", "load"]
@@ -52,6 +52,11 @@ def load(
         If an option is unknown or out of bounds.
     """
     return GrabCut(card, checkpoint, options)
+
+
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    return GrabCut.OPTIONS
 
 
 class GrabCut(SeededModel):

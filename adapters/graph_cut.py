@@ -15,7 +15,7 @@ from rclicks.models.contract import State
 from rclicks.models.seeded.base import BACKGROUND, OBJECT, SeedMap
 from rclicks.models.seeded.colours import ColourModel, colour_bins, neighbours
 from rclicks.models.seeded.image import COLOUR_OPTIONS, COMMON_OPTIONS, SeededModel, WorkingImage
-from rclicks.options import Choice, Number
+from rclicks.options import Choice, Number, Option
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "GraphCut", "load"]
@@ -81,6 +81,11 @@ class _Links:
 
     weights: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
     bins: NDArray[np.int32]
+
+
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    return GraphCut.OPTIONS
 
 
 class GraphCut(SeededModel):

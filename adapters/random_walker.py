@@ -13,7 +13,7 @@ from rclicks.models.contract import State
 from rclicks.models.seeded.base import BACKGROUND, OBJECT, SeedMap
 from rclicks.models.seeded.colours import neighbours
 from rclicks.models.seeded.image import COMMON_OPTIONS, SeededModel, WorkingImage
-from rclicks.options import Choice, Number
+from rclicks.options import Choice, Number, Option
 from rclicks.protocol import Protocol
 
 __all__ = ["CARDS", "RandomWalker", "load"]
@@ -48,6 +48,11 @@ def load(
         If an option is unknown or out of bounds.
     """
     return RandomWalker(card, checkpoint, options)
+
+
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    return RandomWalker.OPTIONS
 
 
 class RandomWalker(SeededModel):

@@ -30,7 +30,7 @@ from rclicks.models.slicewise.slices import (
     to_slices,
 )
 from rclicks.models.slicewise.stack import Stack
-from rclicks.options import Choice, Number, read_options
+from rclicks.options import AnyValue, Choice, Number, Option, read_options
 from rclicks.protocol import Protocol
 from rclicks.sample import Mask, Sample
 
@@ -78,6 +78,11 @@ def inner_model(options: Mapping[str, Any]) -> str | Mapping[str, Any]:
     if not isinstance(model, (str, Mapping)):
         raise ProtocolError(f"model slicewise: option 'model' is {model!r}; expected the name of a 2-D model")
     return model
+
+
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    return {**OPTIONS, "model": AnyValue(DEFAULT), "window": AnyValue(PERCENTILES), "axis": AnyValue(0)}
 
 
 def load(

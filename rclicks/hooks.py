@@ -11,7 +11,8 @@ The signature in the Protocol class states the arguments that the engine passes:
 * Positional arguments and keyword arguments without a default are always passed. The function must accept them.
 * Keyword arguments with a default are passed only to a function that names them as a parameter.
 * ``**options`` are the options in the spec. If a function names its options as parameters, the engine rejects unknown
-  options. A function with ``**options`` must reject them itself, with `rclicks.options.read_options`.
+  options. A function with ``**options`` must reject them itself, with `rclicks.options.read_options`. A model with
+  such a `load` states its options with the hook `load_options`; the engine then checks them before a run.
 
 >>> class Contract:
 ...     def load(self, card, *, device, models=None, **options): ...

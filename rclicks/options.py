@@ -18,7 +18,7 @@ from typing import Any
 
 from rclicks.errors import ProtocolError
 
-__all__ = ["Choice", "Number", "Numbers", "Option", "PathOption", "Text", "read_options"]
+__all__ = ["AnyValue", "Choice", "Number", "Numbers", "Option", "PathOption", "Text", "read_options"]
 
 _WHOLE_NUMBER = re.compile(r"[+-]?\d+")
 
@@ -173,6 +173,23 @@ class Text(Option):
     def accepts(self, value: object) -> bool:
         """Return whether the value is a text."""
         return isinstance(value, str)
+
+
+@dataclass(frozen=True)
+class AnyValue(Option):
+    """A value that the plug-in checks itself when it is loaded."""
+
+    default: Any = None
+    help: str = ""
+
+    @property
+    def expected(self) -> str:
+        """Description of the allowed values."""
+        return "any value"
+
+    def accepts(self, value: object) -> bool:
+        """Return True."""
+        return True
 
 
 @dataclass(frozen=True)

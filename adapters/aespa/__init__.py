@@ -118,6 +118,12 @@ def build_network(variant: str, size: int = 0) -> MixtureSam:
     return MixtureSam(size or known[variant])
 
 
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    mode = Choice("parity" if protocol.name == "compat" else "correct", ("correct", "parity"))
+    return {"mode": mode, **_BOTH, **(_OF_AESPA if card.name == "aespa" else _OF_SPA)}
+
+
 def load(
     card: ModelCard,
     *,
@@ -135,10 +141,7 @@ def load(
     WeightsError
         If the checkpoint is missing, damaged, or not one of SPA or AESPA.
     """
-    published = protocol is not None and protocol.name == "compat"
-    mode = {"mode": Choice("parity" if published else "correct", ("correct", "parity"))}
-    known = mode | _BOTH | (_OF_AESPA if card.name == "aespa" else _OF_SPA)
-    chosen = read_options(card.name, known, options)
+    chosen = read_options(card.name, load_options(card, protocol or Protocol()), options)
     if chosen["size"] % 16:
         raise ProtocolError(f"model {card.name}: option 'size' is {chosen['size']}; allowed are multiples of 16")
     if chosen.get("clusters", 0) > chosen.get("samples", 0):

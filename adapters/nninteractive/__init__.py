@@ -43,7 +43,7 @@ from urllib.parse import urlsplit
 
 from rclicks.cards import Checkpoint, ModelCard
 from rclicks.errors import ProtocolError, WeightsError
-from rclicks.options import Choice, Number, Numbers, Option, Text, read_options
+from rclicks.options import AnyValue, Choice, Number, Numbers, Option, Text, read_options
 from rclicks.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -198,6 +198,13 @@ def checkpoint_identity(path: Path, card: ModelCard) -> str:
             content = hashlib.file_digest(opened, "sha256").hexdigest()
         digest.update(f"{file.relative_to(folder).as_posix()} {content}\n".encode())
     return f"{folder.name}@{digest.hexdigest()[:12]}"
+
+
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    if card.name != "nninteractive-remote":
+        return LOCAL_OPTIONS
+    return {**REMOTE_OPTIONS, "server": AnyValue(), "key_variable": AnyValue(KEY_VARIABLE)}
 
 
 def load(

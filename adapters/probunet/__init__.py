@@ -104,6 +104,11 @@ def load(
     return ProbUNetModel(card, network, design, device, identity, chosen)
 
 
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    return _OPTIONS
+
+
 def training_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
     """Return the options of a training."""
     return {

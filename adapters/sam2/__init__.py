@@ -16,13 +16,14 @@ The hole filling of the package is off, because it needs a compiled extension th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rclicks.cards import Checkpoint, ModelCard
 from rclicks.errors import ProtocolError
 from rclicks.models.slicewise.slices import PERCENTILES, read_window, slice_axis
-from rclicks.options import Choice, Number, read_options
+from rclicks.options import AnyValue, Choice, Number, Option, read_options
 from rclicks.protocol import Protocol
 
 if TYPE_CHECKING:
@@ -392,6 +393,13 @@ def build_network(variant: str, side: int | None = None) -> nn.Module:
     from .build import VIDEO_CONFIGURATION, build_sam2
 
     return build_sam2(variant, CARDS, None if side is None else {**VIDEO_CONFIGURATION, "image_size": side})
+
+
+def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
+    """Return the options of `load`."""
+    if card.dims == 2:
+        return {}
+    return {**VIDEO_OPTIONS, "window": AnyValue(PERCENTILES), "axis": AnyValue(0)}
 
 
 def load(

@@ -15,7 +15,7 @@ from rclicks.data.multirater.listing import natural
 from rclicks.engine.loading import open_dataset
 from rclicks.engine.preparing import prepare_dataset
 from rclicks.errors import ProtocolError
-from rclicks.metrics.raters.agreement import human_ceiling
+from rclicks.metrics.raters.agreement import inter_rater_agreement
 from rclicks.metrics.raters.overlap import RATER_POLICIES
 from rclicks.registry import Registry
 from rclicks.specs import parse
@@ -106,7 +106,7 @@ def agreement_table(
         raise ProtocolError(f"--raters is {policy!r}; allowed: {', '.join(RATER_POLICIES)}")
     rows = []
     for name in names:
-        found = human_ceiling(_open(name, data_root, plugins), policy=policy, staple=staple)
+        found = inter_rater_agreement(_open(name, data_root, plugins), policy=policy, staple=staple)
         if not found.rows:
             raise ProtocolError(f"{name} has no object with at least two raters")
         row: dict[str, Any] = {"dataset": parse(name).label, "n": len(found.rows), "left out": found.skipped}

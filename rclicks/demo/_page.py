@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rclicks.demo.agreement import agreement
 from rclicks.demo.bench import Bench
-from rclicks.demo.drawing import canvas, compare, pixel_at, scale_of
+from rclicks.demo.drawing import compare, draw_clicks, pixel_at, scale_of
 from rclicks.demo.files import datasets_found, open_files, open_sample, save
 from rclicks.demo.session import Session
 from rclicks.errors import RclicksError
@@ -92,7 +92,7 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
                 files = gr.File(label="Saved", interactive=False, file_count="multiple", elem_id="saved")
             with gr.Column(scale=3):
                 status = gr.Textbox(_status(None), show_label=False, interactive=False, elem_id="status")
-                picture = gr.Image(label="Click here", interactive=False, format="png", elem_id="canvas", buttons=[])
+                picture = gr.Image(label="Click here", interactive=False, format="png", elem_id="picture", buttons=[])
                 tiles = gr.Gallery(label=f"Raters: {COLOURS}", elem_id="raters", **ROW)
                 answers = gr.Gallery(label="Candidates of the model", elem_id="candidates", **ROW)
                 table = gr.Dataframe(
@@ -116,7 +116,7 @@ def build(bench: Bench, folder: Path, data_root: Path | None = None) -> gr.Block
             left = chosen is not None and session.suggest(chosen, mask) is not None
             return [
                 session,
-                canvas(pixels, mask, session.clicks, scale_of(pixels.shape)),
+                draw_clicks(pixels, mask, session.clicks, scale_of(pixels.shape)),
                 _status(session, mask, bench.scores(session, mask), chosen),
                 gr.update(interactive=clicked),
                 gr.update(interactive=bool(session.undone)),
@@ -260,7 +260,7 @@ def _answers(session: Session, drew: dict[str, TargetReference], candidates: dic
             scores = {rater: dice(reference, mask) for rater, reference in drew.items()}
             nearest = max(scores, key=scores.__getitem__)
             words = f"{name}: {nearest} {scores[nearest]:.3f}"
-        made.append((canvas(image, mask, (), scale_of(image.shape)), words))
+        made.append((draw_clicks(image, mask, (), scale_of(image.shape)), words))
     return made
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rclicks.interaction import Click
 from rclicks.sample import Mask
 
-__all__ = ["canvas", "compare", "pixel_at", "scale_of"]
+__all__ = ["compare", "draw_clicks", "pixel_at", "scale_of"]
 
 Picture = NDArray[np.uint8]
 GREEN, RED, YELLOW = (40, 200, 80), (230, 60, 60), (240, 210, 60)
@@ -32,7 +32,7 @@ def pixel_at(place: Sequence[int], scale: int) -> tuple[int, int]:
     return int(place[1]) // scale, int(place[0]) // scale
 
 
-def canvas(image: Picture, mask: Mask, clicks: Sequence[Click], scale: int) -> Picture:
+def draw_clicks(image: Picture, mask: Mask, clicks: Sequence[Click], scale: int) -> Picture:
     """Return the (H, W, 3) uint8 image enlarged `scale` times, with mask and clicks.
 
     The mask and positive clicks are green, negative clicks are red.

@@ -18,6 +18,7 @@ from rclicks.hooks import engine_arguments, option_names, select_arguments
 from rclicks.models.contract import Model
 from rclicks.models.precision import set_precision, split_precision
 from rclicks.models.weights import SYNTHETIC, checkpoint_id, find_checkpoint
+from rclicks.options import read_options
 from rclicks.protocol import Protocol
 from rclicks.registry import Entry, Registry, contract_of, hook, load_module
 from rclicks.specs import Spec, parse
@@ -211,8 +212,8 @@ class ClickModelPool:
         return load_click_model(self._registry, spec, self._device, self._protocol)
 
 
-def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
-    """Return the identity of the weights of a spec without loading them.
+def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model", protocol: Protocol | None = None) -> str:
+    """Check the options of a spec and return the identity of its weights, without loading it.
 
     A model that contains another model (hook `inner_model`) has the weights of the inner model.
 
@@ -224,13 +225,15 @@ def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
     Raises
     ------
     UnknownNameError, PluginError, ProtocolError
-        If there is no such model or click model, or no such option.
+        If there is no such model or click model, or an option is unknown or not allowed.
     WeightsError
         If the file does not exist, or the model has no weights.
     """
     entry = registry.find(kind, spec.name)
     options = split_precision(spec.options)[0] if kind == "model" else spec.options
     check_options(entry, load_module(entry).load, "load", options)
+    if kind == "model" and (load_options := hook(entry, "load_options")):
+        read_options(entry.name, load_options(entry.card, protocol or Protocol()), options)
     if isinstance(entry.card, ClickModelCard):
         return _click_model_weights(entry, entry.card, spec)
     card = entry.card
@@ -241,7 +244,7 @@ def checkpoint_of(registry: Registry, spec: Spec, kind: str = "model") -> str:
                 f"{card.name} has no weights of its own; instead of checkpoint={spec.checkpoint!r} pass the weights "
                 f"to the inner model: model=NAME:checkpoint={spec.checkpoint}"
             )
-        return checkpoint_of(registry, parse(inner(spec.options)), kind)
+        return checkpoint_of(registry, parse(inner(spec.options)), kind, protocol)
     if card.checkpoint is None and spec.checkpoint is None:
         return "none"
     if spec.checkpoint == SYNTHETIC:

@@ -294,7 +294,7 @@ def make_plan(
             left_out.unfit("model", spec.label, reason)
             continue
         try:
-            checkpoints[spec.label] = checkpoint_of(registry, spec)
+            checkpoints[spec.label] = checkpoint_of(registry, spec, protocol=benchmark.protocol)
         except (WeightsError, PluginError) as error:
             left_out.missing("model", spec.label, error)
             continue

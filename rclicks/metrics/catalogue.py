@@ -77,10 +77,10 @@ class Comparison:
 
     def _surfaces(self, definition: str) -> SurfacePair:
         window = widen(self.reference.window, bounding_box(self.prediction)) or (slice(0, 1),) * self.prediction.ndim
-        truth, guess = self.reference.mask[window], self.prediction[window]
+        reference, prediction = self.reference.mask[window], self.prediction[window]
         if self.reference.ignore is not None:
-            guess = guess & ~self.reference.ignore[window]
-        return SurfacePair.of(truth, guess, self.reference.spacing, definition)
+            prediction = prediction & ~self.reference.ignore[window]
+        return SurfacePair.of(reference, prediction, self.reference.spacing, definition)
 
 
 Function = Callable[[Comparison], float]

@@ -13,8 +13,8 @@ The distances are computed with a search tree over the points of the other surfa
 depends on the size of the surfaces and not on the size of the volume. Spacing is in array order and in mm. The area
 beyond the image counts as background.
 
->>> truth, guess = np.zeros((2, 9, 9), bool); truth[2:7, 2:7] = True; guess[2:7, 3:8] = True
->>> pair = SurfacePair.of(truth, guess, spacing=(1.0, 2.0), definition="voxel")
+>>> reference, prediction = np.zeros((2, 9, 9), bool); reference[2:7, 2:7] = True; prediction[2:7, 3:8] = True
+>>> pair = SurfacePair.of(reference, prediction, spacing=(1.0, 2.0), definition="voxel")
 >>> pair.nsd(tolerance=1.0), pair.hausdorff()
 (0.625, 2.0)
 """
@@ -46,27 +46,27 @@ class SurfacePair:
 
     Attributes
     ----------
-    to_guess : (n,) float64 array
+    to_prediction : (n,) float64 array
         Distance in mm from each surface point of the reference mask to the surface of the prediction.
-    to_truth : (m,) float64 array
+    to_reference : (m,) float64 array
         Distance in mm from each surface point of the prediction to the surface of the reference mask. Both arrays are
         empty if both masks are empty; distances to an empty mask are infinite.
-    truth_sizes, guess_sizes : (n,) and (m,) float64 arrays
+    reference_sizes, prediction_sizes : (n,) and (m,) float64 arrays
         Area in mm² (length in mm in 2-D) of each surface point; 1 for the definition "voxel".
     """
 
-    to_guess: Floats
-    to_truth: Floats
-    truth_sizes: Floats
-    guess_sizes: Floats
+    to_prediction: Floats
+    to_reference: Floats
+    reference_sizes: Floats
+    prediction_sizes: Floats
 
     @classmethod
-    def of(cls, truth: Mask, guess: Mask, spacing: Sequence[float], definition: str = "surfel") -> SurfacePair:
+    def of(cls, reference: Mask, prediction: Mask, spacing: Sequence[float], definition: str = "surfel") -> SurfacePair:
         """Return the distances between the surfaces of two masks.
 
         Parameters
         ----------
-        truth, guess : (H, W) or (Z, H, W) bool arrays of one shape
+        reference, prediction : (H, W) or (Z, H, W) bool arrays of one shape
             Reference mask and prediction.
         spacing : sequence of float
             Size of a pixel or voxel along each array axis, in mm, above 0.
@@ -78,12 +78,12 @@ class SurfacePair:
         ValueError
             If the masks are not bool arrays of one shape, or the spacing or the definition is invalid.
         """
-        steps = _checked(truth, guess, spacing, definition)
-        window = widen(bounding_box(truth), bounding_box(guess))
+        steps = _checked(reference, prediction, spacing, definition)
+        window = widen(bounding_box(reference), bounding_box(prediction))
         if window is None:
             nothing = np.empty(0)
             return cls(nothing, nothing, nothing, nothing)
-        points = [_surface(np.pad(mask[window], 1), steps, definition) for mask in (truth, guess)]
+        points = [_surface(np.pad(mask[window], 1), steps, definition) for mask in (reference, prediction)]
         (a, a_sizes), (b, b_sizes) = points
         return cls(_nearest(a, b), _nearest(b, a), a_sizes, b_sizes)
 
@@ -93,11 +93,14 @@ class SurfacePair:
         It is the share of both surfaces that lies within `tolerance` mm of the other surface, from 0 to 1; higher is
         better. It is 1 for two empty masks, and 0 if one mask is empty.
         """
-        total = float(self.truth_sizes.sum() + self.guess_sizes.sum())
+        total = float(self.reference_sizes.sum() + self.prediction_sizes.sum())
         if total == 0:
             return 1.0
         reach = tolerance * (1 + 1e-9)  # coordinates in mm have rounding errors
-        near = self.truth_sizes[self.to_guess <= reach].sum() + self.guess_sizes[self.to_truth <= reach].sum()
+        near = (
+            self.reference_sizes[self.to_prediction <= reach].sum()
+            + self.prediction_sizes[self.to_reference <= reach].sum()
+        )
         return float(near / total)
 
     def hausdorff(self, percent: float = 100.0) -> float:
@@ -109,10 +112,10 @@ class SurfacePair:
         """
         if not self._both:
             return self._undefined
-        weighted = not (_ones(self.truth_sizes) and _ones(self.guess_sizes))
+        weighted = not (_ones(self.reference_sizes) and _ones(self.prediction_sizes))
         directed = [
             _weighted_percentile(d, s, percent) if weighted else float(np.percentile(d, percent))
-            for d, s in ((self.to_guess, self.truth_sizes), (self.to_truth, self.guess_sizes))
+            for d, s in ((self.to_prediction, self.reference_sizes), (self.to_reference, self.prediction_sizes))
         ]
         return max(directed)
 
@@ -120,7 +123,7 @@ class SurfacePair:
         """Return the percentile of the distances of both directions together, in mm (as in MedPy); lower is better."""
         if not self._both:
             return self._undefined
-        return float(np.percentile(np.concatenate([self.to_guess, self.to_truth]), percent))
+        return float(np.percentile(np.concatenate([self.to_prediction, self.to_reference]), percent))
 
     def average(self) -> float:
         """Return the average symmetric surface distance (ASSD) in mm; lower is better.
@@ -131,28 +134,29 @@ class SurfacePair:
             return self._undefined
         means = [
             float(np.average(d, weights=s))
-            for d, s in ((self.to_guess, self.truth_sizes), (self.to_truth, self.guess_sizes))
+            for d, s in ((self.to_prediction, self.reference_sizes), (self.to_reference, self.prediction_sizes))
         ]
         return sum(means) / 2
 
     @property
     def _both(self) -> bool:
-        return bool(self.truth_sizes.size and self.guess_sizes.size)
+        return bool(self.reference_sizes.size and self.prediction_sizes.size)
 
     @property
     def _undefined(self) -> float:
-        return math.nan if self.truth_sizes.size or self.guess_sizes.size else 0.0
+        return math.nan if self.reference_sizes.size or self.prediction_sizes.size else 0.0
 
 
-def _checked(truth: Mask, guess: Mask, spacing: Sequence[float], definition: str) -> tuple[float, ...]:
-    if truth.dtype != np.bool_ or guess.dtype != np.bool_ or truth.shape != guess.shape or truth.ndim not in (2, 3):
+def _checked(reference: Mask, prediction: Mask, spacing: Sequence[float], definition: str) -> tuple[float, ...]:
+    both_bool = reference.dtype == prediction.dtype == np.bool_
+    if not both_bool or reference.shape != prediction.shape or reference.ndim not in (2, 3):
         raise ValueError(
-            f"expected two bool masks of one shape with 2 or 3 axes, got {truth.dtype} {truth.shape} and "
-            f"{guess.dtype} {guess.shape}"
+            f"expected two bool masks of one shape with 2 or 3 axes, got {reference.dtype} {reference.shape} and "
+            f"{prediction.dtype} {prediction.shape}"
         )
     steps = tuple(float(s) for s in spacing)
-    if len(steps) != truth.ndim or not all(s > 0 and math.isfinite(s) for s in steps):
-        raise ValueError(f"spacing is {tuple(spacing)}, expected {truth.ndim} numbers above 0, in array order")
+    if len(steps) != reference.ndim or not all(s > 0 and math.isfinite(s) for s in steps):
+        raise ValueError(f"spacing is {tuple(spacing)}, expected {reference.ndim} numbers above 0, in array order")
     if definition not in DEFINITIONS:
         raise ValueError(f"definition is {definition!r}, expected one of {', '.join(DEFINITIONS)}")
     return steps

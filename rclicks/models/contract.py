@@ -197,6 +197,14 @@ class ModelModule(Protocol):
         """
 
     @optional
+    def load_options(self, card: ModelCard, protocol: Rules) -> Mapping[str, Option]:
+        """Return the options of `load` by name, for a module whose `load` has ``**options``.
+
+        Called before a run, so that a wrong option is an error of the plan and not of every unit. The function must not
+        import slow packages such as torch. An option that only `load` can check is a `rclicks.options.AnyValue`.
+        """
+
+    @optional
     def build_network(self, variant: str) -> nn.Module:
         """Return the network of a variant with untrained weights.
 

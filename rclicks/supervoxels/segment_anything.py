@@ -76,7 +76,7 @@ class Settings:
         Largest number of masks of a slice (``masks_per_image``).
     points : int
         Number of prompt points along each side of a slice; SAM gets points x points prompts.
-    batch : int
+    batch_size : int
         Number of prompts in one call of SAM.
     quality, stability : float
         Smallest predicted IoU and smallest stability score of a mask.
@@ -98,7 +98,7 @@ class Settings:
     slices: int = 1
     masks: int = 20
     points: int = 48
-    batch: int = 256
+    batch_size: int = 256
     quality: float = 0.85
     stability: float = 0.92
     overlap: float = 0.6
@@ -108,7 +108,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse numbers that are too small."""
-        counts = (self.slices, self.masks, self.points, self.batch, self.crop_downscale)
+        counts = (self.slices, self.masks, self.points, self.batch_size, self.crop_downscale)
         if min(counts) < 1 or min(self.crops, self.smallest) < 0:
             raise ProtocolError(f"{self}: counts must be at least 1, crops and smallest at least 0")
         if self.points < self.crop_downscale**self.crops:
@@ -279,7 +279,7 @@ def automatic_masks(plane: Floats, network: Any, settings: Settings) -> Mask:
     generator = Generator(
         network,
         points_per_side=settings.points,
-        points_per_batch=settings.batch,
+        points_per_batch=settings.batch_size,
         pred_iou_thresh=settings.quality,
         stability_score_thresh=settings.stability,
         box_nms_thresh=settings.overlap,

@@ -307,7 +307,7 @@ def test_tidy_leaves_half_where_it_drops() -> None:
     np.testing.assert_array_equal(after, np.array([[1, 0.9, 0.2, 0.5]], np.float32))
 
 
-def test_canvas_keeps_small_images_and_shrinks_large_ones() -> None:
+def test_working_image_keeps_small_images_and_shrinks_large_ones() -> None:
     image = support.rng_image(1, 50, 100)
     assert WorkingImage.of(image, 100).image is image
     assert WorkingImage.of(image, 40).shape == (20, 40)

@@ -92,7 +92,10 @@ def test_nothing_lies_outside_of_a_box_but_what_is_drawn(name: str) -> None:
     solid, flat = Box((10, 9, 8), (18, 17, 20)), Box((14, 11, 11), (14, 17, 17))
     outside = np.ones(image.shape, bool)
     outside[10:19, 9:18, 8:21] = False
-    for small in (1e6, 3000):  # also where the canvas is coarser and its rim would reach over the box's
+    for small in (
+        1e6,
+        3000,
+    ):  # also with larger working voxels, which at the border of the box reach out of it
         model = make(name, radius=0, voxels=int(small), connected=False)
         state = answer(model, image, solid, Click((14, 14, 14)), Click((2, 3, 4)))
         assert np.argwhere(state.mask & outside).tolist() == [[2, 3, 4]]

@@ -19,5 +19,5 @@ def test_failures_are_counted_as_published() -> None:
         clicks_to_reach(DICE, 0.8, failed=2)
 
 
-def test_each_trajectory_may_have_its_own_ceiling() -> None:
+def test_each_trajectory_may_have_a_threshold_of_its_own() -> None:
     assert clicks_to_reach(DICE, np.array([0.9, 0.2, 0.95, 0.6]), failed=10).tolist() == [3, 1, 10, 2]

@@ -1,4 +1,4 @@
-"""``rclicks data ceiling`` prints the human ceiling of the shared data, equal to the reference figures."""
+"""``rclicks data agreement`` prints the inter-rater agreement of the shared data, equal to the reference figures."""
 
 import csv
 import json

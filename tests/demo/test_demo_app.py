@@ -150,9 +150,9 @@ def wait_for(page: Any, words: str) -> str:
 def click_at(page: Any, point: tuple[int, int]) -> None:
     """Click on the middle of a pixel (row, column) of the image, wherever the browser shows it."""
     page.wait_for_function(  # a picture that is still on its way has no size
-        "() => { const i = document.querySelector('#canvas img'); return i && i.complete && i.naturalWidth > 0; }"
+        "() => { const i = document.querySelector('#picture img'); return i && i.complete && i.naturalWidth > 0; }"
     )
-    shown = page.locator("#canvas img")
+    shown = page.locator("#picture img")
     box = shown.bounding_box()
     row, column = ((c + 0.5) / n for c, n in zip(point, SHAPE, strict=True))
     shown.click(position={"x": column * box["width"], "y": row * box["height"]})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import rclicks
 from rclicks.demo.agreement import INTER_RATER, agreement, distinct
 from rclicks.demo.bench import Bench
-from rclicks.demo.drawing import canvas, compare, pixel_at, scale_of
+from rclicks.demo.drawing import compare, draw_clicks, pixel_at, scale_of
 from rclicks.demo.files import datasets_found, open_files, open_sample, save
 from rclicks.demo.session import Session
 from rclicks.engine.loading import load_model
@@ -524,10 +524,10 @@ def test_pictures() -> None:
     scale = scale_of(SHAPE)
     assert scale == 11
     assert scale_of((4000, 100)) == 1
-    shown = canvas(image, mask, [], scale)
+    shown = draw_clicks(image, mask, [], scale)
     assert shown.shape == (440, 616, 3)
     assert np.array_equal(shown[::scale, ::scale], image)
-    clicked = canvas(image, mask, [Click((20, 30))], scale)
+    clicked = draw_clicks(image, mask, [Click((20, 30))], scale)
     rows, columns = np.nonzero((clicked != shown).any(axis=2))
     assert pixel_at((columns.mean(), rows.mean()), scale) == (20, 30)
     mask[:2], truth[1:3] = True, True

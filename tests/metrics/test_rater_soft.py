@@ -47,11 +47,11 @@ def test_proper_scores_are_best_at_the_votes_and_plain_soft_dice_is_not(seed: in
     assert plain_soft_dice(g, g) < plain_soft_dice((g > 0.4).astype(float), g), "a hard map beats the honest one"
 
 
-@pytest.mark.parametrize(("k", "ceiling"), [(1, 0.4), (2, 0.667), (3, 0.857), (4, 1.0)])
-def test_ceilings_of_plain_soft_dice(k: int, ceiling: float) -> None:
+@pytest.mark.parametrize(("k", "highest"), [(1, 0.4), (2, 0.667), (3, 0.857), (4, 1.0)])
+def test_highest_plain_soft_dice_of_one_mask(k: int, highest: float) -> None:
     raters = np.zeros((4, 5, 5), bool)
     raters[:k, 1:3, 1:3] = True
-    assert plain_soft_dice(raters[0].astype(float), vote_fraction(raters)) == pytest.approx(ceiling, abs=5e-4)
+    assert plain_soft_dice(raters[0].astype(float), vote_fraction(raters)) == pytest.approx(highest, abs=5e-4)
     assert soft_dice(vote_fraction(raters), vote_fraction(raters)) == 1
 
 

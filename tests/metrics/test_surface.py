@@ -33,8 +33,8 @@ def test_golden_values() -> None:
     assert len(rows) >= 28
     for row in rows:
         spacing = [float(s) for s in row["spacing"].split("/")]
-        truth, guess = (cases[f"{side}_{int(row['case']):02d}"] for side in ("gt", "pred"))
-        pairs = [SurfacePair.of(truth, guess, spacing, d) for d in ("surfel", "voxel")]
+        reference, prediction = (cases[f"{side}_{int(row['case']):02d}"] for side in ("gt", "pred"))
+        pairs = [SurfacePair.of(reference, prediction, spacing, d) for d in ("surfel", "voxel")]
         for column, value in SAME.items():
             found = value(*pairs, float(row["tau_mm"]))
             assert found == pytest.approx(float(row[column]), abs=1e-6), (row["case"], column)  # six digits stored
@@ -59,9 +59,9 @@ SPACING = st.floats(0.25, 4)
 @settings(deadline=None, max_examples=60)
 @given(MASKS, st.tuples(SPACING, SPACING, SPACING), st.floats(0, 5))
 def test_voxel_definition_is_brute_force(masks: tuple, steps: tuple, tolerance: float) -> None:
-    truth, guess = masks
-    spacing = np.array(steps[: truth.ndim])
-    found = SurfacePair.of(truth, guess, spacing, "voxel")
+    reference, prediction = masks
+    spacing = np.array(steps[: reference.ndim])
+    found = SurfacePair.of(reference, prediction, spacing, "voxel")
     a, b = (border(m) * spacing for m in masks)
     if not len(a) or not len(b):
         assert found.nsd(tolerance) == float(len(a) == len(b))
@@ -79,12 +79,15 @@ def test_voxel_definition_is_brute_force(masks: tuple, steps: tuple, tolerance: 
 @settings(deadline=None, max_examples=40)
 @given(MASKS, st.sampled_from(["surfel", "voxel"]))
 def test_both_directions_are_alike_and_a_mask_agrees_with_itself(masks: tuple, definition: str) -> None:
-    truth, guess = masks
-    spacing = (1.0, 2.0, 0.5)[: truth.ndim]
-    there, back = SurfacePair.of(truth, guess, spacing, definition), SurfacePair.of(guess, truth, spacing, definition)
+    reference, prediction = masks
+    spacing = (1.0, 2.0, 0.5)[: reference.ndim]
+    there, back = (
+        SurfacePair.of(reference, prediction, spacing, definition),
+        SurfacePair.of(prediction, reference, spacing, definition),
+    )
     for measure in (lambda p: p.nsd(1.0), lambda p: p.hausdorff(), lambda p: p.average()):
         assert measure(there) == pytest.approx(measure(back), nan_ok=True)
-    own = SurfacePair.of(truth, truth, spacing, definition)
+    own = SurfacePair.of(reference, reference, spacing, definition)
     assert (own.nsd(0.0), own.hausdorff(), own.average()) == (1.0, 0.0, 0.0)
 
 
@@ -92,9 +95,9 @@ def test_area_of_a_box_is_its_area_but_for_the_edges() -> None:
     mask = np.ones((40, 50, 60), bool)
     pair = SurfacePair.of(mask, mask, (1.0, 2.0, 3.0))
     box = 2 * (40 * 50 * 2 + 40 * 60 * 3 + 50 * 60 * 6)
-    assert pair.truth_sizes.sum() == pytest.approx(box, rel=0.03)
+    assert pair.reference_sizes.sum() == pytest.approx(box, rel=0.03)
     flat = SurfacePair.of(mask[0], mask[0], (2.0, 3.0))
-    assert flat.truth_sizes.sum() == pytest.approx(2 * (50 * 2 + 60 * 3), rel=0.02)
+    assert flat.reference_sizes.sum() == pytest.approx(2 * (50 * 2 + 60 * 3), rel=0.02)
 
 
 def test_a_neighbourhood_and_its_complement_have_one_surface() -> None:

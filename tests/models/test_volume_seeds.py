@@ -1,4 +1,4 @@
-"""What the classical 3-D models share: canvas, seeds, assumed background, tidying, graph, grey-value model."""
+"""What the classical 3-D models share: working volume, seeds, assumed background, tidying, graph, grey-value model."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from rclicks.errors import DataError
 from rclicks.interaction import Box, Click, Lasso, Scribble
 from rclicks.models.seeded.base import ASSUMED, BACKGROUND, OBJECT
-from rclicks.models.seeded.canvas import WorkingVolume, enlarge, steps_for
 from rclicks.models.seeded.grid import Links
 from rclicks.models.seeded.intensity import IntensityModel, bins_of
 from rclicks.models.seeded.seeds_3d import draw, enforce_seeds, flat_axis, implied_background
+from rclicks.models.seeded.working_volume import WorkingVolume, enlarge, steps_for
 from rclicks.sample import Sample
 
 CUBE = (1.0, 1.0, 1.0)
@@ -34,7 +34,7 @@ def seeds_of(interactions, shape, spacing=CUBE, radius=0.0, **rest) -> np.ndarra
     return seeds
 
 
-def canvas_of(shape, spacing=CUBE) -> WorkingVolume:
+def working_volume(shape, spacing=CUBE) -> WorkingVolume:
     return WorkingVolume.of(sample(np.zeros(shape, np.uint8), spacing), 10**8)
 
 
@@ -117,7 +117,7 @@ def test_what_is_no_volume_is_refused(image: np.ndarray, spacing: tuple[float, .
 
 
 def test_a_constant_volume_gives_zeros() -> None:
-    assert not canvas_of((4, 5, 6)).values.any()
+    assert not working_volume((4, 5, 6)).values.any()
 
 
 def test_enlarging_keeps_a_linear_ramp_between_the_outer_centres() -> None:
@@ -208,7 +208,7 @@ def test_a_box_has_a_core_until_it_is_denied() -> None:
 
 
 @pytest.mark.parametrize("step", [(1, 2, 3), (3, 3, 1)])
-def test_on_a_coarse_canvas_every_interaction_keeps_a_seed(step) -> None:
+def test_in_a_coarse_working_volume_every_interaction_keeps_a_seed(step) -> None:
     full = (9, 14, 17)
     shape = tuple(-(-n // k) for n, k in zip(full, step, strict=True))
     rng = np.random.default_rng(4)
@@ -223,26 +223,26 @@ def test_on_a_coarse_canvas_every_interaction_keeps_a_seed(step) -> None:
 
 
 def test_the_frame_is_the_outermost_voxels_of_axes_that_are_not_thin() -> None:
-    got = implied_background([], canvas_of((4, 6, 7)), "always", 1)
+    got = implied_background([], working_volume((4, 6, 7)), "always", 1)
     expected = np.ones((4, 6, 7), bool)
     expected[:, 1:-1, 1:-1] = False  # four slices are thin: no frame along z
     np.testing.assert_array_equal(got, expected)
     negative, box = Click((1, 1, 1), positive=False), Box((0, 0, 0), (3, 5, 6))
     for more, framed in (([], True), ([negative], False), ([box], False)):
-        assert implied_background(more, canvas_of((4, 6, 7)), "auto", 1).any() == framed
-    assert not implied_background([], canvas_of((4, 6, 7)), "never", 1).any()
+        assert implied_background(more, working_volume((4, 6, 7)), "auto", 1).any() == framed
+    assert not implied_background([], working_volume((4, 6, 7)), "never", 1).any()
 
 
 def test_outside_of_the_latest_box_is_background() -> None:
     boxes = [Box((0, 0, 0), (9, 9, 9)), Box((2, 3, 4), (5, 6, 7))]
-    got = implied_background(boxes, canvas_of((10, 10, 10)), "never", 1)
+    got = implied_background(boxes, working_volume((10, 10, 10)), "never", 1)
     assert got.sum() == 1000 - 4**3
     assert not got[2:6, 3:7, 4:8].any()
 
 
 def test_the_box_of_a_slice_bounds_its_slice_and_in_mm_what_is_near() -> None:
     box = Box((5, 8, 8), (5, 11, 13))  # 4 by 6 voxels of 1 mm
-    got = implied_background([box], canvas_of((20, 20, 20), (3.0, 1.0, 1.0)), "never", 1.0)
+    got = implied_background([box], working_volume((20, 20, 20), (3.0, 1.0, 1.0)), "never", 1.0)
     assert not got[5, 8:12, 8:14].any()
     assert got[5].sum() == 400 - 24
     assert not got[3, 9, 10]  # 6 mm away, the longest side
@@ -250,7 +250,7 @@ def test_the_box_of_a_slice_bounds_its_slice_and_in_mm_what_is_near() -> None:
     assert not got[4, 9, 13 + 5]  # 3 and 5 mm
     assert got[4, 9, 13 + 6]
     two = implied_background(
-        [box, Box((11, 8, 8), (11, 11, 13))], canvas_of((20, 20, 20), (3.0, 1.0, 1.0)), "never", 1.0
+        [box, Box((11, 8, 8), (11, 11, 13))], working_volume((20, 20, 20), (3.0, 1.0, 1.0)), "never", 1.0
     )
     assert not two[9, 9, 10]
     assert two[5].sum() == two[11].sum() == 400 - 24

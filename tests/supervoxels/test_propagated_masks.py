@@ -89,7 +89,7 @@ def discs(*places: tuple[int, int]) -> np.ndarray:
 
 def test_the_published_settings() -> None:
     published = Settings()
-    assert (published.points, published.batch, published.masks, published.slices) == (48, 256, 20, 1)
+    assert (published.points, published.batch_size, published.masks, published.slices) == (48, 256, 20, 1)
     assert (published.quality, published.stability, published.overlap) == (0.85, 0.92, 0.6)
     assert (published.crops, published.crop_downscale, published.smallest) == (1, 2, 192)
     with pytest.raises(ProtocolError, match="at least 1"):

@@ -6,7 +6,7 @@ does not mean that the model is better than a human.
 >>> from rclicks.sample import Sample, Target
 >>> drawn = (np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 0]], bool))
 >>> image = np.zeros((1, 4, 3), np.uint8)
->>> found = human_ceiling([Sample("set", "a", image, (Target("0", drawn, raters=("x", "y")),))], staple=False)
+>>> found = inter_rater_agreement([Sample("set", "a", image, (Target("0", drawn, raters=("x", "y")),))], staple=False)
 >>> found.mean("pairwise_dice"), found.mean("rater_vs_majority_dice")
 (0.5, 0.6666666666666666)
 """
@@ -31,11 +31,18 @@ from rclicks.metrics.raters.overlap import (
 from rclicks.metrics.raters.soft import entropy_bits
 from rclicks.sample import Mask, Sample
 
-__all__ = ["CeilingRow", "HumanCeiling", "agreement_normalised", "fleiss_kappa", "human_ceiling", "rater_agreement"]
+__all__ = [
+    "AgreementRow",
+    "InterRaterAgreement",
+    "agreement_measures",
+    "agreement_normalised",
+    "fleiss_kappa",
+    "inter_rater_agreement",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CeilingRow:
+class AgreementRow:
     """Inter-rater agreement for one object. Dice and IoU lie in 0..1; higher means more agreement.
 
     Attributes
@@ -80,16 +87,16 @@ class CeilingRow:
     vote_entropy_bits: float
 
 
-MEASURES = tuple(f.name for f in fields(CeilingRow) if f.name not in ("dataset", "sample", "target", "raters"))
+MEASURES = tuple(f.name for f in fields(AgreementRow) if f.name not in ("dataset", "sample", "target", "raters"))
 
 
 @dataclass(frozen=True)
-class HumanCeiling:
+class InterRaterAgreement:
     """Inter-rater agreement for a data set.
 
     Attributes
     ----------
-    rows : tuple of CeilingRow
+    rows : tuple of AgreementRow
         Agreement for each object with at least two raters that count.
     skipped : int
         Number of objects with fewer raters.
@@ -97,7 +104,7 @@ class HumanCeiling:
         Rater policy and empty policy, see `rclicks.metrics.raters.overlap`.
     """
 
-    rows: tuple[CeilingRow, ...]
+    rows: tuple[AgreementRow, ...]
     skipped: int
     policy: str
     empty: str
@@ -111,9 +118,9 @@ class HumanCeiling:
         return {measure: self.mean(measure) for measure in MEASURES}
 
 
-def human_ceiling(
+def inter_rater_agreement(
     samples: Iterable[Sample], *, policy: str = "present", empty: str = "agree", staple: bool = True
-) -> HumanCeiling:
+) -> InterRaterAgreement:
     """Return the inter-rater agreement for each object of the samples.
 
     Parameters
@@ -147,17 +154,17 @@ def human_ceiling(
             if len(masks) < 2:
                 skipped += 1
                 continue
-            values = rater_agreement(masks, empty=empty, staple=staple, ignore=target.ignore)
+            values = agreement_measures(masks, empty=empty, staple=staple, ignore=target.ignore)
             rows.append(
-                CeilingRow(dataset=sample.dataset, sample=sample.id, target=target.id, raters=len(masks), **values)
+                AgreementRow(dataset=sample.dataset, sample=sample.id, target=target.id, raters=len(masks), **values)
             )
-    return HumanCeiling(tuple(rows), skipped, policy, empty)
+    return InterRaterAgreement(tuple(rows), skipped, policy, empty)
 
 
-def rater_agreement(
+def agreement_measures(
     raters: Sequence[Mask] | Mask, *, empty: str = "agree", staple: bool = True, ignore: Mask | None = None
 ) -> dict[str, float]:
-    """Return the measures of a `CeilingRow` for the masks of one object, an (R, ...) bool array with R >= 2."""
+    """Return the measures of an `AgreementRow` for the masks of one object, an (R, ...) bool array with R >= 2."""
     masks = stack_masks(raters, "raters")
     if ignore is not None:
         masks = masks[:, ~ignore]
@@ -211,12 +218,12 @@ def _kappa(how_many: np.ndarray) -> float:
     return (agree - chance) / (1 - chance) if 0 < share < 1 else math.nan
 
 
-def agreement_normalised(score: float, ceiling: float) -> float:
-    """Return the score of a model divided by the inter-rater agreement (`ceiling`).
+def agreement_normalised(score: float, agreement: float) -> float:
+    """Return the score of a model divided by the inter-rater agreement.
 
     The result is 1 if the model agrees with the raters as well as they agree with each other. It is NaN if the
     agreement is 0 or NaN. Both numbers must be the same measure on the same samples and the same kind of reference:
     divide the mean Dice with single raters by `pairwise_dice`, and the Dice with the majority by
     `rater_vs_others_dice`.
     """
-    return score / ceiling if ceiling > 0 else math.nan
+    return score / agreement if agreement > 0 else math.nan

@@ -4,8 +4,9 @@ A set of M predictions is compared with the R raters of one object. p is the mea
 share of raters that drew a pixel.
 
 >>> facts = RaterReference((np.array([[1, 1, 0, 0]], bool), np.array([[0, 1, 1, 0]], bool)))
->>> guess = facts.masks[:1]
->>> score_raters(("rater-coverage", "dice-union"), facts, Prediction(guess[0], guess, guess.astype(np.float32)))
+>>> mask = facts.masks[0]
+>>> prediction = Prediction(mask, mask[None], mask[None].astype(np.float32))
+>>> score_raters(("rater-coverage", "dice-union"), facts, prediction)
 {'rater-coverage': 0.75, 'dice-union': 0.8}
 """
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rclicks.models.seeded.canvas import Triple
+from rclicks.models.seeded.working_volume import Triple
 
 __all__ = ["Links"]
 

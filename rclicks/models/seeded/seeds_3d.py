@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rclicks.interaction import Box, Click, Interaction, Lasso, Scribble
 from rclicks.models.seeded.base import BACKGROUND, OBJECT, Probability, SeedMap
-from rclicks.models.seeded.canvas import Spacing, Triple, WorkingVolume
+from rclicks.models.seeded.working_volume import Spacing, Triple, WorkingVolume
 from rclicks.sample import Mask
 
 __all__ = ["Drawn", "clear_outside", "draw", "enforce_seeds", "flat_axis", "implied_background"]

@@ -25,8 +25,8 @@ from rclicks.errors import PluginError
 from rclicks.interaction import Box, Interaction, check_inside
 from rclicks.models.contract import State
 from rclicks.models.seeded.base import ASSUMED, OBJECT, Classical, SeedMap
-from rclicks.models.seeded.canvas import Triple, WorkingVolume, enlarge
 from rclicks.models.seeded.seeds_3d import Drawn, clear_outside, draw, enforce_seeds, implied_background
+from rclicks.models.seeded.working_volume import Triple, WorkingVolume, enlarge
 from rclicks.options import Choice, Number
 from rclicks.sample import Sample
 

@@ -1,4 +1,4 @@
-"""Consensus targets and human ceilings, on real raters."""
+"""Consensus targets and inter-rater agreement, on real raters."""
 
 import csv
 import math
@@ -12,7 +12,12 @@ import pytest
 import rclicks
 from rclicks.data.contract import Dataset
 from rclicks.errors import PluginError
-from rclicks.metrics.raters.agreement import agreement_normalised, fleiss_kappa, human_ceiling, rater_agreement
+from rclicks.metrics.raters.agreement import (
+    agreement_measures,
+    agreement_normalised,
+    fleiss_kappa,
+    inter_rater_agreement,
+)
 from rclicks.metrics.raters.consensus import consensus, consensus_scores, leave_one_out_majorities, staple
 from rclicks.sample import Sample, Target
 from support import SHARED
@@ -71,12 +76,12 @@ def aespa_rule(data: Dataset) -> Iterator[Sample]:
 
 @needs_raters
 @pytest.mark.parametrize(("row", "name"), ROWS)
-def test_human_ceilings_of_the_shared_data(row: str, name: str) -> None:
+def test_inter_rater_agreement_of_the_shared_data(row: str, name: str) -> None:
     with CSV.open() as file:
         expected = {r["set"]: r for r in csv.DictReader(file)}[row]
     data = opened(name)
     samples = aespa_rule(data) if "aespa_rule" in row else data
-    found = human_ceiling(samples, policy="nonempty" if "nonempty_raters" in row else "present")
+    found = inter_rater_agreement(samples, policy="nonempty" if "nonempty_raters" in row else "present")
     assert len(found.rows) == int(expected["n_images"])
     for ours, theirs in COLUMNS.items():
         tolerance = 1e-3 if "staple" in ours else 1e-4
@@ -192,8 +197,8 @@ def test_ignored_pixels_do_not_count() -> None:
     raters, ignore = rng.random((3, 12, 12)) < 0.4, np.zeros((12, 12), bool)
     ignore[:, 8:] = True
     drawn = raters & ~ignore
-    found = rater_agreement(drawn, ignore=ignore)
-    assert found == pytest.approx(rater_agreement(drawn[:, :, :8]))
+    found = agreement_measures(drawn, ignore=ignore)
+    assert found == pytest.approx(agreement_measures(drawn[:, :, :8]))
     assert found["foreground"] == pytest.approx(drawn[:, :, :8].mean())
 
 
@@ -202,18 +207,18 @@ def test_policies_and_skipped_objects() -> None:
     nothing = np.zeros_like(target)
     made = drawn_by(target, nothing, target)
     sample = Sample("set", "a", image, (made,))
-    present = human_ceiling([sample])
+    present = inter_rater_agreement([sample])
     assert present.rows[0].raters == 3
     assert present.mean("pairwise_dice") == pytest.approx(1 / 3)
-    nonempty = human_ceiling([sample], policy="nonempty")
+    nonempty = inter_rater_agreement([sample], policy="nonempty")
     assert nonempty.rows[0].raters == 2
     assert nonempty.mean("pairwise_dice") == 1
-    alone = human_ceiling([replace(sample, targets=(drawn_by(target, nothing),))], policy="nonempty")
+    alone = inter_rater_agreement([replace(sample, targets=(drawn_by(target, nothing),))], policy="nonempty")
     assert alone.rows == ()
     assert alone.skipped == 1
     assert math.isnan(alone.mean("pairwise_dice"))
     with pytest.raises(ValueError, match="rater policy"):
-        human_ceiling([], policy="some")
+        inter_rater_agreement([], policy="some")
 
 
 def drawn_by(*masks: np.ndarray) -> Target:
