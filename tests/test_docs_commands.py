@@ -214,7 +214,7 @@ class Reader:
                 wanted += [parse(m).name for m in parsed.values.get("models", ())]
             if not any(name in str(error) for name in wanted):
                 raise
-            if {"users", "metrics", "follow", "protocol", "clicks", "seed"} & set(parsed.values):
+            if {"users", "metrics", "reference", "protocol", "clicks", "seed"} & set(parsed.values):
                 self.played.pop(folder, None)  # the lines to come speak of records that cannot be made here
             return
         if not folder or not any(folder in line.words for line in later):
@@ -311,7 +311,7 @@ def read_yaml(block: Block) -> dict | None:
     if block.language == "yaml":
         return yaml.safe_load(block.text)
     text = block.text.partition(f"\n{NAME} ")[0]
-    if block.language or not text.startswith(("metrics:", "users:", "models:", "datasets:", "follow:")):
+    if block.language or not text.startswith(("metrics:", "users:", "models:", "datasets:", "reference:")):
         return None
     return yaml.safe_load(text)
 

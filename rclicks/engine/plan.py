@@ -34,6 +34,7 @@ from rclicks.errors import (
 )
 from rclicks.metrics.catalogue import DEFAULTS
 from rclicks.metrics.raters.catalogue import STORED
+from rclicks.models import precision
 from rclicks.records.schema import SCHEMA_VERSION
 from rclicks.registry import Registry
 from rclicks.specs import Spec
@@ -293,6 +294,8 @@ def make_plan(
             reason = f"{spec.label} segments {_IMAGES[card.dims]}, the data sets contain {_IMAGES[dims]}"
             left_out.unfit("model", spec.label, reason)
             continue
+        for device in devices:
+            precision.check_precision(card, spec.options.get(precision.OPTION), device)
         try:
             checkpoints[spec.label] = checkpoint_of(registry, spec, protocol=benchmark.protocol)
         except (WeightsError, PluginError) as error:

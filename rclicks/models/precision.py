@@ -18,9 +18,18 @@ from typing import TYPE_CHECKING, Any
 from rclicks.errors import ProtocolError
 
 if TYPE_CHECKING:
+    from rclicks.cards import ModelCard
     from rclicks.models.contract import Model
 
-__all__ = ["OPTION", "PRECISIONS", "allowed_precisions", "network_precision", "set_precision", "split_precision"]
+__all__ = [
+    "OPTION",
+    "PRECISIONS",
+    "allowed_precisions",
+    "check_precision",
+    "network_precision",
+    "set_precision",
+    "split_precision",
+]
 
 OPTION = "precision"
 PRECISIONS = ("float32", "tf32", "bf16", "fp16")
@@ -36,6 +45,30 @@ def split_precision(options: Mapping[str, Any]) -> tuple[dict[str, Any], str | N
     """
     rest = dict(options)
     return rest, rest.pop(OPTION, None)
+
+
+def check_precision(card: ModelCard, precision: object, device: str) -> None:
+    """Refuse a value of the option `precision` before the model is loaded; None, the default, is always allowed.
+
+    Raises
+    ------
+    ProtocolError
+        If the precision is unknown, the device cannot compute in it, or the model has no network.
+    """
+    if precision is None:
+        return
+    if precision not in PRECISIONS:
+        raise ProtocolError(
+            f"model {card.name}: option 'precision' is {precision!r}; allowed is one of {', '.join(PRECISIONS)}"
+        )
+    if not card.parameters:
+        raise ProtocolError(f"model {card.name} has no network, so it has no option 'precision'; leave the option out")
+    allowed = _OF_DEVICE.get(device.partition(":")[0], ("float32",))
+    if precision not in allowed:
+        raise ProtocolError(
+            f"model {card.name}: precision {precision!r} makes no sense on the device {device!r}, which allows "
+            f"{', '.join(allowed)}; choose one of them or another device"
+        )
 
 
 def allowed_precisions(model: Model) -> tuple[str, ...]:

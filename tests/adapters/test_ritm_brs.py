@@ -40,7 +40,7 @@ def test_the_click_loss_falls(mode: str, flip: bool, monkeypatch: pytest.MonkeyP
     assert not first.memory.extra.vector.any()
     assert second.memory.extra.vector.any()
 
-    # The same lane once more, by hand, with the whole history of the loss.
+    # The same slot once more, by hand, with the whole history of the loss.
     embedding = model.embed(Sample("any", "x", rng_image(5, 90, 130)))
     seen: list[ClickObjective] = []
 

@@ -276,7 +276,7 @@ def test_protocols_boxes_and_masks_with_one_encoding(mobile: dict) -> None:
     assert all(np.array_equal(a.probability, b.probability) for a, b in zip(same, also, strict=True))
     assert not np.array_equal(play(single, PLUS)[0].probability, ours[0].probability)
 
-    # A box, then a click: each prompt counts, and lanes of unequal keys may share a call in any order.
+    # A box, then a click: each prompt counts, and slots of unequal keys may share a call in any order.
     boxed = play(model, BOX, PLUS)
     assert not np.array_equal(boxed[1].probability, ours[0].probability)
     slots = [State((BOX, PLUS), memory=boxed[0].memory), State((PLUS,)), State((BOX,)), State((PLUS, MINUS))]

@@ -1,4 +1,4 @@
-"""The engine's promises with networks: equal records for any number of workers, close aggregates for other lanes."""
+"""The engine's promises with networks: equal records for any number of workers, close means for other batch sizes."""
 
 from importlib.util import find_spec
 from pathlib import Path

@@ -58,3 +58,18 @@ def test_every_model_states_its_options(name: str, protocol: str) -> None:
         options = stated(entry.card, Protocol.named(protocol))
         assert all(isinstance(option, Option) for option in options.values())
         assert not any(option.check(option.default) for option in options.values())
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("geodesic:precision=bf16", "geodesic has no network"),
+        ("mobilesam:precision=fp16,checkpoint=synthetic", "makes no sense on the device 'cpu'"),
+        ("mobilesam:precision=half,checkpoint=synthetic", "allowed is one of float32"),
+    ],
+)
+def test_a_precision_that_is_not_allowed_is_refused_before_the_run(model: str, message: str) -> None:
+    registry = Registry.discover()
+    study = load_benchmark("quickstart", registry).changed(registry, models=[model], limit=1)
+    with pytest.raises(ProtocolError, match=message):
+        make_plan(study, registry)

@@ -1,4 +1,4 @@
-"""The engine on a toy model: determinism, resume, faults, lanes."""
+"""The engine on a toy model: determinism, resume, faults, batch size."""
 
 import json
 import os
@@ -75,7 +75,7 @@ def test_encoder_runs_once_an_image_for_all_objects_users_and_replicates(registr
     sample = load_dataset(registry, parse("toy-set"), None)[0]
     episode = play(model, sample, users, EpisodeConfig("toy-box", benchmark.protocol, ("iou",), 42, 4, "u"))
     assert model.embeds == 1
-    # Round 1 has 2 objects x (1 robot + 1 tight + 3 jittered boxes) = 10 lanes in 3 batches; rounds 2 to 4 have the
+    # Round 1 has 2 objects x (1 robot + 1 tight + 3 jittered boxes) = 10 slots in 3 batches; rounds 2 to 4 have the
     # two robots only.
     assert model.calls == 3 + 3
     assert len(episode.rows) == 2 * (4 + 4)

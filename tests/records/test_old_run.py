@@ -76,7 +76,7 @@ def test_tables_of_an_old_run_have_the_numbers_of_the_old_version() -> None:
     assert noc["NoC@90"].round(2).tolist() == [1.86, 1.71, 1.71, 1.75, 1.75, 1.75]
     raters = make_table(runs, "raters")
     row = raters.frame.query("model == 'geodesic' and user == 'robot' and reference == 'raters'").iloc[0]
-    found = row[["followed rater", "other raters", "inter-rater", "clicks to it"]].tolist()
+    found = row[["followed rater", "other raters", "inter-rater", "clicks to inter-rater"]].tolist()
     assert found == pytest.approx([0.8966767517987974, 0.8361829548235616, 0.8293935877306755, 1.2], abs=1e-12)
     assert sum("1 of multirater-folder" in note for note in raters.notes) == 1
     row = make_table(runs, "robustness").frame.query("model == 'geodesic'").iloc[0]
