@@ -11,8 +11,7 @@ its slice, and the object is tracked forwards and backwards. Options:
 * ``side``: side of the network's square input in pixels. The published value is 1024; MedSAM2's weights need 512.
 * ``keep``: largest number of slice encodings that are stored; ``strokes``: most clicks that stand for a scribble.
 
-The hole filling of the package is off. Without its compiled extension the package leaves it out without a message, so
-results would depend on the machine.
+The hole filling of the package is off, because it needs a compiled extension that some machines do not have.
 """
 
 from __future__ import annotations
@@ -369,12 +368,6 @@ VIDEO_OPTIONS: dict[str, Number | Choice] = {
     "strokes": Number(5, 1, 100, whole=True),
 }
 # The values that the builder of the package sets, except for the hole filling.
-VIDEO_CONFIGURATION = {
-    "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
-    "binarize_mask_from_pts_for_mem_enc": True,
-    "fill_hole_area": 0,
-    "add_all_frames_to_correct_as_cond": True,
-}
 
 
 def build_network(variant: str, side: int | None = None) -> nn.Module:
@@ -397,7 +390,7 @@ def build_network(variant: str, side: int | None = None) -> nn.Module:
     from rclicks.models.torchvision_shim import import_torchvision
 
     import_torchvision()
-    from .build import build_sam2
+    from .build import VIDEO_CONFIGURATION, build_sam2
 
     return build_sam2(variant, CARDS, None if side is None else {**VIDEO_CONFIGURATION, "image_size": side})
 

@@ -14,10 +14,16 @@ from torch import nn
 from rclicks.cards import ModelCard
 from rclicks.errors import ProtocolError
 
-__all__ = ["build_sam2"]
+__all__ = ["VIDEO_CONFIGURATION", "build_sam2"]
 
 # The values that the builders of the package set, for images and for videos.
 _STABILITY = {"via_stability": True, "stability_delta": 0.05, "stability_thresh": 0.98}
+VIDEO_CONFIGURATION = {
+    "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
+    "binarize_mask_from_pts_for_mem_enc": True,
+    "fill_hole_area": 0,
+    "add_all_frames_to_correct_as_cond": True,
+}
 
 
 def build_sam2(variant: str, cards: Iterable[ModelCard], changes: Mapping[str, Any] | None = None) -> nn.Module:

@@ -168,8 +168,8 @@ def test_normalised_by_the_box_of_what_is_not_zero() -> None:
     [
         (np.zeros((4, 4, 4)), "all 0"),
         (np.ones((4, 4, 4)), "constant"),
-        (np.array([[[1.0, np.nan]]]), "no numbers"),
-        (np.array([[[1.0, np.inf]]]), "no numbers"),
+        (np.array([[[1.0, np.nan]]]), "infinite or NaN"),
+        (np.array([[[1.0, np.inf]]]), "infinite or NaN"),
         (np.ones((4, 4)), "expected .z, y, x."),
     ],
 )

@@ -243,13 +243,13 @@ def test_batch_norms_are_folded_into_the_small_encoder() -> None:
 
 def test_wrong_backbones_are_refused(tmp_path: Path) -> None:
     task = SimpleNamespace(network=DensityTask([], [], MINI, "cpu", weights=np.zeros(5), backbone=None).network)
-    with pytest.raises(WeightsError, match="do not exist"):
+    with pytest.raises(WeightsError, match="does not exist"):
         fill_backbone(task.network, tmp_path / "none.pth")
     torch.save([1], tmp_path / "list.pth")
     with pytest.raises(WeightsError, match="contains a list"):
         fill_backbone(task.network, tmp_path / "list.pth")
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(WeightsError, match="no weights of EfficientNet-Lite0"):
+    with pytest.raises(WeightsError, match="does not contain the weights of EfficientNet-Lite0"):
         fill_backbone(task.network, tmp_path / "other.pth")
 
 

@@ -89,7 +89,7 @@ def test_clicks_beside_the_error_tell_nothing() -> None:
     missed = ClickItem("a", "sim", "a", "0", "first", np.array([[8, 8]]), ("",), partial(scene, mask))
     hit = ClickItem("b", "sim", "b", "0", "first", np.array([[8, 8], [3, 3]]), ("", ""), partial(scene, mask))
     assert [(e.sample, e.clicks) for e in evidence_of([missed, hit])] == [("b", 1)]
-    with pytest.raises(DataError, match="none of 1 items"):
+    with pytest.raises(DataError, match="none of the 1 items"):
         evidence_of([missed])
 
 
