@@ -367,7 +367,6 @@ VIDEO_OPTIONS: dict[str, Number | Choice] = {
     "keep": Number(64, 1, 100_000, whole=True),
     "strokes": Number(5, 1, 100, whole=True),
 }
-# The values that the builder of the package sets, except for the hole filling.
 
 
 def build_network(variant: str, side: int | None = None) -> nn.Module:
