@@ -107,7 +107,7 @@ def test_the_suite_compares_the_fact_prepares_with_the_hook(tmp_path: Path) -> N
     file.parent.mkdir(parents=True)
     file.write_text(DATASET)
     text = rclicks("test", "p", cwd=tmp_path, code=1)
-    assert "prepares=True, but there is no prepare" in text
+    assert "prepares=True, but the module has no function prepare" in text
     file.write_text(DATASET + "def prepare(card, raw, out, *, report): ...\n")
     text = rclicks("test", "p", cwd=tmp_path, code=1)
-    assert "prepares=False, but there is a prepare" in text
+    assert "prepares=False, but the module has a function prepare" in text

@@ -367,7 +367,6 @@ VIDEO_OPTIONS: dict[str, Number | Choice] = {
     "keep": Number(64, 1, 100_000, whole=True),
     "strokes": Number(5, 1, 100, whole=True),
 }
-# The values that the builder of the package sets, except for the hole filling.
 
 
 def build_network(variant: str, side: int | None = None) -> nn.Module:
@@ -399,7 +398,7 @@ def load_options(card: ModelCard, protocol: Protocol) -> Mapping[str, Option]:
     """Return the options of `load`."""
     if card.dims == 2:
         return {}
-    return {**VIDEO_OPTIONS, "window": AnyValue(PERCENTILES), "axis": AnyValue(0)}
+    return {"window": AnyValue(PERCENTILES), "axis": AnyValue(0), **VIDEO_OPTIONS}
 
 
 def load(
@@ -419,9 +418,9 @@ def load(
     WeightsError
         If the weights are missing or do not fit the network.
     """
+    known = read_options(card.name, load_options(card, protocol or Protocol()), options)
     if card.dims == 3:
-        return _load_video(card, checkpoint, device, **options)
-    read_options(card.name, {}, options)
+        return _load_video(card, checkpoint, device, known)
     from rclicks.models.weights import fill
 
     from .images import Sam2Model
@@ -431,22 +430,13 @@ def load(
     return Sam2Model(card, network, device, identity, protocol or Protocol(), feed_back=True)
 
 
-def _load_video(
-    card: ModelCard,
-    checkpoint: str | Path | None,
-    device: str,
-    *,
-    window: object = PERCENTILES,
-    axis: object = 0,
-    **options: object,
-) -> Model:
-    known = read_options(card.name, VIDEO_OPTIONS, options)
-    slice_axis(axis, (1.0, 1.0, 1.0))
-    grey = read_window(window)
+def _load_video(card: ModelCard, checkpoint: str | Path | None, device: str, options: dict[str, Any]) -> Model:
+    slice_axis(options["axis"], (1.0, 1.0, 1.0))
+    options = options | {"window": read_window(options["window"])}
     from rclicks.models.weights import fill
 
     from .video import Sam2VideoModel
 
-    network = build_network(card.variant, known["side"])
+    network = build_network(card.variant, options["side"])
     identity = fill(network, card, checkpoint, wrapper="model")
-    return Sam2VideoModel(card, network, device, identity, {"window": grey, "axis": axis, **known})
+    return Sam2VideoModel(card, network, device, identity, options)

@@ -18,6 +18,7 @@ __all__ = ["VIDEO_CONFIGURATION", "build_sam2"]
 
 # The values that the builders of the package set, for images and for videos.
 _STABILITY = {"via_stability": True, "stability_delta": 0.05, "stability_thresh": 0.98}
+# Those of the video predictor, except for the hole filling.
 VIDEO_CONFIGURATION = {
     "_target_": "sam2.sam2_video_predictor.SAM2VideoPredictor",
     "binarize_mask_from_pts_for_mem_enc": True,

@@ -29,6 +29,18 @@ _COLUMNS = {
     "benchmarks": ("name", "summary"),
 }
 
+# Labels of `rclicks show` for fields of cards whose names do not say enough.
+_LABELS = {"files": "file options", "file": "source file", "extra": "package extra"}
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number and a noun in the singular or plural.
+
+    >>> counted(1, "worker"), counted(2, "worker")
+    ('1 worker', '2 workers')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
 
 def list_kind(kind: str, as_json: bool, plugins: Sequence[Path]) -> None:
     """Print all entries of a kind, then the plug-in files that cannot be used.
@@ -57,7 +69,7 @@ def list_kind(kind: str, as_json: bool, plugins: Sequence[Path]) -> None:
             column.replace("_", " "),
             justify="right" if right else "left",
             no_wrap=column not in {"prompts", "summary"},
-            max_width=14 if column == "prompts" and console.width < WIDE else None,
+            max_width=16 if column == "prompts" and console.width < WIDE else None,
         )
     for row in rows:
         table.add_row(*(Text(_cell(row.get(c))) for c in columns))
@@ -100,10 +112,15 @@ def show_name(name: str, as_json: bool, plugins: Sequence[Path]) -> None:
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for key, value in facts.items():
+            if key == "checkpoint" and value:  # one row for each fact, because addresses are long
+                for part, text in value.items():
+                    if text not in ("", None):
+                        table.add_row(f"weights {part}", Text(_cell(text)))
+                continue
             if key == "options":
                 value = ", ".join(f"{option}={_shown(default)}" for option, default in value.items())
             if key != "training_options" and value not in (None, "", 0, [], {}, ()):
-                table.add_row(key.replace("_", " "), Text(_cell(value)))
+                table.add_row(_LABELS.get(key, key.replace("_", " ")), Text(_cell(value)))
         console.print(table)
         if facts.get("trainable"):
             _print_training_options(facts, console)
@@ -228,7 +245,7 @@ def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{header['benchmark']}, {effective['summary']}" if effective["summary"] else header["benchmark"],
         ),
         ("protocol", f"{effective['protocol']['name']}, hash {header['protocol_hash']}"),
-        ("rules", ", ".join(f"{k} {v}" for k, v in effective["protocol"].items() if k != "name")),
+        ("rules", ", ".join(f"{k} {_shown(v)}" for k, v in effective["protocol"].items() if k != "name")),
         ("time", f"{header['sessions'][0]['started']} to {header.get('finished', '(not finished)')}"),
         ("sessions", str(len(header["sessions"]))),
     ]
@@ -242,7 +259,7 @@ def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
         if "click_model" in f
     ]
     facts += [
-        ("data", f"{name}: {d['samples']} samples, SHA-256 {d['sha256'][:12]}")
+        ("data", f"{name}: {counted(d['samples'], 'sample')}, SHA-256 {d['sha256'][:12]}")
         for name, d in header.get("data", {}).items()
     ]
     machine = last["machine"]
@@ -250,8 +267,9 @@ def _run_facts(header: Mapping[str, Any]) -> list[tuple[str, str]]:
         *facts,
         (
             "compute",
-            f"seed {effective['seed']}, batch size {effective['lanes']}, {effective['threads']} thread(s), "
-            f"{last['workers']} worker(s) on {', '.join(machine['devices'])}; {machine['processor']}",
+            f"seed {effective['seed']}, batch size {effective['lanes']}, "
+            f"{counted(effective['threads'], 'CPU thread')} per worker, {counted(last['workers'], 'worker')} on "
+            f"{', '.join(machine['devices'])}; {machine['processor']}",
         ),
         ("source", f"git {source['revision']}{dirty}" if source else "installed package"),
     ]

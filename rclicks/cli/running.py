@@ -19,6 +19,7 @@ from rich.table import Table as RichTable
 from rclicks.analysis.runs import load_runs
 from rclicks.analysis.tables import make_table
 from rclicks.benchmark import load_benchmark
+from rclicks.cli.listing import counted
 from rclicks.engine.cost import estimate
 from rclicks.engine.plan import Plan, make_plan
 from rclicks.engine.run import run_plan
@@ -180,14 +181,16 @@ def _show_plan(plan: Plan, registry: Registry, folder: Path, as_json: bool, cons
             grid.add_row("user", f"{user}: {words}")
     for dataset, root in plan.roots.items():
         n = sum(u.dataset == dataset for u in plan.units) // len(plan.players)
-        grid.add_row("data set", f"{dataset}: {n} samples{f' in {root}' if root else ''}")
+        grid.add_row("data set", f"{dataset}: {counted(n, 'sample')}{f' in {root}' if root else ''}")
     about = "" if cost.exact else "about "
     clicks = plan.benchmark.protocol.clicks
     grid.add_row("units", f"{len(plan.units):,} (one model on one image); {facts['done']:,} of them are done")
-    words = f"{len(todo):,} encodings, {about}{cost.trajectories:,} trajectories of at most {clicks} rounds: "
+    trajectories = f"{cost.trajectories:,} {'trajectory' if cost.trajectories == 1 else 'trajectories'}"
+    words = f"{counted(len(todo), 'encoding')}, {about}{trajectories} of at most {counted(clicks, 'round')}: "
     grid.add_row("to run", f"{words}at most {about}{cost.predictions:,} predictions")
     grid.add_row(
-        "compute", f"{', '.join(plan.devices)}; batch size {plan.batch_size}, {plan.threads} CPU thread(s) per worker"
+        "compute",
+        f"{', '.join(plan.devices)}; batch size {plan.batch_size}, {counted(plan.threads, 'CPU thread')} per worker",
     )
     grid.add_row("out", f"{folder} (dry run: nothing is written)")
     console.print(grid, highlight=False)

@@ -106,7 +106,8 @@ def print_table(table: Table, console: Console) -> None:
         grid.add_row(*(Text(frame.loc[i, c], style="bold green" if (i, c) in best else "") for c in frame.columns))
     console.print(Text(table.title + words, style="bold"))
     console.print(grid)
-    notes = [f"not shown in {console.width} columns: {', '.join(gone)}"] if gone else []
+    hidden = [c for c in table.frame.columns if c in gone]  # in the order of the table
+    notes = [f"not shown in {console.width} columns: {', '.join(hidden)}"] if gone else []
     for note in (*table.notes, *notes):
         loud = any(w in note for w in ("SYNTHETIC", "failed", "not trained on", "overlaps", "has only"))
         console.print(Padding(Text(f"- {note}", style="yellow" if loud else "dim"), (0, 0)), soft_wrap=False)
