@@ -96,7 +96,7 @@ def test_show_prints_an_old_run() -> None:
     text = rclicks("show", OLD)
     assert "15 failures" in text
     assert "BadPrediction" in text
-    assert "1 truths could not be followed" in text
+    assert "1 empty reference mask not followed" in text
     assert json.loads(rclicks("show", OLD, "--json"))["failures"][0]["error"] == "BadPrediction"
 
 
