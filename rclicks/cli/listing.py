@@ -226,7 +226,8 @@ def _show_run(path: Path, as_json: bool, console: Console) -> None:
         console.print(Text.assemble(("note: ", "yellow"), note))
     if empty:
         console.print(
-            f"{empty} empty reference mask{'s' * (empty != 1)} not followed: a rater drew nothing, or a consensus is empty"
+            f"{empty} empty reference mask{'s' * (empty != 1)} not followed: "
+            "a rater drew nothing, or a consensus is empty"
         )
     console.print(f"{len(failed)} failures" if len(failed) else "no failures")
     for row in failed.astype(object).where(failed.notna(), "").to_dict("records"):
