@@ -75,7 +75,7 @@ def test_click_files_that_are_wrong_are_one_line(tmp_path: Path) -> None:
 @needs_shared
 def test_reproduction_and_import() -> None:
     reference = SHARED / "reference" / "rclicks"
-    assert "205 cells, 205 equal" in rclicks("reproduce", "click-models", "--reference", reference)
+    assert "205 cells: 205 equal" in rclicks("reproduce", "click-models", "--reference", reference)
     assert "| missing" in rclicks("reproduce", RCLICKS_REFERENCE=str(reference))
     assert "no folder of published numbers is given" in rclicks("reproduce", code=4)
     assert "unknown table" in rclicks("reproduce", "moon", code=3)

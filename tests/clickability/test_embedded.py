@@ -103,7 +103,7 @@ def test_the_file_is_small_and_says_where_it_comes_from() -> None:
     assert facts["clicks"] == 1677
     assert str(facts["clicks"]) in CARDS[0].summary.replace(",", "")
     notice = (WEIGHTS.parent / "README.md").read_text()
-    for word in ("Bearman", "Flickr", "Apache-2.0", "no licence", "rclicks train clickability"):
+    for word in ("Bearman", "Flickr", "Apache-2.0", "no stated licence", "rclicks train clickability"):
         assert word in notice
 
 
