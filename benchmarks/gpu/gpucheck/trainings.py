@@ -16,7 +16,7 @@ import rclicks
 from rclicks.sample import Sample
 from rclicks.training.loop import Progress, Settings
 
-__all__ = ["TRAININGS"]
+__all__ = ["NEEDS", "TRAININGS"]
 
 Report = Callable[[Progress], None]
 
@@ -76,3 +76,5 @@ TRAININGS: Mapping[str, Callable[..., Any]] = {
     "aespa": aespa,
     "nninteractive tiny": volume,
 }
+# Training -> the folder of the pack without which it cannot run.
+NEEDS: Mapping[str, str] = {"nninteractive tiny": "data/hippocampus"}

@@ -15,7 +15,7 @@ import rclicks
 from gpucheck.context import Step
 from gpucheck.models import pictures
 from gpucheck.timing import free_memory, peak_gib
-from gpucheck.trainings import TRAININGS
+from gpucheck.trainings import NEEDS, TRAININGS
 from rclicks.training.loop import Progress, Settings
 
 STEPS = {"cuda": 50, "cpu": 6}
@@ -30,6 +30,9 @@ def run(step: Step) -> None:
     """Train each family for a moment."""
     samples = [rclicks.load_dataset(name, root)[index] for name, root, index in pictures(step, 12)]
     for name, training in TRAININGS.items():
+        if name in NEEDS and not (step.pack / NEEDS[name]).is_dir():
+            step.note(f"{name}: not run, the pack has no {NEEDS[name]}")
+            continue
         if step.has_time(name, 6.0 if step.on_gpu else 4.0):
             with step.attempt(name):
                 _measure(step, name, training, samples)
